@@ -7,6 +7,7 @@
  * reaches more of the cluster (core/loop/lead/lead-watch.ts): the node campaigns again at once, behind those that wait
  * already.
  */
+import { termOf } from '../base/epoch.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Term } from '../base/ids.ts';
 import { sleep } from '../base/sleep.ts';
@@ -86,29 +87,30 @@ async function reign(
 ): Promise<void> {
   const { store, log, ports, onLead } = options;
   await store.catchUp();
+  const epoch = store.epoch.number;
   if (over.signal.aborted) return;
   const ended = new Promise<void>((resolve) => {
     over.signal.addEventListener('abort', () => resolve(), { once: true });
   });
-  const hand = leaderStore(store, leadership, (why) => {
-    log.warn(WHY_OVER[why], { term: leadership.createRevision });
+  const hand = leaderStore(store, { ...leadership, epoch }, (why) => {
+    log.warn(WHY_OVER[why], { term: termOf(epoch, leadership.createRevision) });
     over.abort();
   });
   const { clock } = ports;
   const giveAway = (why: string): void => {
-    log.warn('the lead is given away', { term: leadership.createRevision, why });
+    log.warn('the lead is given away', { term: termOf(epoch, leadership.createRevision), why });
     given.push(clock.monotonicMs());
     if (given.length > GIVEN_OFTEN) given.shift();
     over.abort();
   };
   const lead = { giveAway, keptMs: keptMs(given, clock.monotonicMs()) };
   const controller = new Controller({ ...ports, store: hand, lead });
-  log.info('leading', { term: leadership.createRevision });
+  log.info('leading', { term: termOf(epoch, leadership.createRevision) });
   controller.start();
   onLead({ term: hand.term, controller });
   await ended;
   onLead(null);
   controller.stop();
   hand.close();
-  log.info('no longer leading', { term: leadership.createRevision });
+  log.info('no longer leading', { term: termOf(epoch, leadership.createRevision) });
 }

@@ -52,6 +52,11 @@ export interface WatchOptions {
   readonly onDisconnected?: (error: unknown) => void;
   /** A stream is up (first and after each loss). */
   readonly onConnected?: () => void;
+  /**
+   * A stream is up after one was lost; nothing is delivered until it settles. An error that it throws ends the watch and
+   * is thrown by it, but for EtcdUnavailable: then the next stream is tried.
+   */
+  readonly onReconnected?: () => Promise<void>;
 }
 
 /** A lease as etcd granted it. */

@@ -28,12 +28,19 @@ export async function watchPrefix(channel: EtcdChannel, prefix: string, options:
   const { signal } = options;
   const assembler = new RevisionAssembler(options.fromRevision);
   let failures = 0;
+  let wasUp = false;
   while (!signal?.aborted) {
     await sleep(channel.clock, backoffMs(failures, BACKOFF_MS, BACKOFF_MS_MAX), { signal });
     if (signal?.aborted) return;
     try {
       failures += 1;
-      await watchOnce({ channel, prefix, assembler, options, onUp: () => (failures = 0) });
+      const onUp = (): boolean => {
+        failures = 0;
+        const isAgain = wasUp;
+        wasUp = true;
+        return isAgain;
+      };
+      await watchOnce({ channel, prefix, assembler, options, onUp });
     } catch (error) {
       if (signal?.aborted) return;
       if (error instanceof HandlerFailed) throw error.cause;
@@ -49,7 +56,8 @@ interface Once {
   readonly prefix: string;
   readonly assembler: RevisionAssembler;
   readonly options: WatchOptions;
-  readonly onUp: () => void;
+  /** Answers whether a stream was up before. */
+  readonly onUp: () => boolean;
 }
 
 async function watchOnce({ channel, prefix, assembler, options, onUp }: Once): Promise<void> {
@@ -62,7 +70,8 @@ async function watchOnce({ channel, prefix, assembler, options, onUp }: Once): P
     for await (const message of stream.messages) {
       liveness.suspend();
       if (message.kind === 'created') {
-        onUp();
+        const isAgain = onUp();
+        if (isAgain) await reconnected(options);
         options.onConnected?.();
       }
       await takeMessage(message, assembler, options);
@@ -76,6 +85,15 @@ async function watchOnce({ channel, prefix, assembler, options, onUp }: Once): P
   } finally {
     liveness.stop();
     stream.close(hasFailed && !signal?.aborted ? 'failed' : 'done');
+  }
+}
+
+async function reconnected({ onReconnected }: WatchOptions): Promise<void> {
+  try {
+    await onReconnected?.();
+  } catch (cause) {
+    if (cause instanceof EtcdUnavailable) throw cause;
+    throw new HandlerFailed('watch handler failed', { cause });
   }
 }
 

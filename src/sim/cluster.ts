@@ -13,14 +13,16 @@ import type { TraceEntry, Violation } from '../core/check/trace.ts';
 import type { Controller } from '../core/loop/controller.ts';
 import type { CrashPoint } from '../core/loop/vm/workflow-names.ts';
 import type { EventRecord } from '../core/model/cluster.ts';
-import { PREFIX } from '../core/model/keys.ts';
+import { PREFIX, ROOT } from '../core/model/keys.ts';
 import { portsOfSlot } from '../core/model/ports.ts';
 import { readRecord } from '../core/model/record-shapes.ts';
+import { epochOfSnapshot } from '../core/plan/restore/begin-epoch.ts';
 import type { Log } from '../core/ports/log.ts';
 import { readClusterView } from '../core/storage/cluster-view.ts';
 import type { Transaction, WatchEvent } from '../etcd/records.ts';
 import { joinPatiently } from './agent/joining.ts';
 import { NO_AUTHORITY } from './api/surroundings.ts';
+import type { EtcdState } from './etcd/etcd-state.ts';
 import { SimEtcd } from './etcd/sim-etcd.ts';
 import { type EtcdRoute, SimEtcdClient } from './etcd/sim-etcd-client.ts';
 import type { PlantedBug } from './faults/planted-bug.ts';
@@ -430,6 +432,41 @@ export class SimCluster implements Topology {
     return event.type === 'put' && this.#spoiled.has(event.key) && 'finding' in readRecord(event.key, event.kv.value);
   }
 
+  /** Whose transaction it is: a leader's names its election key. */
+  #writerOf({ compare }: Transaction): Term | 'people' {
+    for (const condition of compare)
+      if (condition.key.startsWith(PREFIX.election) && 'createRevision' in condition)
+        return this.truth.termOf(condition.createRevision);
+    return 'people';
+  }
+
+  /** Every server and every member of etcd ends. */
+  loseControl(): void {
+    for (const name of this.etcd.members) this.members.get(name)?.end();
+    for (const { process } of this.controls.values()) process?.end();
+  }
+
+  /**
+   * Every control node is lost, and etcd comes back with this. The servers are started anew; hosts, storage nodes and
+   * guests have run on.
+   */
+  restore(state: EtcdState): void {
+    this.say(() => `-- etcd is restored at revision ${state.revision}`);
+    this.loseControl();
+    this.etcd.replace(state);
+    this.#applied = state.revision;
+    const entries = state.list(ROOT);
+    const changes = this.truth.restore(entries, epochOfSnapshot(entries), this.now);
+    for (const { pool } of this.storage.values()) for (const disk of pool.list()) this.truth.forget(disk);
+    for (const { order } of this.qemus) this.truth.forget(order.vm);
+    this.#files.apply(changes, this.now);
+    this.note({ kind: 'restored', changes });
+    for (const name of this.controls.keys()) {
+      const machine = this.machines.get(name);
+      if (machine !== undefined) this.startAll(machine);
+    }
+  }
+
   /** Tells the trace what etcd has just applied. */
   #followEtcd(transaction: Transaction | null): void {
     const { state } = this.etcd;
@@ -439,7 +476,7 @@ export class SimCluster implements Topology {
     const changes = this.truth.apply(events, this.now);
     if (changes.length === 0) return;
     this.#files.apply(changes, this.now);
-    this.note({ kind: 'commit', by: transaction === null ? 'people' : writerOf(transaction), changes });
+    this.note({ kind: 'commit', by: transaction === null ? 'people' : this.#writerOf(transaction), changes });
   }
 
   /**
@@ -465,14 +502,6 @@ export class SimCluster implements Topology {
       this.note({ kind: 'gives-up', by: control, host });
     }
   }
-}
-
-/** Whose transaction it is: a leader's names its election key. */
-function writerOf({ compare }: Transaction): Term | 'people' {
-  for (const condition of compare)
-    if (condition.key.startsWith(PREFIX.election) && 'createRevision' in condition)
-      return condition.createRevision as Term;
-  return 'people';
 }
 
 /** Names with a letter, counted from 1. */

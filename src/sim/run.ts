@@ -144,7 +144,7 @@ function streamOf(name: string): string {
 /**
  * At the end somebody reads every disk that a VM has, as a guest that boots would: what was acknowledged must be there.
  */
-function readDisks({ truth: { tables }, storage, note }: SimCluster): void {
+export function readDisks({ truth: { tables }, storage, note }: SimCluster): void {
   for (const { id: vm, generation, spec } of tables.vm.values()) {
     // A VM that never ran wrote nothing.
     if (generation === 0) continue;
@@ -157,7 +157,8 @@ function readDisks({ truth: { tables }, storage, note }: SimCluster): void {
   }
 }
 
-async function converge(cluster: SimCluster, people: People, isOver: () => boolean): Promise<string[]> {
+/** Waits until the cluster is in order and stays so; returns what is not, one sentence each. */
+export async function converge(cluster: SimCluster, people: People, isOver: () => boolean): Promise<string[]> {
   const { clock } = cluster;
   // What was asked of a control node just before is carried out by then.
   clock.after(3_000, () => people.uncordonAll());

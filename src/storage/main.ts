@@ -29,6 +29,7 @@ import { KnownControls } from '../rpc/known-controls.ts';
 import type { OwnIdentity } from '../rpc/own-identity.ts';
 import { type RpcService, startService } from '../rpc/service.ts';
 import { parseStorageConfig, type StorageConfig } from './config.ts';
+import { historyIn } from './history-file.ts';
 import { LocalDisks } from './local-disks.ts';
 import { LocalTarget, TARGET_PROGRAM } from './local-target.ts';
 import { followMembers } from './members.ts';
@@ -77,22 +78,13 @@ async function main(): Promise<void> {
     confine,
     direct: await hasDirectIo(join(config.poolDir, 'tmp')),
   });
-  const target = new LocalTarget({
-    name: config.name,
-    address: config.storageAddress,
-    port: PORTS.target,
-    pool: sharedPool,
-    runDir: join(config.runDir, 'target'),
-    credentials,
-    etcdEndpoints: config.etcdEndpoints.map(endpointName),
-    etcdServerName: config.etcdServerName,
-    confine: confine && (await canReach([dirname(TARGET_PROGRAM), dirname(process.execPath)])),
-  });
+  const target = await openTarget(config, { sharedPool, credentials, confine });
   const service = new StorageService({
     name: config.name,
     clock: CLOCK,
     disks,
     target,
+    history: historyIn(config.stateDir),
     readCluster: () => readClusterView(etcd, config.name, { onUnreadable, nextTurn: () => setImmediate() }),
     log,
   });
@@ -190,6 +182,27 @@ function openEtcd(config: StorageConfig, credentials: OwnIdentity): EtcdClient {
   });
   credentials.onChange(() => etcd.renew(tls()));
   return etcd;
+}
+
+async function openTarget(
+  config: StorageConfig,
+  {
+    sharedPool,
+    credentials,
+    confine,
+  }: { readonly sharedPool: SharedPool; readonly credentials: OwnIdentity; readonly confine: boolean },
+): Promise<LocalTarget> {
+  return new LocalTarget({
+    name: config.name,
+    address: config.storageAddress,
+    port: PORTS.target,
+    pool: sharedPool,
+    runDir: join(config.runDir, 'target'),
+    credentials,
+    etcdEndpoints: config.etcdEndpoints.map(endpointName),
+    etcdServerName: config.etcdServerName,
+    confine: confine && (await canReach([dirname(TARGET_PROGRAM), dirname(process.execPath)])),
+  });
 }
 
 /** Opens the pool directory. `confine`: what touches its files runs as users of its own. */

@@ -2,6 +2,7 @@
  * Tests each limit of the table at its boundary, through every layer that the table names. A layer that the table names
  * and this test lacks, or the reverse, fails.
  */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { TSchema } from 'typebox';
@@ -34,6 +35,7 @@ import { freshEstate } from '../../core/maintenance/testing/fresh-estate.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
 import { ClusterIndex, indexOf } from '../../core/model/cluster-index.ts';
 import { type ApiLimitName, type Layer, LIMITS, type Limit, type LimitName } from '../../core/model/limits.ts';
+import { FIRST_EPOCH } from '../../core/model/record-shapes.ts';
 import { seenHost } from '../../core/plan/testing/sample-records.ts';
 import type { RequestSnapshot } from '../../core/ports/store.ts';
 import { allocateAddress } from '../../core/request/addresses.ts';
@@ -92,6 +94,7 @@ function admit(
     images: new Map([['linux', entry(IMAGE)]]),
     networks: new Map(many(LIMITS.vmNics.max * 16, (i) => [`n${i}`, entry({ ...networkRecord(`n${i}`), cidr: null })])),
     storage: new Map([['s1', entry(storageRecord('s1'))]]),
+    epoch: FIRST_EPOCH,
     diskPorts: new Map(many(more.ports ?? 0, (i) => [`s1/${30_000 + i}`, entry('disk')])),
   } as unknown as RequestSnapshot;
   const randomHex = (bytes: number): string => text(bytes).replaceAll('x', 'ab');

@@ -156,7 +156,7 @@ test('the address of a card that went with its machine is freed by the leader', 
     },
   };
   const log = { info: () => undefined, warn: (text: string) => assert.fail(text) };
-  const store = leaderStore(running.store, leadership, (why) => assert.fail(why));
+  const store = leaderStore(running.store, { ...leadership, epoch: 0 }, (why) => assert.fail(why));
   const house = new Housekeeping({ store, clock, log });
   const round = async (): Promise<void> => {
     const before = tidy;

@@ -40,6 +40,7 @@ const storageReport = {
   disks: [
     {
       disk: 'disk-0123456789ab',
+      port: 30_001,
       grants: [{ vm: 'vm-0123456789ab', generation: 1, connections: [{ address: '10.0.0.1', idleMs: null }] }],
     },
   ],
@@ -50,6 +51,7 @@ const storageReport = {
       grants: [{ vm: 'vm-0123456789ab', generation: 2, connections: [] }],
     },
   ],
+  epoch: 0,
   faults: [{ disk: 'disk-0123456789ab', message: 'disk-0123456789ab.qcow2 is empty.' }],
   wallMs: 1_700_000_000_000,
 };

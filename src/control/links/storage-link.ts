@@ -56,6 +56,7 @@ const parseReport: Parser<StorageReport> = openObject({
   disks: arrayOf(
     openObject({
       disk: idOf(parseDiskId),
+      port: optional(parsePort),
       grants,
     }),
     { itemsMax: 100_000 },
@@ -64,6 +65,7 @@ const parseReport: Parser<StorageReport> = openObject({
     arrayOf(openObject({ disk: idOf(parseDiskId), sizeBytes: bytes, grants }), { itemsMax: 100_000 }),
     [],
   ),
+  epoch: added(nullable(integer({ min: 0 })), undefined),
   faults: added(
     arrayOf(openObject({ disk: nullable(idOf(parseDiskId)), message: text({ charsMax: 2_000 }) }), { itemsMax: 1_000 }),
     [],

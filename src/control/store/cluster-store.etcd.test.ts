@@ -225,7 +225,7 @@ async function lead(of: RunningStore): Promise<Leadership> {
 test('a leader commits; one that was deposed is told so, once, and writes nothing', async () => {
   const leadership = await lead(a);
   let deposed = 0;
-  const hand = leaderStore(a.store, leadership, () => deposed++);
+  const hand = leaderStore(a.store, { ...leadership, epoch: 0 }, () => deposed++);
   const vm = vmRecord(1);
   const event = { at: 1, kind: 'x', vm: vm.id, vmName: vm.name, host: null, generation: null, message: 'm' };
   assert.equal(hand.term, leadership.createRevision);
@@ -251,7 +251,7 @@ test('a leader commits; one that was deposed is told so, once, and writes nothin
 
 test('index keys live and die with their objects', async () => {
   const leadership = await lead(a);
-  const hand = leaderStore(a.store, leadership, () => undefined);
+  const hand = leaderStore(a.store, { ...leadership, epoch: 0 }, () => undefined);
   const vm = vmRecord(1);
   const disk = diskRecord(1, vm);
   await a.store.transact(

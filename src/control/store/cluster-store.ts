@@ -35,8 +35,8 @@ import type {
 } from '../../core/model/cluster.ts';
 import type { DrainRecord } from '../../core/model/drain.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
-import { PREFIX, prefixOf, ROOT, TARGET_SECRET_KEY } from '../../core/model/keys.ts';
-import { readRecord } from '../../core/model/record-shapes.ts';
+import { EPOCH_KEY, EPOCH_PREFIX, PREFIX, prefixOf, ROOT, TARGET_SECRET_KEY } from '../../core/model/keys.ts';
+import { type Epoch, epochFrom, FIRST_EPOCH, readRecord } from '../../core/model/record-shapes.ts';
 import type { RollPlanRecord, RollRecord } from '../../core/model/roll.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Log } from '../../core/ports/log.ts';
@@ -153,6 +153,9 @@ export class ClusterStore {
    * What this process is writing: the watch mostly shows it before the answer comes, and then it need not be parsed.
    */
   readonly #writing = new Map<string, { readonly text: string; readonly value: unknown }>();
+  /** The text of the epoch's record, as it was read first; null: none, or nothing was read yet. */
+  #epochText: string | null = null;
+  #epoch: Epoch | null = null;
   #revision = 0;
   #completeRevision = 0;
   readonly #catchingUp = new Set<{ readonly revision: number; readonly resolve: () => void }>();
@@ -178,6 +181,11 @@ export class ClusterStore {
     return this.#lastReadable;
   }
 
+  /** The epoch of the etcd that is followed; the first one before it was read. */
+  get epoch(): Epoch {
+    return this.#epoch ?? FIRST_EPOCH;
+  }
+
   get revision(): number {
     return this.#revision;
   }
@@ -199,6 +207,7 @@ export class ClusterStore {
     await follow(this.#etcd, ROOT, {
       signal: options.signal,
       onListing: async ({ entries, revision }) => {
+        this.#heedEpoch(entries);
         await this.#replace(entries, revision);
         this.#connected = true;
         options.onReady();
@@ -211,12 +220,40 @@ export class ClusterStore {
       onConnected: () => {
         this.#connected = true;
       },
+      onReconnected: async () => {
+        const known = this.#completeRevision;
+        const { entries, revision } = await this.#etcd.list(EPOCH_PREFIX);
+        this.#heedEpoch(entries, { revision, known });
+      },
+    });
+  }
+
+  /**
+   * What is known here is of one history: where etcd tells another one, it was restored, and this process must begin
+   * anew. `known`: the revision that was known before it was asked. CodedError 'failed' then, and for an epoch that cannot
+   * be read.
+   */
+  #heedEpoch(
+    entries: readonly KeyValue[],
+    { revision, known }: { readonly revision: number; readonly known: number } = { revision: 0, known: 0 },
+  ): void {
+    const text = entries.find(({ key }) => key === EPOCH_KEY)?.value ?? null;
+    if (this.#epoch === null) {
+      this.#epoch = epochFrom(entries);
+      this.#epochText = text;
+    }
+    if (this.#epochText === text && revision >= known) return;
+    const how = revision < known ? `it is at revision ${revision}, and ${known} was seen` : 'another epoch began';
+    throw new CodedError('failed', `etcd was restored: ${how}.`, {
+      advice: 'This server ends; the service manager starts it anew.',
     });
   }
 
   /** Reads everything linearizably: for one who begins to lead. */
   async catchUp(): Promise<void> {
+    const known = this.#completeRevision;
     const { entries, revision } = await this.#etcd.list(ROOT);
+    this.#heedEpoch(entries, { revision, known });
     await this.#replace(entries, revision);
   }
 
@@ -552,9 +589,9 @@ function notedOf(key: string, found: KeyValue | undefined, readAt: number): Note
   return 'value' in read ? { key, value: read.value, revision } : { key, value: null, revision, finding: read.finding };
 }
 
-/** Returns true for keys that other code reads: the election's candidates, the targets' key. */
+/** Returns true for keys that other code reads: the election's candidates, the targets' key, the epoch. */
 function isElsewhere(key: string): boolean {
-  return key.startsWith(PREFIX.election) || key === TARGET_SECRET_KEY;
+  return key.startsWith(PREFIX.election) || key === TARGET_SECRET_KEY || key.startsWith(EPOCH_PREFIX);
 }
 
 /** Returns true for a key outside all tables that no code of this version reads. */

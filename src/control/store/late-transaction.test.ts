@@ -108,7 +108,7 @@ test('E2 a leader that cannot learn what became of a commit commits nothing more
   const compare = { key: '/gp/election/1', createRevision: revision };
   let isValid = true;
   const leadership = { ...compare, compare, isValid: () => isValid, lost: never, resign: () => never };
-  const hand = leaderStore(new ClusterStore(etcd, () => '00'), leadership, (why) => ends.push(why));
+  const hand = leaderStore(new ClusterStore(etcd, () => '00'), { ...leadership, epoch: 0 }, (why) => ends.push(why));
   assert.equal(hand.leads(), true);
   isValid = false;
   assert.equal(hand.leads(), false, 'the lease is not confirmed');

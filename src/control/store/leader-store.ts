@@ -6,7 +6,7 @@
  * transaction that compares it.
  */
 import { unreachable } from '../../base/assert.ts';
-import type { Term } from '../../base/ids.ts';
+import { termOf } from '../../base/epoch.ts';
 import type { DiskRecord, NetworkRecord } from '../../core/model/cluster.ts';
 import type { SharedDiskRecord } from '../../core/model/guest-cluster.ts';
 import { keyOf, objectOf, PREFIX } from '../../core/model/keys.ts';
@@ -20,6 +20,9 @@ import { SeenCommits } from './seen-commits.ts';
 /** The store's tables as loops and decisions see them: always the newest state. */
 export function snapshotOf(store: ClusterStore): RequestSnapshot {
   return {
+    get epoch() {
+      return store.epoch;
+    },
     get revision() {
       return store.revision;
     },
@@ -143,12 +146,12 @@ export type TermEnd = 'deposed' | 'unknown-outcome';
 /** The store as one leadership sees it. `onOver` is called when a commit ends the term. */
 export function leaderStore(
   store: ClusterStore,
-  leadership: Leadership,
+  leadership: Leadership & { readonly epoch: number },
   onOver: (why: TermEnd) => void,
 ): LeaderStore & { readonly close: () => void } {
   const snapshot = snapshotOf(store);
   const unsubscribes: (() => void)[] = [];
-  const term = leadership.createRevision as Term;
+  const term = termOf(leadership.epoch, leadership.createRevision);
   const seen = new SeenCommits(term);
   let isOver = false;
   const end = (why: TermEnd): 'deposed' => {

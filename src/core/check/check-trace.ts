@@ -1,4 +1,5 @@
 /** All checkers together, over a trace as it grows. */
+import type { Term } from '../../base/ids.ts';
 import { claimsAreKept, drainsKeepTheirPlan, nothingComesIntoMaintenance } from './drain-checkers.ts';
 import {
   contOnlyCurrentAndFenced,
@@ -90,17 +91,35 @@ export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'D1-acknowledged-writes-survive': acknowledgedWritesSurvive,
 };
 
+/** Rules about what outlives the records: their checkers know of a restore. All others begin anew with the records. */
+const OUTLIVES_RECORDS: ReadonlySet<string> = new Set([
+  'G1-generations-grow',
+  'G3-one-current',
+  'G4-grants-admitted',
+  'G5-cont-current-and-fenced',
+  'G6-nothing-else-granted',
+  'M3-no-order-aborts-a-qemu',
+  'W1-writes-follow-generations',
+  'W2-one-writer',
+  'D1-acknowledged-writes-survive',
+]);
+
 /** A judge of one trace: give it every entry in order; it answers with what each breaks. */
 export function traceJudge(): (entry: TraceEntry) => readonly Violation[] {
-  const checkers = Object.entries(CHECKERS).map(([rule, make]) => ({ rule, check: make() }));
+  const checkers = Object.entries(CHECKERS).map(([rule, make]) => ({ rule, check: make(), make }));
   return (entry) => {
     let broken: Violation[] | null = null;
-    for (const { rule, check } of checkers) {
-      const what = check(entry);
+    for (const checker of checkers) {
+      const { rule, make } = checker;
+      const isNew = entry.kind === 'restored' && !OUTLIVES_RECORDS.has(rule);
+      if (isNew) checker.check = make();
+      const what = checker.check(isNew ? { at: entry.at, kind: 'commit', by: NOBODY, changes: entry.changes } : entry);
       if (what !== null) broken = [...(broken ?? []), { rule, at: entry.at, what }];
     }
     return broken ?? NONE;
   };
 }
 
+/** Whoever wrote what a restore brought back. */
+const NOBODY = 0 as Term;
 const NONE: readonly Violation[] = [];

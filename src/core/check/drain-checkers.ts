@@ -98,7 +98,8 @@ export function nothingComesIntoMaintenance(): Checker {
 
 /** Hosts that a record comes to name. Of one that is seen for the first time nobody knows when it was written. */
 function newHosts(before: VmRecord | undefined, after: VmRecord): readonly HostName[] {
-  if (before === undefined) return [];
+  // Nor of one that was found there after a restore.
+  if (before === undefined || before.restored !== undefined) return [];
   const known = new Set(namedIncarnations(before).map(({ host }) => host));
   return namedIncarnations(after)
     .map(({ host }) => host)

@@ -1,6 +1,8 @@
 /** Checkers of the fencing token: generations, grants, and who may be continued. */
+import { epochOf, floorOfEpoch } from '../../base/epoch.ts';
 import type { DiskId, Generation, StorageName, VmId } from '../../base/ids.ts';
 import type { VmRecord } from '../model/vm.ts';
+import type { Change } from '../ports/store.ts';
 import { currentGeneration, mayBeGranted, namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
 
@@ -8,11 +10,13 @@ import type { Checker } from './trace.ts';
 export function generationsGrow(): Checker {
   const highest = new Map<VmId, number>();
   return (entry) => {
+    if (entry.kind === 'restored') return riseAboveAll(entry.changes, highest);
     if (entry.kind !== 'commit') return null;
     for (const change of entry.changes) {
       if (change.kind !== 'vm' || change.value === null) continue;
-      const before = highest.get(change.id) ?? 0;
       const { generation, name } = change.value;
+      // A VM begins at the floor of its epoch.
+      const before = highest.get(change.id) ?? floorOfEpoch(epochOf(generation));
       if (generation < before || generation > before + 1) return `${name}: generation ${before} became ${generation}`;
       highest.set(change.id, generation);
       const beyond = namedIncarnations(change.value).find((incarnation) => incarnation.generation > generation);
@@ -22,12 +26,28 @@ export function generationsGrow(): Checker {
   };
 }
 
+/** G7: a restored record's generation is above all that were ever given to its VM. */
+function riseAboveAll(changes: readonly Change[], highest: Map<VmId, number>): string | null {
+  let again: string | null = null;
+  for (const change of changes) {
+    if (change.kind !== 'vm' || change.value === null) continue;
+    const { name, generation } = change.value;
+    const before = highest.get(change.id) ?? 0;
+    if (generation < before || (generation === before && before > floorOfEpoch(epochOf(before))))
+      again = `${name} was restored at generation ${generation}; ${before} was given`;
+    highest.set(change.id, generation);
+  }
+  return again;
+}
+
 /** G3: which generation is current never goes back, and an incarnation never changes its host or slot. */
 export function oneCurrentIncarnation(): Checker {
   const current = new Map<VmId, number>();
   const places = new Map<string, string>();
   return (entry) => {
-    if (entry.kind !== 'commit') return null;
+    // What was current is not known any more.
+    if (entry.kind === 'restored') current.clear();
+    if (entry.kind !== 'commit' && entry.kind !== 'restored') return null;
     for (const change of entry.changes) {
       if (change.kind !== 'vm' || change.value === null) continue;
       const { name } = change.value;
@@ -63,7 +83,12 @@ export function grantsAreAdmitted(): Checker {
     if (next !== null) records.set(vm, next);
   };
   return (entry) => {
-    if (entry.kind === 'commit')
+    if (entry.kind === 'restored') {
+      // Orders from before may be under way.
+      for (const vm of records.keys()) commit(vm, null, entry.at);
+      records.clear();
+    }
+    if (entry.kind === 'commit' || entry.kind === 'restored')
       for (const change of entry.changes) if (change.kind === 'vm') commit(change.id, change.value, entry.at);
     if (entry.kind === 'fenced') {
       const key = `${entry.node}:${entry.vm}`;
@@ -94,7 +119,8 @@ export function contOnlyCurrentAndFenced(): Checker {
   return (entry) => {
     grants.note(entry);
     nodes.note(entry);
-    if (entry.kind === 'commit')
+    if (entry.kind === 'restored') records.clear();
+    if (entry.kind === 'commit' || entry.kind === 'restored')
       for (const change of entry.changes)
         if (change.kind === 'vm' && change.value !== null) records.set(change.id, change.value);
     if (entry.kind === 'fenced') {
@@ -132,7 +158,8 @@ export function nothingElseGranted(): Checker {
     for (const change of entry.changes) {
       if (change.kind !== 'vm' || change.value === null) continue;
       const record = change.value;
-      const { name, phase } = record;
+      const { name, phase, restored } = record;
+      if (restored !== undefined) continue;
       if (phase.kind !== 'running' && phase.kind !== 'stopped') continue;
       const held = [...nodes.of(record, 'all')].flatMap((node) => grants.holders(node, change.id));
       const other = held.find((generation) => generation !== currentGeneration(record));
@@ -148,7 +175,7 @@ class DiskNodes {
   readonly #shared = new Map<DiskId, StorageName>();
 
   note(entry: Parameters<Checker>[0]): void {
-    if (entry.kind !== 'commit') return;
+    if (entry.kind !== 'commit' && entry.kind !== 'restored') return;
     for (const { kind, id, value } of entry.changes) {
       if (kind === 'shared-disk' && value !== null) this.#shared.set(id, value.node);
       if (kind !== 'disk' || value === null) continue;

@@ -29,6 +29,7 @@ export function switchOnlyWhenBothPaused(): Checker {
       if (kind !== 'vm' || value === null) continue;
       const before = phases.get(id);
       phases.set(id, value.phase.kind);
+      if (value.restored !== undefined) continue;
       if (value.phase.kind === 'migrating' && before !== 'migrating')
         stood.delete(`${id}:${value.phase.source.generation}`);
       if (value.phase.kind !== 'switching' || before === 'switching') continue;
@@ -112,6 +113,8 @@ export function stopsLast(): Checker {
       if (value === null) vms.delete(id);
       else vms.set(id, value);
       if (value === null || before === undefined || entry.by === 'people' || before.intent !== 'stopped') continue;
+      // What was started after the snapshot, and runs, is meant to run.
+      if (before.restored !== undefined) continue;
       const starts = value.phase.kind === 'starting' && before.phase.kind !== 'starting';
       if (value.intent !== 'stopped')
         broken = `a leader changed the intent of ${value.name} from stopped to ${value.intent}`;

@@ -5,14 +5,16 @@
 import type { Generation, HostName } from '../../base/ids.ts';
 import type { Incarnation, VmRecord } from '../model/vm.ts';
 
-/** Every incarnation that a record names, whatever for. */
-export function namedIncarnations({ phase }: VmRecord): readonly Incarnation[] {
+/** Every incarnation that a record names, whatever for; none for one of which it is not known what runs. */
+export function namedIncarnations({ phase, restored }: VmRecord): readonly Incarnation[] {
+  if (restored !== undefined) return [];
   if ('incarnation' in phase) return [phase.incarnation];
   return 'source' in phase ? [phase.source, phase.destination] : [];
 }
 
 /** The generation that may run the guest; null where none may. */
-export function currentGeneration({ phase }: VmRecord): Generation | null {
+export function currentGeneration({ phase, restored }: VmRecord): Generation | null {
+  if (restored !== undefined) return null;
   if ('incarnation' in phase) return phase.incarnation.generation;
   if (!('source' in phase)) return null;
   return phase.kind === 'switching' ? phase.destination.generation : phase.source.generation;
@@ -20,6 +22,7 @@ export function currentGeneration({ phase }: VmRecord): Generation | null {
 
 /** Whether storage may serve `generation` while this record stands. */
 export function mayBeGranted(vm: VmRecord, generation: Generation): boolean {
+  if (vm.restored !== undefined) return false;
   // A VM that is powered off is fenced before it is recorded as stopped.
   if (vm.phase.kind === 'stopping' && vm.phase.mode === 'hard') return false;
   if (generation === currentGeneration(vm)) return true;

@@ -8,6 +8,7 @@ import { SimClock } from '../../sim/time/sim-clock.ts';
 import type { HostRecord, NetworkRecord } from '../model/cluster.ts';
 import { keyOf } from '../model/keys.ts';
 import type { MigrationTold } from '../model/observation.ts';
+import { FIRST_EPOCH } from '../model/record-shapes.ts';
 import { expectedIncarnations, type Incarnation, type VmRecord } from '../model/vm.ts';
 import { answers, host, hostRecord, incarnation, NOW, vmRecord } from '../plan/testing/sample-records.ts';
 import type { NetworkPlan } from '../ports/host-link.ts';
@@ -62,6 +63,7 @@ class SmallWorld {
     const { vms, hosts, networks } = this;
     const revision = (): number => this.#revision;
     return {
+      epoch: FIRST_EPOCH,
       get revision() {
         return revision();
       },

@@ -17,6 +17,7 @@ import type {
 import type { HostRecord } from '../model/cluster.ts';
 import { ClusterIndex } from '../model/cluster-index.ts';
 import { keyOf } from '../model/keys.ts';
+import { isForgotten } from '../model/record-shapes.ts';
 import { expectedIncarnations, type VmRecord } from '../model/vm.ts';
 import type { SeenPool } from '../plan/vm/decision.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -45,6 +46,7 @@ import { DiskPaths } from './observe/disk-paths.ts';
 import { HostObserver } from './observe/host-observer.ts';
 import { PoolWatch } from './observe/pool-watch.ts';
 import { StorageObserver } from './observe/storage-observer.ts';
+import { AdoptionLoop } from './restore/adoption-loop.ts';
 import { SharedDiskLoop } from './shared-disks/shared-disk-loop.ts';
 import { Executor } from './vm/executor.ts';
 import type { CredentialIssuer, ExecutorPorts } from './vm/steps/step-context.ts';
@@ -81,6 +83,8 @@ export class Controller {
   readonly pools: PoolWatch;
   readonly vms: VmLoop;
   readonly sharedDisks: SharedDiskLoop;
+  /** Finds out what runs after a restore. */
+  readonly adoption: AdoptionLoop;
   /** A second opinion on the records. */
   readonly recordWatch: RecordWatch;
   /** The certificates of machines. */
@@ -125,19 +129,16 @@ export class Controller {
     this.certificates = new CertificateKeeper(ports);
     this.#housekeeping = new Housekeeping({ clock, log, store, ...ports.duties });
     this.#diskPaths = new DiskPaths({ hosts, snapshot: store.snapshot, index: this.index, observer: this.observer });
-    this.storageObserver = new StorageObserver(
-      { clock, storage, isServed: (node) => this.#diskPaths.isServed(node) },
-      {
-        onState: (node) => this.vms.wakeNode(node),
-        onReport: (node, { pool }) => this.pools.reported(node, pool),
-        onGone: (node) => this.pools.forget(node),
-      },
-    );
+    this.storageObserver = this.#observeStorage(ports);
     this.files = new FileKeeper({
       ...{ clock, log, store, files: ports.files, observer: this.storageObserver },
       patience: ports.duties?.patience,
     });
-    this.#hostLoop = new HostLoop({ clock, log, store, hosts, observer: this.observer, index: this.index });
+    const onSettled = (vm: VmId): void => this.vms.wake(vm, { fresh: 'all' });
+    const { observer, storageObserver } = this;
+    this.adoption = new AdoptionLoop({ clock, log, store, storage, observer, storageObserver, onSettled });
+    const mayPlan = (): boolean => this.adoption.mayPlan;
+    this.#hostLoop = new HostLoop({ clock, log, store, hosts, observer: this.observer, index: this.index, mayPlan });
     this.sharedDisks = new SharedDiskLoop({ clock, log, store, storage, index: this.index });
     this.#leadWatch = new LeadWatch({ clock, log, store, reach, lead, isSilent: (target) => this.#isSilent(target) });
     this.#executor = new Executor({
@@ -161,6 +162,7 @@ export class Controller {
       storageAnswers: (node) => this.storageObserver.answers(node),
       pool: (node) => this.#poolOf(node),
       crashPoint: ports.crashPoint,
+      whyRestored: (vm) => this.adoption.whyOf(vm),
     });
     this.dirtyRates = new DirtyRates({ clock, log, qmp, target: (vm) => this.#executor.currentTarget(vm) });
     const seeHost = (host: HostName) => this.observer.see(host);
@@ -178,6 +180,17 @@ export class Controller {
     const target = this.#executor.currentTarget(vm);
     if (target === null) throw new CodedError('conflict', `${vm.name} does not run.`);
     return this.#ports.qmp.blockFigures(target);
+  }
+
+  #observeStorage({ clock, storage }: ControllerPorts): StorageObserver {
+    return new StorageObserver(
+      { clock, storage, isServed: (node) => this.#diskPaths.isServed(node) },
+      {
+        onState: (node) => this.vms.wakeNode(node),
+        onReport: (node, { pool }) => this.pools.reported(node, pool),
+        onGone: (node) => this.pools.forget(node),
+      },
+    );
   }
 
   /** Begins to lead. */
@@ -206,6 +219,7 @@ export class Controller {
     });
     for (const { value } of snapshot.hosts.values()) this.observer.watch(value);
     this.#watchStorage();
+    this.adoption.start();
     this.vms.wakeAll();
     this.sharedDisks.wakeAll();
     this.estate.start();
@@ -222,6 +236,7 @@ export class Controller {
   /** Ends the term: no step begins after this. */
   stop(): void {
     this.vms.stop();
+    this.adoption.stop();
     this.sharedDisks.stop();
     this.recordWatch.stop();
     this.certificates.stop();
@@ -328,16 +343,21 @@ export class Controller {
   }
 
   /**
-   * A process of a VM whose record cannot be read, and never was read by this control node, takes memory that nobody
-   * knows of.
+   * A process of a VM whose record cannot be read, and never was read by this control node, or that was made after the
+   * snapshot that the cluster was restored from, takes memory that nobody knows of.
    */
   #countUnreadable(host: HostName): void {
-    const { unreadable } = this.#ports.store.snapshot;
+    const { store } = this.#ports;
+    const { unreadable, epoch } = store.snapshot;
     const isUncounted =
-      unreadable.size > 0 &&
-      (this.observer.report(host)?.report.incarnations ?? []).some(
-        ({ vm }) => unreadable.has(keyOf.vm(vm)) && this.index.vm(vm) === null,
-      );
+      (unreadable.size > 0 || epoch.number > 0) &&
+      (this.observer.report(host)?.report.incarnations ?? []).some(({ vm, generation }) => {
+        const record = this.index.vm(vm);
+        if (unreadable.has(keyOf.vm(vm))) return record === null;
+        if (record === null) return isForgotten(epoch, vm, generation);
+        if (record.restored === undefined) return false;
+        return !expectedIncarnations(record.phase).some((incarnation) => incarnation.host === host);
+      });
     const wasUncounted = this.index.isUncounted(host);
     this.index.setUncounted(host, isUncounted);
     if (wasUncounted && !isUncounted) this.vms.wakeWaiting();

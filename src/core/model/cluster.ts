@@ -96,6 +96,18 @@ export interface ControlRecord {
   readonly maintenance?: NodeMaintenance;
 }
 
+/** The history that a cluster is in. A cluster without one was never restored: epoch 0. */
+export interface EpochRecord {
+  /** 1 or more; grows with each restore. */
+  readonly number: number;
+  /** Random hexadecimal digits: two restores that took the same number are told apart. */
+  readonly id: string;
+  /** Unix ms. */
+  readonly restoredAt: number;
+  /** Newest revision of etcd in the snapshot that it was restored from. */
+  readonly snapshotRevision: number;
+}
+
 export interface StorageRecord {
   readonly name: StorageName;
   readonly addresses: { readonly control: string; readonly storage: string };
@@ -122,6 +134,8 @@ export interface DiskRecord {
   readonly sizeBytes: number;
   readonly source: DiskSource;
   readonly phase: 'creating' | 'ready' | 'deleting';
+  /** After a restore its node did not have it: it was deleted after the snapshot. Its VM never starts with it. */
+  readonly missing?: true;
 }
 
 export type DiskSource =

@@ -94,6 +94,15 @@ export function objectOf(key: string): { readonly kind: ObjectKind; readonly id:
  */
 export const TARGET_SECRET_KEY = '/gp/secret/target';
 
+/** What is known of the epoch, written where a cluster is restored, before anybody else reads its etcd. */
+export const EPOCH_PREFIX = '/gp/epoch/';
+/** JSON `EpochRecord` (cluster.ts). */
+export const EPOCH_KEY = `${EPOCH_PREFIX}current`;
+/** JSON list of the ids of all VMs in the snapshot: a VM from before the epoch that is not among them is unknown. */
+export const EPOCH_VMS_KEY = `${EPOCH_PREFIX}vms`;
+/** JSON list of `NODE/PORT` that served disks when the epoch began of which the snapshot knows nothing. */
+export const EPOCH_PORTS_KEY = `${EPOCH_PREFIX}ports`;
+
 /**
  * Prefixes that storage nodes read: the disks and VMs that they serve, reservations, the cluster's members, and the key
  * of their targets' accounts.
@@ -108,6 +117,7 @@ export const STORAGE_READS: readonly string[] = [
   PREFIX.storage,
   PREFIX.control,
   TARGET_SECRET_KEY.slice(0, TARGET_SECRET_KEY.lastIndexOf('/') + 1),
+  EPOCH_PREFIX,
 ];
 
 export const keyOf = {

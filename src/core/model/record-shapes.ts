@@ -8,7 +8,9 @@
  * microseconds besides its JSON.parse.
  */
 
-import { isName } from '../../base/ids.ts';
+import { EPOCH_MAX, epochOf } from '../../base/epoch.ts';
+import { CodedError } from '../../base/errors.ts';
+import { type Generation, isName, type VmId } from '../../base/ids.ts';
 import type { IssuedCertificate } from '../../base/machine-identity.ts';
 import { own } from '../../base/own.ts';
 import { RESERVATION_TYPE } from '../scsi/reservations.ts';
@@ -18,6 +20,7 @@ import {
   type BulkWork,
   type ControlRecord,
   type DiskRecord,
+  type EpochRecord,
   type EventRecord,
   type HostRecord,
   type ImageRecord,
@@ -28,7 +31,7 @@ import {
 } from './cluster.ts';
 import type { DrainMove, DrainRecord, TouchedGuestCluster } from './drain.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from './guest-cluster.ts';
-import { PREFIX, prefixOf } from './keys.ts';
+import { EPOCH_KEY, EPOCH_PORTS_KEY, EPOCH_VMS_KEY, PREFIX, prefixOf } from './keys.ts';
 import type { MoveNotice } from './move-notice.ts';
 import { SLOTS_PER_HOST } from './ports.ts';
 import type { RollHost, RollPlanRecord, RollRecord } from './roll.ts';
@@ -188,6 +191,7 @@ const vmFields = fields<VmRecord>({
   cancelRequest: maybe(nullable(fields({ taskId }))),
   pauseTask: maybe(nullable(taskId)),
   deleting: boolean,
+  restored: maybe(integer(1)),
   nextNics: maybe(cards),
   pausesMs: maybe(listOf(finite)),
   notice: maybe(
@@ -340,6 +344,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
           nvram: () => null,
         }),
         phase: oneOf('creating', 'ready', 'deleting'),
+        missing: maybe(isTrue),
       }),
     ),
     diskPort: kind(null, diskId),
@@ -560,6 +565,76 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
 
 /** Result of reading a record: its value, or a finding, as the rest of a sentence that begins with the key. */
 export type ReadRecord = { readonly value: unknown } | { readonly finding: string };
+
+const epoch = fields<EpochRecord>({
+  number: integer(1, EPOCH_MAX),
+  id: matches(/^[0-9a-f]{16}$/, 'epoch id'),
+  restoredAt: finite,
+  snapshotRevision: count,
+});
+
+/** Reads what etcd holds at EPOCH_KEY. CodedError 'failed': it cannot be read, and nothing may be decided. */
+export function readEpoch(json: string): EpochRecord {
+  let value: unknown = null;
+  try {
+    value = JSON.parse(json.slice(0, CHARS_MAX));
+  } catch {
+    // What is not JSON is no epoch either.
+  }
+  const finding = epoch(value);
+  if (finding === null) return value as EpochRecord;
+  throw new CodedError('failed', `What etcd holds as the cluster's epoch is none: it${finding}.`, {
+    advice: 'Nothing was done. Restore the cluster from a snapshot (docs/operating/backup.md).',
+  });
+}
+
+/** A cluster's epoch: its number and own name, and the VMs that the snapshot knew. */
+export interface Epoch {
+  readonly number: number;
+  /** Empty for epoch 0. */
+  readonly id: string;
+  readonly vms: ReadonlySet<VmId>;
+  /** Ports (`NODE/PORT`) of disks that the snapshot did not know: nothing is put there, where it could not be served. */
+  readonly ports: ReadonlySet<string>;
+}
+
+/** The epoch of a cluster that was never restored. */
+export const FIRST_EPOCH: Epoch = { number: 0, id: '', vms: new Set(), ports: new Set() };
+
+/** Reads what etcd holds under EPOCH_PREFIX. CodedError 'failed': it cannot be read, and nothing may be decided. */
+export function epochFrom(entries: Iterable<Readonly<Record<'key' | 'value', string>>>): Epoch {
+  let record: EpochRecord | null = null;
+  let vms: readonly string[] = [];
+  let ports: readonly string[] = [];
+  for (const { key, value } of entries) {
+    if (key === EPOCH_KEY) record = readEpoch(value);
+    if (key === EPOCH_VMS_KEY) vms = readList(key, value, vmId);
+    if (key === EPOCH_PORTS_KEY) ports = readList(key, value, word);
+  }
+  if (record === null) return FIRST_EPOCH;
+  return { number: record.number, id: record.id, vms: new Set(vms as VmId[]), ports: new Set(ports) };
+}
+
+/**
+ * Returns true for an incarnation that was made after the snapshot that the cluster was restored from, where no record
+ * names its VM: only a person decides what becomes of it.
+ */
+export function isForgotten(epoch: Epoch, vm: VmId, generation: Generation): boolean {
+  return epochOf(generation) < epoch.number && !epoch.vms.has(vm);
+}
+
+function readList(key: string, json: string, each: Shape): readonly string[] {
+  let value: unknown = null;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    // What is not JSON is no list either.
+  }
+  if (Array.isArray(value) && value.every((one) => each(one) === null)) return value as readonly string[];
+  throw new CodedError('failed', `What etcd holds at ${key} is not the list that it should be.`, {
+    advice: 'Nothing was done. Restore the cluster from a snapshot (docs/operating/backup.md).',
+  });
+}
 
 /** Reads the value that etcd holds at `key`. A key outside `PREFIX` (the election's keys, for example) is a finding. */
 export function readRecord(key: string, json: string): ReadRecord {

@@ -131,6 +131,11 @@ export interface VmRecord {
   readonly startTask: TaskId | null;
   readonly deleting: boolean;
   /**
+   * The epoch that began with this record, from a snapshot: what runs of the VM is not known, and its phase is what was
+   * true once. Nothing is done with it but to find that out (plan/restore/adoption.ts). Absent: it is known.
+   */
+  readonly restored?: number;
+  /**
    * The cards that the VM has from its next generation on; absent: those of `spec`. A running or migrating machine
    * keeps its present cards.
    */

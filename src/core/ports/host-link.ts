@@ -160,7 +160,7 @@ export interface KillResult {
 
 /** The whole network state of one host. */
 export interface NetworkPlan {
-  /** Grows with every change (etcd revision); a host refuses an older one. */
+  /** Grows with every change (etcd's revision in its epoch); a host refuses an older one. */
   readonly revision: number;
   readonly networks: readonly NetworkOnHost[];
   /** Overlay addresses of hosts whose tunnels are dropped, whatever they send. */

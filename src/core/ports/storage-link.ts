@@ -30,6 +30,8 @@ export interface StorageReport {
   readonly disks: readonly DiskReport[];
   /** Absent from older services, which have none. */
   readonly sharedDisks?: readonly SharedDiskReport[];
+  /** The epoch that the node follows; null before it has read etcd. Absent in reports of older services. */
+  readonly epoch?: number | null | undefined;
   /** Faults of entries that are therefore not served. Absent in reports of older services. */
   readonly faults?: readonly PoolFault[];
   /** The node's wall clock at the time of the call (Unix ms). Absent in reports of older services. */
@@ -50,6 +52,8 @@ export interface SharedDiskReport extends DiskReport {
 
 export interface DiskReport {
   readonly disk: DiskId;
+  /** Where it is served, if it ever was. Absent in reports of older services. */
+  readonly port?: number | undefined;
   readonly grants: readonly GrantReport[];
 }
 

@@ -32,6 +32,7 @@ import type {
 import type { DrainRecord } from '../model/drain.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../model/guest-cluster.ts';
 import type { ObjectKind } from '../model/keys.ts';
+import type { Epoch } from '../model/record-shapes.ts';
 import type { RollPlanRecord, RollRecord } from '../model/roll.ts';
 import type { VmRecord } from '../model/vm.ts';
 
@@ -42,6 +43,8 @@ export interface Entry<T> {
 }
 
 export interface Snapshot {
+  /** The cluster's epoch; it stays the same for as long as etcd is not restored. */
+  readonly epoch: Epoch;
   /** Revision of the newest change seen. */
   readonly revision: number;
   /**

@@ -7,6 +7,7 @@
  * to a host.
  */
 import { present } from '../../base/assert.ts';
+import { floorOfEpoch } from '../../base/epoch.ts';
 import { CodedError } from '../../base/errors.ts';
 import { parseImageName, parseVmId, type StorageName, type VmId } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
@@ -144,7 +145,7 @@ export function plannedVm(
       sharedDisks: [],
     },
     intent: start ? 'running' : 'stopped',
-    generation: 0,
+    generation: floorOfEpoch(basis.records.epoch.number),
     phase: { kind: 'stopped' },
     migrationRequest: null,
     stopRequest: null,

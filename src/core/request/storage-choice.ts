@@ -111,7 +111,8 @@ export function nodesOfNewDisks(changes: readonly Change[], records: Basis['reco
 export function portsFree({ records }: Pick<Basis, 'records'>, node: StorageName, count: number): number[] {
   const ports: number[] = [];
   for (let port = DISK_PORT_BASE; port < DISK_PORT_BASE + DISK_PORTS_PER_NODE && ports.length < count; port++) {
-    if (!records.diskPorts.has(`${node}/${port}`)) ports.push(port);
+    const place = `${node}/${port}`;
+    if (!records.diskPorts.has(place) && !records.epoch.ports.has(place)) ports.push(port);
   }
   if (ports.length < count)
     throw new CodedError('no-capacity', `${node} serves ${DISK_PORTS_PER_NODE} disks already.`, {

@@ -3,15 +3,18 @@
  * implies.
  *
  * Guarantees: before etcd was read once, `hasRead` is false and nothing is to be granted; at that first reading
- * everything that etcd does not admit is revoked, but for what belongs to a VM whose record cannot be read; while etcd
- * is away, what is served goes on.
+ * everything that etcd does not admit is revoked, but for what belongs to a VM whose record cannot be read or was
+ * restored, or to one that no record names and that is older than the epoch; while etcd is away, or tells an older
+ * history than this node has followed, what is served goes on and nothing new is granted.
  */
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, VmId } from '../../base/ids.ts';
+import { isForgotten } from '../model/record-shapes.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
-import type { ClusterView } from './cluster-view.ts';
+import type { ClusterView, History } from './cluster-view.ts';
 import type { FencingLedger } from './fencing-ledger.ts';
+import { type HistoryMemory, whyNotFollowed } from './history-guard.ts';
 import { eachOf, type ServedDisks } from './served-disks.ts';
 import type { SharedDisks, SharedGrant } from './shared-disks.ts';
 
@@ -20,6 +23,7 @@ export interface ClusterFollowerParts {
   readonly log: Log;
   /** What etcd says, read linearizably; rejects when etcd does not answer in time. */
   readonly readCluster: () => Promise<ClusterView>;
+  readonly history: HistoryMemory;
   readonly ledger: FencingLedger;
   readonly served: ServedDisks;
   readonly shared: SharedDisks;
@@ -40,6 +44,10 @@ export class ClusterFollower {
   #unrestored: Set<DiskId | VmId> | undefined;
   /** VMs whose records were unreadable at the last read: their disks stay served, and nothing new is granted. */
   #unreadableVms: ReadonlySet<VmId> = new Set();
+  /** The history that is followed; null before etcd was read. */
+  #history: History | null = null;
+  /** Why what etcd tells is not followed, as a sentence; null: it is. */
+  #refusal: string | null = null;
   /** When etcd was last read (monotonic ms). */
   #readAtMs = Number.NEGATIVE_INFINITY;
   #isStopped = false;
@@ -61,6 +69,16 @@ export class ClusterFollower {
     return this.#unrestored?.size === 0;
   }
 
+  /** The epoch that is followed; null before etcd was read. */
+  get epoch(): number | null {
+    return this.#history?.epoch ?? null;
+  }
+
+  /** Why what etcd tells is not followed, as a sentence; null: it is. */
+  get refusal(): string | null {
+    return this.#refusal;
+  }
+
   start(): void {
     this.#loop = this.#run();
   }
@@ -75,9 +93,14 @@ export class ClusterFollower {
   /** Whether the record of a VM could not be read when etcd was read last; then etcd is read again soon. */
   isUnreadable(vm: VmId): boolean {
     if (!this.#unreadableVms.has(vm)) return false;
+    this.readSoon();
+    return true;
+  }
+
+  /** Reads etcd again at once. */
+  readSoon(): void {
     this.#readAtMs = Number.NEGATIVE_INFINITY;
     this.#wake();
-    return true;
   }
 
   /** Serves shared disks again after their target ended. */
@@ -92,12 +115,13 @@ export class ClusterFollower {
     const { clock, log, readCluster, served } = this.#parts;
     let retryMs = RETRY_MS_MIN;
     while (!this.#isStopped) {
-      const isDue = !this.isRestored || clock.monotonicMs() - this.#readAtMs >= READ_CLUSTER_MS;
+      const isDue =
+        !this.isRestored || this.#refusal !== null || clock.monotonicMs() - this.#readAtMs >= READ_CLUSTER_MS;
       if (isDue) {
         try {
           const view = await readCluster();
           this.#readAtMs = clock.monotonicMs();
-          await this.#follow(view);
+          if (await this.#isFollowed(view.history)) await this.#follow(view);
         } catch (error) {
           log.warn('etcd cannot be read; what is served goes on', { reason: messageOf(error) });
         }
@@ -120,6 +144,19 @@ export class ClusterFollower {
     });
   }
 
+  async #isFollowed(found: History): Promise<boolean> {
+    const { history, ledger, log } = this.#parts;
+    const known = this.#history ?? (await history.read());
+    const refusal = whyNotFollowed(known, found);
+    if (refusal !== this.#refusal && refusal !== null) log.warn('etcd is not followed', { reason: refusal });
+    this.#refusal = refusal;
+    if (refusal !== null) return false;
+    if (known === null || found.epoch > known.epoch || found.revision > known.revision) await history.write(found);
+    ledger.beginEpoch(found.epoch);
+    this.#history = found;
+    return true;
+  }
+
   /** Raises the floors that etcd implies; the first time, also serves exactly what etcd admits. */
   async #follow(view: ClusterView): Promise<void> {
     const { ledger, log } = this.#parts;
@@ -131,9 +168,7 @@ export class ClusterFollower {
     await this.#revoke(({ vm, generation }) => generation < ledger.floorOf(vm));
     if (this.isRestored) return;
     if (this.#unrestored === undefined) {
-      await this.#revoke(
-        ({ vm, generation }) => !view.unreadableVms.has(vm) && view.vms.get(vm)?.admitted.includes(generation) !== true,
-      );
+      await this.#revoke((grant) => isOver(grant, view));
       const sharing = [...view.vms].filter(([, { sharedDisks }]) => sharedDisks.length > 0);
       this.#unrestored = new Set([...view.disks.keys(), ...sharing.map(([vm]) => vm)]);
     }
@@ -180,6 +215,15 @@ export class ClusterFollower {
       await unlessStale(shared.grant({ vm, generation, luns }, check));
     }
   }
+}
+
+/** Whether a grant that was found when the service started is to be revoked: etcd would have to admit it, and does not. */
+function isOver({ vm, generation }: SharedGrant, { vms, unreadableVms, epoch }: ClusterView): boolean {
+  if (unreadableVms.has(vm)) return false;
+  const record = vms.get(vm);
+  // Made after the snapshot that the cluster was restored from: a person decides what becomes of it.
+  if (record === undefined) return !isForgotten(epoch, vm, generation);
+  return !record.admitted.includes(generation);
 }
 
 const isVm = (what: DiskId | VmId): what is VmId => what.startsWith('vm-');

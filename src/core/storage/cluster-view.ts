@@ -8,17 +8,28 @@
 import type { DiskId, Generation, StorageName, VmId } from '../../base/ids.ts';
 import type { DiskRecord } from '../model/cluster.ts';
 import type { SharedDiskRecord } from '../model/guest-cluster.ts';
-import { PREFIX } from '../model/keys.ts';
-import { readRecord } from '../model/record-shapes.ts';
+import { EPOCH_PREFIX, PREFIX } from '../model/keys.ts';
+import { type Epoch, epochFrom, readRecord } from '../model/record-shapes.ts';
 import { admittedGenerations, heldSharedDisks, type VmRecord, type VmSharedDisk } from '../model/vm.ts';
 import { floorOfRecord } from './fencing-ledger.ts';
 
 export interface ClusterView {
+  /** The epoch, and the newest revision of etcd, when it was read. */
+  readonly history: History;
+  readonly epoch: Epoch;
   /** The ready disks of this node. */
   readonly disks: ReadonlyMap<DiskId, DiskView>;
   readonly vms: ReadonlyMap<VmId, VmView>;
-  /** VMs whose records are invalid: their grants are not known. */
+  /** VMs whose records are invalid, or restored and not adopted yet: their grants are not known. */
   readonly unreadableVms: ReadonlySet<VmId>;
+}
+
+/** Which history etcd tells, and how much of it. */
+export interface History {
+  readonly epoch: number;
+  /** The epoch's own name; empty for epoch 0. */
+  readonly id: string;
+  readonly revision: number;
 }
 
 export interface DiskView {
@@ -48,7 +59,7 @@ export interface RecordReader {
   list(
     prefix: string,
     options?: { readonly deadlineMs?: number },
-  ): Promise<{ readonly entries: readonly RecordText[] }>;
+  ): Promise<{ readonly entries: readonly RecordText[]; readonly revision: number }>;
 }
 
 /**
@@ -66,6 +77,9 @@ export async function readClusterView(
     readonly nextTurn: () => Promise<void>;
   },
 ): Promise<ClusterView> {
+  // First: whatever is read after it belongs to this epoch, or to a later one that the next read finds.
+  const { entries, revision } = await etcd.list(EPOCH_PREFIX);
+  const epoch = epochFrom(entries);
   const diskRecords = await etcd.list(PREFIX.disk);
   const sharedRecords = await etcd.list(PREFIX.sharedDisk);
   const vmRecords = await etcd.list(PREFIX.vm);
@@ -96,9 +110,10 @@ export async function readClusterView(
     if (at === node && phase === 'ready') shared.add(id);
   });
   await each<VmRecord>(vmRecords.entries, (record) => {
-    vms.set(record.id, viewOf(record, shared));
+    if (record.restored === undefined) vms.set(record.id, viewOf(record, shared));
+    else unreadableVms.add(record.id);
   });
-  return { disks, vms, unreadableVms };
+  return { history: { epoch: epoch.number, id: epoch.id, revision }, epoch, disks, vms, unreadableVms };
 }
 
 function viewOf(record: VmRecord, shared: ReadonlySet<DiskId>): VmView {

@@ -7,6 +7,7 @@
  * service as well leaves an empty disk that no record names.
  */
 
+import { EPOCH_SPAN } from '../../base/epoch.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { DiskId, Generation, Term, VmId } from '../../base/ids.ts';
 import { admittedGenerations, type VmRecord } from '../model/vm.ts';
@@ -41,6 +42,11 @@ export class FencingLedger {
       });
     }
     this.#term = term;
+  }
+
+  /** Orders of leaders of epochs before this one are refused from now on. */
+  beginEpoch(epoch: number): void {
+    this.#term = Math.max(this.#term, epoch * EPOCH_SPAN);
   }
 
   /** Generations of `vm` below `below` are never granted again. */

@@ -112,7 +112,7 @@ test('what etcd says about other nodes, unready disks or in an unknown form gran
     ],
   ]);
   const unreadable: string[] = [];
-  const etcd = { list: async (prefix: string) => ({ entries: listings.get(prefix) ?? [] }) };
+  const etcd = { list: async (prefix: string) => ({ revision: 7, entries: listings.get(prefix) ?? [] }) };
   const view = await readClusterView(etcd, parseStorageName('s1'), {
     onUnreadable: (key, finding) => void unreadable.push(`${key} ${finding}`),
     nextTurn: () => assert.fail('so few records take no turn of their own'),
@@ -133,7 +133,7 @@ test('a listing of any length is read some hundred kilobytes at a time', async (
   });
   const chars = entries.reduce((sum, { value }) => sum + value.length, 0);
   let turns = 0;
-  const etcd = { list: async (prefix: string) => ({ entries: prefix === '/gp/vm/' ? entries : [] }) };
+  const etcd = { list: async (prefix: string) => ({ revision: 7, entries: prefix === '/gp/vm/' ? entries : [] }) };
   const view = await readClusterView(etcd, parseStorageName('s1'), {
     onUnreadable: (key, finding) => assert.fail(`${key} ${finding}`),
     nextTurn: async () => void turns++,

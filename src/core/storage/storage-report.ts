@@ -17,8 +17,10 @@ export async function reportOf(parts: {
   readonly disks: DiskBackend;
   readonly served: ServedDisks;
   readonly shared: SharedDisks;
+  readonly epoch: number | null;
+  readonly refusal: string | null;
 }): Promise<StorageReport> {
-  const { disks, served, shared, name, clock } = parts;
+  const { disks, served, shared, name, clock, epoch, refusal } = parts;
   const [pool, artifacts, ids, ages] = await Promise.all([
     disks.space(),
     disks.listArtifacts(),
@@ -29,7 +31,11 @@ export async function reportOf(parts: {
   return {
     node: name,
     sharedDisks,
-    faults: disks.faults(),
+    epoch,
+    faults: [
+      ...(refusal === null ? [] : [{ disk: null, message: `Nothing is granted: ${refusal}` }]),
+      ...disks.faults(),
+    ],
     wallMs: clock.wallMs(),
     pool,
     artifacts,
@@ -39,7 +45,7 @@ export async function reportOf(parts: {
         .filter(({ localPort }) => localPort === server?.port)
         .map(({ address, idleMs }) => ({ address, idleMs }));
       const grants = (server?.grants ?? []).map(({ vm, generation }) => ({ vm, generation, connections }));
-      return { disk, grants };
+      return { disk, port: server?.port, grants };
     }),
   };
 }

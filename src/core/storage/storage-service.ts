@@ -6,8 +6,9 @@
  * than one that was heard is refused.
  */
 
+import { epochOf } from '../../base/epoch.ts';
 import { CodedError } from '../../base/errors.ts';
-import type { DiskId, Sha256, StorageName } from '../../base/ids.ts';
+import type { DiskId, Sha256, StorageName, Term } from '../../base/ids.ts';
 import type { Clock } from '../ports/clock.ts';
 import { type DiskBackend, exportName } from '../ports/disk-backend.ts';
 import type { Order } from '../ports/host-link.ts';
@@ -36,6 +37,7 @@ export interface StorageServiceOptions {
   readonly disks: DiskBackend;
   readonly target: TargetBackend;
   readonly readCluster: ClusterFollowerParts['readCluster'];
+  readonly history: ClusterFollowerParts['history'];
   /** Empty when the service starts, and its own. */
   readonly ledger?: FencingLedger;
 }
@@ -51,7 +53,7 @@ export class StorageService {
   constructor(options: StorageServiceOptions) {
     this.#options = options;
     this.#ledger = options.ledger ?? new FencingLedger();
-    const { clock, log, target, readCluster } = options;
+    const { clock, log, target, readCluster, history } = options;
     this.#served = new ServedDisks(options);
     this.#shared = new SharedDisks({
       clock,
@@ -60,7 +62,15 @@ export class StorageService {
       floorOf: (vm) => this.#ledger.floorOf(vm),
       onLost: () => void this.#follower.keepUpShared(),
     });
-    const parts = { clock, log, readCluster, ledger: this.#ledger, served: this.#served, shared: this.#shared };
+    const parts = {
+      clock,
+      log,
+      readCluster,
+      history,
+      ledger: this.#ledger,
+      served: this.#served,
+      shared: this.#shared,
+    };
     this.#follower = new ClusterFollower(parts);
   }
 
@@ -86,7 +96,7 @@ export class StorageService {
   }
 
   async fence(order: FenceOrder): Promise<FenceResult> {
-    this.#ledger.acceptTerm(order.term);
+    this.#accept(order.term);
     // First of all, and before the first await: from here on no grant that is under way survives.
     this.#ledger.raiseFloor(order.vm, order.below);
     const isFenced: Parameters<SharedDisks['revoke']>[0] = ({ vm, generation }) =>
@@ -97,14 +107,28 @@ export class StorageService {
 
   async grant(order: GrantOrder): Promise<GrantResult> {
     const { vm, generation } = order;
-    this.#ledger.acceptTerm(order.term);
+    this.#accept(order.term);
     // A revoked generation is never granted again: an order that comes after its own revocation was on its way for too
     // long.
     this.#ledger.checkGeneration(vm, generation);
+    if (epochOf(order.term) !== this.#follower.epoch && this.#follower.hasRead) {
+      throw new CodedError('unavailable', `Storage node ${this.#options.name} has not read etcd in this epoch.`, {
+        advice: 'Nothing was granted; what was served goes on. It is tried again by itself.',
+      });
+    }
     if (!this.#follower.hasRead) {
       throw new CodedError('unavailable', `Storage node ${this.#options.name} has not read etcd since it started.`, {
         advice: 'Nothing was granted; what was served goes on. It is tried again by itself.',
       });
+    }
+    if (this.#follower.refusal !== null) {
+      throw new CodedError(
+        'unavailable',
+        `Storage node ${this.#options.name} grants nothing: ${this.#follower.refusal}.`,
+        {
+          advice: 'Nothing was granted; what was served goes on. See docs/operating/backup.md.',
+        },
+      );
     }
     if (this.#follower.isUnreadable(vm)) {
       throw new CodedError('unavailable', `The record of ${vm} could not be read when etcd was read last.`, {
@@ -127,7 +151,7 @@ export class StorageService {
   }
 
   async revoke({ term, vm, generation }: RevokeOrder): Promise<void> {
-    this.#ledger.acceptTerm(term);
+    this.#accept(term);
     this.#ledger.revoke(vm, generation);
     const isRevoked: Parameters<SharedDisks['revoke']>[0] = (grant) =>
       grant.vm === vm && grant.generation === generation;
@@ -135,13 +159,13 @@ export class StorageService {
   }
 
   async createDisk(disk: DiskId, order: DiskOrder): Promise<void> {
-    this.#ledger.acceptTerm(order.term);
+    this.#accept(order.term);
     this.#ledger.checkDisk(disk);
     await this.#served.server(disk).run(() => this.#options.disks.createDisk(disk, order));
   }
 
   async deleteDisk(disk: DiskId, order: Order): Promise<void> {
-    this.#ledger.acceptTerm(order.term);
+    this.#accept(order.term);
     this.#ledger.deleteDisk(disk);
     const server = this.#served.server(disk);
     await server.run(async () => {
@@ -153,7 +177,7 @@ export class StorageService {
 
   /** Grows a disk, running or not; CodedError 'conflict' for a size below the present one. */
   async resizeDisk(disk: DiskId, order: Order & { readonly sizeBytes: number }): Promise<void> {
-    this.#ledger.acceptTerm(order.term);
+    this.#accept(order.term);
     const { disks } = this.#options;
     await this.#served.ownerOf(disk);
     const server = this.#served.server(disk);
@@ -167,7 +191,7 @@ export class StorageService {
   }
 
   async createSharedDisk(disk: DiskId, { term, sizeBytes, blockBytes }: SharedDiskOrder): Promise<void> {
-    this.#ledger.acceptTerm(term);
+    this.#accept(term);
     this.#ledger.checkDisk(disk);
     if (sizeBytes % blockBytes !== 0)
       throw new CodedError(
@@ -178,18 +202,25 @@ export class StorageService {
   }
 
   async deleteSharedDisk(disk: DiskId, order: Order): Promise<void> {
-    this.#ledger.acceptTerm(order.term);
+    this.#accept(order.term);
     this.#ledger.deleteDisk(disk);
     await this.#shared.delete(disk);
   }
 
   async deleteArtifact(sha256: Sha256, order: Order): Promise<void> {
-    this.#ledger.acceptTerm(order.term);
+    this.#accept(order.term);
     await this.#options.disks.deleteArtifact(sha256);
+  }
+
+  /** CodedError 'stale-order' when a later leader has spoken. */
+  #accept(term: Term): void {
+    this.#ledger.acceptTerm(term);
+    if (epochOf(term) > (this.#follower.epoch ?? 0)) this.#follower.readSoon();
   }
 
   report(): Promise<StorageReport> {
     const { name, clock, disks } = this.#options;
-    return reportOf({ name, clock, disks, served: this.#served, shared: this.#shared });
+    const { epoch, refusal } = this.#follower;
+    return reportOf({ name, clock, disks, served: this.#served, shared: this.#shared, epoch, refusal });
   }
 }

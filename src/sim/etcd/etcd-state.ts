@@ -33,6 +33,16 @@ export class EtcdState {
   /** Events of the transaction that is being applied. */
   #events: WatchEvent[] = [];
 
+  /** What a snapshot holds, and its newest revision; by default nothing. Leases are not in it: nobody renews them. */
+  constructor(snapshot?: { readonly records: readonly KeyValue[]; readonly revision: number }) {
+    if (snapshot === undefined) return;
+    for (const record of snapshot.records) {
+      this.#records.set(record.key, { ...record, lease: '0' });
+      this.#sorted.add(record.key);
+    }
+    this.#historyFrom = snapshot.revision + 1;
+  }
+
   /** An empty store is at revision 1, as etcd's. */
   get revision(): number {
     return this.#historyFrom + this.#history.length - 1;

@@ -142,7 +142,7 @@ class ControlNode {
       lost: Promise.resolve(),
       resign: async () => undefined,
     };
-    const hand = leaderStore(this.#store, leadership, () => undefined);
+    const hand = leaderStore(this.#store, { ...leadership, epoch: 0 }, () => undefined);
     return async (id = TASK) => {
       const value = taskBy(this.name, { term, startedAt: ++this.#commits }, id);
       const commit = hand.commit({ changes: [{ kind: 'task', id, value }], events: [] });

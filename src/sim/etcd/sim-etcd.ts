@@ -99,7 +99,7 @@ export interface SimEtcdOptions {
 
 /** See the module. The methods with a `member` are what a request does once it has reached that member. */
 export class SimEtcd {
-  readonly state = new EtcdState();
+  #state = new EtcdState();
   readonly #options: SimEtcdOptions;
   readonly #clock: Clock;
   readonly #random: SimRandom;
@@ -135,6 +135,20 @@ export class SimEtcd {
     }));
     this.#leader = present(this.#members[0], 'a member');
     this.#clock.after(LOOK_MS, () => this.#look());
+  }
+
+  get state(): EtcdState {
+    return this.#state;
+  }
+
+  /** All members are down and come back with this, as members of a new cluster. */
+  replace(state: EtcdState): void {
+    for (const { name } of this.#members) this.crash(name);
+    this.#state = state;
+    this.#expiresAtMs.clear();
+    this.#undecided = [];
+    this.#hasAlarm = false;
+    for (const member of this.#members) Object.assign(member, { sizeBytes: LIVE_BYTES, inUseBytes: LIVE_BYTES });
   }
 
   get members(): readonly string[] {

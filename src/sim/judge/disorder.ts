@@ -12,11 +12,15 @@ export function disorder(cluster: SimCluster): string[] {
   const wrong: string[] = [];
   for (const vm of tables.vm.values()) wrong.push(...disorderOf(cluster, vm));
   for (const host of tables.host.values()) {
-    if (host.quarantine !== null) wrong.push(`${host.name} is quarantined`);
+    const isWaited = [...cluster.qemus].some(
+      ({ order, process }) => cluster.truth.forgotten.has(order.vm) && process.machine.name === host.name,
+    );
+    if (host.quarantine !== null && !isWaited) wrong.push(`${host.name} is quarantined`);
     if (host.cordoned) wrong.push(`${host.name} is cordoned`);
     if ((host.maintenance ?? null) !== null) wrong.push(`${host.name} is in maintenance`);
   }
   for (const { order, process, key } of cluster.qemus) {
+    if (cluster.truth.forgotten.has(order.vm)) continue;
     const { phase } = tables.vm.get(order.vm) ?? { phase: { kind: 'gone' } as const };
     const isNamed =
       'incarnation' in phase &&
@@ -42,10 +46,11 @@ export function disorder(cluster: SimCluster): string[] {
 }
 
 /** What lies on storage nodes and no record names: only a person would ever remove it. */
-function leftovers({ storage, truth: { tables } }: SimCluster): string[] {
+function leftovers({ storage, truth: { tables, forgotten } }: SimCluster): string[] {
   const wrong: string[] = [];
   for (const { name, pool } of storage.values()) {
-    for (const disk of pool.list()) if (!tables.disk.has(disk)) wrong.push(`${name} holds ${disk}, which nobody knows`);
+    for (const disk of pool.list())
+      if (!tables.disk.has(disk) && !forgotten.has(disk)) wrong.push(`${name} holds ${disk}, which nobody knows`);
     for (const { disk } of pool.listShared())
       if (!tables['shared-disk'].has(disk)) wrong.push(`${name} holds shared disk ${disk}, which nobody knows`);
   }
@@ -68,6 +73,7 @@ function deafness({ truth, hosts, network }: SimCluster): string[] {
 
 function disorderOf(cluster: SimCluster, vm: VmRecord): string[] {
   const why = cluster.controller?.vms.whyOf(vm.id) ?? 'nobody leads';
+  if (vm.restored !== undefined) return [`${vm.name} is neither adopted nor fenced (${why})`];
   const shares = vm.spec.sharedDisks ?? [];
   if (shares.some(({ joining, leaving }) => joining === true || leaving === true))
     return [`the shared disks of ${vm.name} come or go for ever (${why})`];
@@ -104,6 +110,8 @@ function waitingTasks({ truth: { tables } }: SimCluster, vm: VmRecord): readonly
 /** A VM for which there is no room, or no host without one of its group, waits: that is how it should be. */
 function isWaitingForRoom({ truth, swarm }: SimCluster, vm: VmRecord, why: string): boolean {
   if (vm.phase.kind !== 'stopped' || vm.intent === 'stopped' || !why.startsWith('No host can take')) return false;
+  // Where something runs that nobody knows of, nothing is put.
+  if (truth.forgotten.size > 0) return true;
   const vms = [...truth.tables.vm.values()];
   return [...truth.tables.host.values()].every((host) => {
     const there = vms.filter(({ phase }) => 'incarnation' in phase && phase.incarnation.host === host.name);

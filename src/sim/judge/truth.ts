@@ -2,6 +2,7 @@
  * What etcd holds, as records: followed transaction by transaction, for the trace and for judging how a run ends.
  * Nobody in the simulated cluster sees it.
  */
+import { termOf } from '../../base/epoch.ts';
 import type { Term } from '../../base/ids.ts';
 import type { DiskRecord, HostRecord, StorageRecord, TaskRecord } from '../../core/model/cluster.ts';
 import type { DrainRecord } from '../../core/model/drain.ts';
@@ -10,7 +11,7 @@ import { type ObjectKind, objectOf, PREFIX } from '../../core/model/keys.ts';
 import type { RollPlanRecord, RollRecord } from '../../core/model/roll.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Change } from '../../core/ports/store.ts';
-import type { WatchEvent } from '../../etcd/records.ts';
+import type { KeyValue, WatchEvent } from '../../etcd/records.ts';
 
 interface Tables {
   readonly vm: Map<string, VmRecord>;
@@ -58,8 +59,18 @@ export class Truth {
   /** Election keys with the revision they were made at and who made them, oldest first. */
   readonly #candidates = new Map<string, { readonly term: Term; readonly control: string }>();
 
+  /** The epoch of what etcd holds. */
+  #epoch = 0;
+  /** VMs and disks that were made after the snapshot that the cluster was restored from, or were there without a record. */
+  readonly forgotten = new Set<string>();
+
   /** When each term was over. */
   readonly #ended = new Map<Term, number>();
+
+  /** The term that an election key's create revision stands for. */
+  termOf(createRevision: number): Term {
+    return termOf(this.#epoch, createRevision);
+  }
 
   /** When a term was over, as told to `apply`; undefined while it is not. */
   endedAt(term: Term): number | undefined {
@@ -72,6 +83,28 @@ export class Truth {
     for (const candidate of this.#candidates.values())
       if (first === null || candidate.term < first.term) first = candidate;
     return first;
+  }
+
+  /** Takes all that etcd holds after a restore, in place of what it held; the records, for the trace. */
+  restore(entries: readonly KeyValue[], epoch: number, at: number): readonly Change[] {
+    for (const { term } of this.#candidates.values()) this.#ended.set(term, at);
+    this.#candidates.clear();
+    this.#epoch = epoch;
+    const known = [...this.tables.vm.keys(), ...this.tables.disk.keys()];
+    for (const table of Object.values(this.tables)) table.clear();
+    const events = entries.map((kv): WatchEvent => ({ type: 'put', key: kv.key, modRevision: kv.modRevision, kv }));
+    const changes = this.apply(events, at);
+    for (const id of known) this.forget(id);
+    return changes;
+  }
+
+  /** Nobody knows of it any more, unless a record names it. */
+  forget(id: string): void {
+    if (
+      !(this.tables.vm as ReadonlyMap<string, unknown>).has(id) &&
+      !(this.tables.disk as ReadonlyMap<string, unknown>).has(id)
+    )
+      this.forgotten.add(id);
   }
 
   /** Takes the events of one transaction; what changed, for the trace. */
@@ -100,7 +133,7 @@ export class Truth {
       return;
     }
     const { name } = JSON.parse(event.kv.value) as { name: string };
-    this.#candidates.set(event.key, { term: event.kv.createRevision as Term, control: name });
+    this.#candidates.set(event.key, { term: termOf(this.#epoch, event.kv.createRevision), control: name });
   }
 }
 

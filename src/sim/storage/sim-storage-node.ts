@@ -14,7 +14,7 @@ import type { Order } from '../../core/ports/host-link.ts';
 import type { Log } from '../../core/ports/log.ts';
 import type { ProbeResult } from '../../core/ports/probe-result.ts';
 import type { GrantOrder, GrantResult } from '../../core/ports/storage-link.ts';
-import type { ClusterView } from '../../core/storage/cluster-view.ts';
+import type { ClusterView, History } from '../../core/storage/cluster-view.ts';
 import { StorageService, type StorageServiceOptions } from '../../core/storage/storage-service.ts';
 import { orderRoutes, type Probe, type StorageOrders } from '../../storage/routes.ts';
 import type { SimMachine, SimProcess } from '../machines/sim-machine.ts';
@@ -81,6 +81,8 @@ export class SimStorageNode {
   readonly name: StorageName;
   readonly machine: SimMachine;
   readonly pool = new SimPool();
+  /** What it remembers of histories: on its disk. */
+  #history: History | null = null;
   readonly random: SimRandom;
   readonly #options: SimStorageNodeOptions;
   readonly #daemons = new Set<SimDaemon>();
@@ -108,6 +110,11 @@ export class SimStorageNode {
   /** The service's process, while it listens; null where the kernel refuses. */
   get listener(): SimProcess | null {
     return this.#isListening ? (this.#service?.process ?? null) : null;
+  }
+
+  /** The epoch that it remembers to have followed; 0 before it has read etcd. */
+  get epoch(): number {
+    return this.#history?.epoch ?? 0;
   }
 
   /** What answers orders in that process; null where nobody listens. */
@@ -147,6 +154,12 @@ export class SimStorageNode {
       log,
       disks: disks satisfies DiskBackend,
       target: new SimTargetBackend(this, process),
+      history: {
+        read: async () => this.#history,
+        write: async (history: History) => {
+          this.#history = history;
+        },
+      },
       readCluster: () => {
         const at = this.#options.clock.monotonicMs();
         return readCluster(process).finally(() => this.#causes.reads(at));

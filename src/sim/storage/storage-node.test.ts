@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CodedError } from '../../base/errors.ts';
 import { type DiskId, parseDiskId, parseGeneration, parseStorageName, parseVmId, type Term } from '../../base/ids.ts';
+import { FIRST_EPOCH } from '../../core/model/record-shapes.ts';
 import type { ClusterView } from '../../core/storage/cluster-view.ts';
 import { SimMachine } from '../machines/sim-machine.ts';
 import { SimClock } from '../time/sim-clock.ts';
@@ -101,6 +102,8 @@ class Bench {
     const unreadableVms = new Set(this.isUnreadable ? [VM] : []);
     const floor = this.admitted.length === 0 ? this.highest + 1 : Math.min(...this.admitted);
     return {
+      history: { epoch: 0, id: '', revision: 1 },
+      epoch: FIRST_EPOCH,
       disks: new Map([[DISK, { vm: VM, port: PORT }]]),
       vms: new Map(
         this.isUnreadable ? [] : [[VM, { floor, highest: this.highest, admitted: this.admitted.map(g), ...rest }]],

@@ -69,7 +69,7 @@ class World {
     );
     const log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
     const { clock, store, observer, index } = this;
-    this.loop = new HostLoop({ clock, log, store, hosts: hostLink, observer, index });
+    this.loop = new HostLoop({ clock, log, store, hosts: hostLink, observer, index, mayPlan: () => true });
     store.onChange(({ kind, id }) => {
       if (kind === 'host') this.index.setHost(id as HostName, store.hosts.get(id as HostName)?.value ?? null);
       if (kind === 'vm') this.#vmChanged(id as VmId);

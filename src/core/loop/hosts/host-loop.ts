@@ -7,13 +7,14 @@
  * the first of some changes, with all of them in it, and no more than one per PLAN_INTERVAL_MS when changes come in a
  * row.
  */
+import { epochOf, floorOfEpoch } from '../../../base/epoch.ts';
 import { messageOf } from '../../../base/errors.ts';
 import type { HostName, NetworkName, VmId } from '../../../base/ids.ts';
 import { type HostRecord, sameCapacity } from '../../model/cluster.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
 import { keyOf } from '../../model/keys.ts';
 import { type HostRelease, sameRelease } from '../../model/release.ts';
-import { decideHost } from '../../plan/hosts/host-decision.ts';
+import { decideHost, hasUnclear } from '../../plan/hosts/host-decision.ts';
 import { type Members, membersForHosts } from '../../plan/hosts/port-filter.ts';
 import { NetworkPlanner } from '../../plan/network-plan.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -30,6 +31,8 @@ export interface HostLoopPorts {
   readonly observer: HostObserver;
   /** Follows the snapshot. */
   readonly index: ClusterIndex;
+  /** False while it is being found out after a restore what runs where: a plan would cut off what it does not know. */
+  readonly mayPlan: () => boolean;
 }
 
 const ORDER_DEADLINE_MS = 5_000;
@@ -87,7 +90,9 @@ export class HostLoop {
 
   /** The network state `host` should have now. */
   planFor(host: HostName): NetworkPlan {
-    return this.#planner.planFor(host, this.#ports.store.snapshot.revision);
+    const { term, snapshot } = this.#ports.store;
+    // As terms, so that it grows although etcd was restored.
+    return this.#planner.planFor(host, floorOfEpoch(epochOf(term)) + snapshot.revision);
   }
 
   /** A VM's record began or ceased to name `hosts`. */
@@ -247,7 +252,7 @@ export class HostLoop {
 
   async #network(host: HostName, state: HostState): Promise<void> {
     const { clock, observer, hosts, store } = this.#ports;
-    if (observer.report(host) === null || !this.#mayOrder()) return;
+    if (observer.report(host) === null || !this.#mayOrder() || !this.#ports.mayPlan()) return;
     const planned = { common: this.#commonVersion, own: state.planVersion, at: clock.monotonicMs() };
     await hosts.applyNetwork(host, { ...this.planFor(host), term: store.term }, { deadlineMs: ORDER_DEADLINE_MS });
     state.planned = planned;
@@ -263,9 +268,12 @@ export class HostLoop {
     const { vms, unreadable } = store.snapshot;
     const vm = (id: VmId) => vms.get(id)?.value;
     const isUnreadable = (id: VmId) => unreadable.has(keyOf.vm(id));
-    const steps = decideHost({ host: record.value, report: latest.report, vm, isUnreadable });
+    const { epoch } = store.snapshot;
+    const situation = { host: record.value, report: latest.report, vm, isUnreadable, epoch };
+    const steps = decideHost(situation);
     const { placementAt } = state;
-    state.clean = steps.length > 0 ? null : { processes: observer.processesCount(host), placementAt };
+    const isAgain = steps.length > 0 || hasUnclear(situation);
+    state.clean = isAgain ? null : { processes: observer.processesCount(host), placementAt };
     for (const step of steps) {
       if (!this.#mayOrder()) return;
       if (step.do === 'kill-stale') {

@@ -1,4 +1,5 @@
 /** A leader's store in memory: it applies what is committed, unless a test says that a commit ends otherwise. */
+
 import type {
   DiskId,
   DrainId,
@@ -22,6 +23,7 @@ import type {
 } from '../../model/cluster.ts';
 import type { DrainRecord } from '../../model/drain.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from '../../model/guest-cluster.ts';
+import { FIRST_EPOCH } from '../../model/record-shapes.ts';
 import type { RollPlanRecord, RollRecord } from '../../model/roll.ts';
 import type { VmRecord } from '../../model/vm.ts';
 import { VM } from '../../plan/testing/sample-records.ts';
@@ -63,6 +65,7 @@ export class MemoryStore implements LeaderStore {
       this;
     return {
       ...{ vms, hosts, disks, storage, networks, tasks, sharedDisks, unreadable },
+      epoch: FIRST_EPOCH,
       revision: this.#revision,
       completeRevision: this.completeRevision ?? this.#revision,
       controls,

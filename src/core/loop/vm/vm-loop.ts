@@ -47,6 +47,8 @@ export interface VmLoopPorts {
   readonly storageAnswers: ClusterSituation['storageAnswers'];
   readonly pool: ClusterSituation['pool'];
   readonly crashPoint: CrashPoint;
+  /** Why it is not known yet what runs of a VM that was restored, in words. */
+  readonly whyRestored: (vm: VmId) => string;
 }
 
 /** Things one activation may do before it yields to the next wake-up. */
@@ -257,6 +259,10 @@ export class VmLoop {
     for (let things = 0; things < THINGS_PER_ACTIVATION && !this.#schedule.isStopped; things++) {
       const entry = store.snapshot.vms.get(id);
       if (entry === undefined) return null;
+      if (entry.value.restored !== undefined) {
+        this.#whys.set(id, this.#ports.whyRestored(id));
+        return UNREADABLE_LOOK_MS;
+      }
       evidence.notePhase(entry.value);
       // Also without a question: nothing is decided while whoever woke it is still changing things.
       await (this.#refresh(entry.value, evidence) ?? undefined);

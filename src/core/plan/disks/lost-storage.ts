@@ -1,5 +1,6 @@
 /**
- * Decides about a VM with a disk of its own on a storage node that was declared lost. Pure.
+ * Decides about a VM with a disk of its own that is lost: on a storage node that was declared lost, or missing after a
+ * restore. Pure.
  *
  * Guarantees: such a VM is ended and never started again; it can be deleted. (A lost shared disk ends no VM: its VMs
  * have other disks.)
@@ -42,6 +43,9 @@ export function decideLost(situation: VmSituation): Decision | null {
 }
 
 function whyLost({ vm, disks, cluster }: VmSituation): string | null {
+  const missing = disks.filter((disk) => disk.missing === true);
+  if (missing.length > 0)
+    return `${listed(missing.map(({ id }) => id))} of ${vm.name} is not there: it was deleted after the snapshot that the cluster was restored from. ${vm.name} never starts. Delete it (gp vm delete ${vm.name}).`;
   const lost = disks.filter(({ node }) => cluster.isLost(node));
   if (lost.length === 0) return null;
   const nodes = [...new Set(lost.map(({ node }) => node))];

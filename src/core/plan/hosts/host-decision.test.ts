@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { VmId } from '../../../base/ids.ts';
+import { FIRST_EPOCH } from '../../model/record-shapes.ts';
 import type { VmPhase } from '../../model/vm.ts';
 import type { HostReport, RunningIncarnation } from '../../ports/host-link.ts';
 import { host, hostRecord, incarnation, VM, vmRecord } from '../testing/sample-records.ts';
@@ -34,7 +35,10 @@ test('P2 what a record expects on this host is left alone, both ends of a migrat
     { kind: 'switching', ...ends },
     { kind: 'unwinding', reason: '', ...ends },
   ] as const)
-    assert.deepEqual(decideHost({ host: hostRecord(1), report: report(2), vm: only(phase), isUnreadable: no }), []);
+    assert.deepEqual(
+      decideHost({ host: hostRecord(1), report: report(2), vm: only(phase), isUnreadable: no, epoch: FIRST_EPOCH }),
+      [],
+    );
 });
 
 test('P2 another generation, the right one on the wrong host, and what has no record are ended', () => {
@@ -44,6 +48,7 @@ test('P2 another generation, the right one on the wrong host, and what has no re
       report: report(generation),
       vm: phase === null ? () => undefined : only(phase),
       isUnreadable: no,
+      epoch: FIRST_EPOCH,
     });
   for (const steps of [
     stale({ kind: 'running', incarnation: incarnation(2, 1) }, 1),
@@ -60,17 +65,28 @@ test('P2 another generation, the right one on the wrong host, and what has no re
 test('P1 a quarantine is lifted only by a report without anything stale', () => {
   const here = only({ kind: 'running', incarnation: incarnation(2, 2) });
   assert.deepEqual(
-    decideHost({ host: quarantined, report: report(1), vm: here, isUnreadable: no }).map((step) => step.do),
+    decideHost({ host: quarantined, report: report(1), vm: here, isUnreadable: no, epoch: FIRST_EPOCH }).map(
+      (step) => step.do,
+    ),
     ['kill-stale'],
   );
-  assert.deepEqual(decideHost({ host: quarantined, report: report(), vm: here, isUnreadable: no }), [
-    { do: 'lift-quarantine' },
-  ]);
-  assert.deepEqual(decideHost({ host: hostRecord(1), report: report(), vm: here, isUnreadable: no }), []);
+  assert.deepEqual(
+    decideHost({ host: quarantined, report: report(), vm: here, isUnreadable: no, epoch: FIRST_EPOCH }),
+    [{ do: 'lift-quarantine' }],
+  );
+  assert.deepEqual(
+    decideHost({ host: hostRecord(1), report: report(), vm: here, isUnreadable: no, epoch: FIRST_EPOCH }),
+    [],
+  );
 });
 
 test('P2 the processes of a VM whose record cannot be read are left alone, and their host stays quarantined', () => {
-  const situation = { report: report(1), vm: () => undefined, isUnreadable: (id: VmId) => id === VM };
+  const situation = {
+    report: report(1),
+    vm: () => undefined,
+    isUnreadable: (id: VmId) => id === VM,
+    epoch: FIRST_EPOCH,
+  };
   assert.deepEqual(decideHost({ host: hostRecord(1), ...situation }), []);
   assert.deepEqual(decideHost({ host: quarantined, ...situation }), []);
 });

@@ -1,10 +1,13 @@
 /**
  * What to do about hosts: stale processes are ended, a quarantine ends when nothing stale is left, network plans follow
  * the records. Pure. Guarantees: a process is only ordered to end when no record expects it on that host with that
- * generation, and never while its VM's record cannot be read; a host with such a process stays quarantined.
+ * generation, and never while its VM's record cannot be read or is restored and not settled; nor, where no record names
+ * its VM, if its generation is from before the epoch: it was made after the snapshot that the cluster was restored from.
+ * A host with such a process stays quarantined.
  */
 import type { Generation, HostName, VmId } from '../../../base/ids.ts';
 import type { HostRecord } from '../../model/cluster.ts';
+import { type Epoch, isForgotten } from '../../model/record-shapes.ts';
 import { expectedIncarnations, type VmRecord } from '../../model/vm.ts';
 import type { HostReport } from '../../ports/host-link.ts';
 
@@ -24,15 +27,27 @@ export interface HostSituation {
   readonly vm: (id: VmId) => VmRecord | undefined;
   /** Returns true if etcd holds a value for the VM that is not a valid record. */
   readonly isUnreadable: (id: VmId) => boolean;
+  readonly epoch: Epoch;
+}
+
+/** Returns true if nobody but a person may decide what becomes of a process. */
+function isUnclear(
+  { vm: recordOf, isUnreadable, epoch }: HostSituation,
+  { vm, generation }: HostReport['incarnations'][number],
+): boolean {
+  if (isUnreadable(vm)) return true;
+  const record = recordOf(vm);
+  return record === undefined ? isForgotten(epoch, vm, generation) : record.restored !== undefined;
 }
 
 /** The processes on the host that no record expects there. */
 function staleIncarnations(situation: HostSituation): ReadonlyMap<VmId, Generation[]> {
-  const { host, report, vm: recordOf, isUnreadable } = situation;
+  const { host, report, vm: recordOf } = situation;
   const stale = new Map<VmId, Generation[]>();
-  for (const { vm, generation } of report.incarnations) {
+  for (const process of report.incarnations) {
+    const { vm, generation } = process;
     const record = recordOf(vm);
-    if (isUnreadable(vm)) continue;
+    if (isUnclear(situation, process)) continue;
     if (record !== undefined && isExpected(record, host.name, generation)) continue;
     stale.set(vm, [...(stale.get(vm) ?? []), generation]);
   }
@@ -45,6 +60,11 @@ function isExpected(record: VmRecord, host: HostName, generation: Generation): b
   );
 }
 
+/** Returns true while something runs on the host of which it is not decided what becomes of it. */
+export function hasUnclear(situation: HostSituation): boolean {
+  return situation.report.incarnations.some((process) => isUnclear(situation, process));
+}
+
 /** Steps for one host whose agent answers, in their order. */
 export function decideHost(situation: HostSituation): readonly HostStep[] {
   const stale = staleIncarnations(situation);
@@ -55,7 +75,7 @@ export function decideHost(situation: HostSituation): readonly HostStep[] {
     reason: situation.vm(vm) !== undefined ? 'a newer generation took its place' : 'the VM was deleted',
   }));
   // The tunnel opens again only after a report without anything stale: the kill must have been seen to have worked.
-  const isUnclear = situation.report.incarnations.some(({ vm }) => situation.isUnreadable(vm));
-  if (steps.length === 0 && !isUnclear && situation.host.quarantine !== null) steps.push({ do: 'lift-quarantine' });
+  if (steps.length === 0 && !hasUnclear(situation) && situation.host.quarantine !== null)
+    steps.push({ do: 'lift-quarantine' });
   return steps;
 }

@@ -228,10 +228,7 @@ test('C1 a host whose memory is not known, since a VM runs there whose record no
   given.index.setUncounted(host(1), true);
   assert.deepEqual(place(given), { kind: 'placed', host: host(2), slot: 0 });
   const byName = place({ ...given, only: host(1) });
-  assert.match(
-    byName.kind === 'nowhere' ? byName.reasons.join() : '',
-    /h1: a VM runs there whose record cannot be read/,
-  );
+  assert.match(byName.kind === 'nowhere' ? byName.reasons.join() : '', /h1: a VM runs there that no record describes/);
   given.index.setUncounted(host(1), false);
   assert.deepEqual(place(given), { kind: 'placed', host: host(1), slot: 0 });
 });

@@ -151,7 +151,7 @@ class Search {
     if (cpuModel !== 'baseline' && !capacity.cpuModels.includes(cpuModel))
       return () => `its CPUs cannot be ${cpuModel}`;
     if (this.#input.index.isUncounted(name))
-      return () => 'a VM runs there whose record cannot be read, and how much memory it takes is not known';
+      return () => 'a VM runs there that no record describes, and how much memory it takes is not known';
     if (freeBytes < this.#neededBytes) return () => `too little memory: ${this.#memory(freeBytes)}`;
     if (capacity.vcpus > 0 && vm.spec.vcpus > capacity.vcpus * 8)
       return () => `too few CPUs for ${vm.spec.vcpus} vCPUs`;

@@ -1,9 +1,10 @@
 /** For tests of requests: the records of a small cluster, which take in the changes of admitted requests. */
+
 import type { HostName, StorageName } from '../../../base/ids.ts';
 import { freshEstate } from '../../maintenance/testing/fresh-estate.ts';
 import { ClusterIndex } from '../../model/cluster-index.ts';
 import { PREFIX } from '../../model/keys.ts';
-import { readRecord } from '../../model/record-shapes.ts';
+import { FIRST_EPOCH, readRecord } from '../../model/record-shapes.ts';
 import { seenHost } from '../../plan/testing/sample-records.ts';
 import type { Change, Entry, RequestSnapshot } from '../../ports/store.ts';
 import type { Admitted, Basis, Observed } from '../basis.ts';
@@ -147,6 +148,7 @@ export class RecordWorld {
         ),
       );
     const snapshot = {
+      epoch: FIRST_EPOCH,
       revision: this.#revision,
       completeRevision: this.#revision,
       vms: tables.vm,

@@ -1,10 +1,13 @@
 /** A storage service on a node in memory, beside an etcd that answers what a test says: for the service's tests. */
+
 import { CodedError } from '../../../base/errors.ts';
 import { parseGeneration, parseStorageName, parseVmId, type Term, type VmId } from '../../../base/ids.ts';
+import { FIRST_EPOCH } from '../../model/record-shapes.ts';
 import type { Grant } from '../../ports/disk-backend.ts';
 import { ManualClock } from '../../ports/testing/manual-clock.ts';
-import type { ClusterView, VmView } from '../cluster-view.ts';
+import type { ClusterView, History, VmView } from '../cluster-view.ts';
 import { FencingLedger } from '../fencing-ledger.ts';
+import type { HistoryMemory } from '../history-guard.ts';
 import { StorageService } from '../storage-service.ts';
 import { diskId, FakeNode } from './fake-node.ts';
 
@@ -32,7 +35,22 @@ export function viewOf(admitted: readonly number[], more: Partial<VmView> = {}):
     sharedDisks: [],
     ...more,
   };
-  return { disks: new Map([[diskId(1), { vm: VM, port: PORT }]]), vms: new Map([[VM, vm]]), unreadableVms: new Set() };
+  return {
+    history: { epoch: 0, id: '', revision: 1 },
+    epoch: FIRST_EPOCH,
+    disks: new Map([[diskId(1), { vm: VM, port: PORT }]]),
+    vms: new Map([[VM, vm]]),
+    unreadableVms: new Set(),
+  };
+}
+
+/** What the node remembers of histories, as its disk. */
+class FakeMemory implements HistoryMemory {
+  known: History | null = null;
+  read = async (): Promise<History | null> => this.known;
+  write = async (history: History): Promise<void> => {
+    this.known = history;
+  };
 }
 
 /** Etcd answers with `view`; null: it cannot be reached. */
@@ -41,6 +59,7 @@ export class ServiceWorld {
   readonly node = new FakeNode();
   readonly ledger = new FencingLedger();
   readonly service: StorageService;
+  readonly memory = new FakeMemory();
   view: ClusterView | null;
   reads = 0;
 
@@ -55,6 +74,7 @@ export class ServiceWorld {
       disks: this.node.backend,
       target: this.node.targetBackend,
       ledger: this.ledger,
+      history: this.memory,
       readCluster: async () => {
         this.reads++;
         if (this.view === null) throw new CodedError('unavailable', 'etcd does not answer');

@@ -1,4 +1,5 @@
 /** Known mistakes of a storage service, made on purpose, to show that they are noticed. */
+import { FIRST_EPOCH } from '../../../core/model/record-shapes.ts';
 import type { Daemon, DiskBackend } from '../../../core/ports/disk-backend.ts';
 import type { TargetDaemon } from '../../../core/ports/target-backend.ts';
 import { FencingLedger } from '../../../core/storage/fencing-ledger.ts';
@@ -114,7 +115,13 @@ export const PLANTED_STORAGE_BUGS: readonly PlantedStorageBug[] = [
     plant: {
       plant: (parts) => ({
         ...parts,
-        readCluster: async () => ({ disks: new Map(), vms: new Map(), unreadableVms: new Set() }),
+        readCluster: async () => ({
+          history: { epoch: 0, id: '', revision: 0 },
+          epoch: FIRST_EPOCH,
+          disks: new Map(),
+          vms: new Map(),
+          unreadableVms: new Set(),
+        }),
       }),
     },
   },

@@ -3,6 +3,7 @@
  * that write whatever happens and never give up, and misfortune. Judged by what reaches the disks and by what was
  * acknowledged.
  */
+
 import { CodedError } from '../../../base/errors.ts';
 import {
   type DiskId,
@@ -15,6 +16,7 @@ import {
   type VmId,
 } from '../../../base/ids.ts';
 import { sleep } from '../../../base/sleep.ts';
+import { FIRST_EPOCH } from '../../../core/model/record-shapes.ts';
 import type { VmSharedDisk } from '../../../core/model/vm.ts';
 import type { ClusterView } from '../../../core/storage/cluster-view.ts';
 import type { StorageServiceOptions } from '../../../core/storage/storage-service.ts';
@@ -147,6 +149,8 @@ export class StorageStorm {
     }
     const created = this.#vms.filter(({ isCreated }) => isCreated);
     const view: ClusterView = {
+      history: { epoch: 0, id: '', revision: 1 },
+      epoch: FIRST_EPOCH,
       unreadableVms: new Set(),
       disks: new Map(created.flatMap(({ id, disks }) => disks.map(({ disk, port }) => [disk, { vm: id, port }]))),
       vms: new Map(

@@ -1,0 +1,161 @@
+/**
+ * What becomes of a VM whose record comes from a snapshot, once it is known what runs of it: its incarnation is adopted
+ * and runs on, or all of them are fenced. Pure.
+ *
+ * Guarantees: only a generation that storage serves on every disk of the VM is adopted (what is served was neither
+ * fenced nor revoked, however old the record is), the lowest of them: a later one was never continued, because that
+ * comes after the fence of the one before; nothing is decided before each storage node of the VM follows this epoch and
+ * so refuses orders of leaders from before; nothing is fenced while its guest may run on a host that has not been
+ * heard. What the caller has to have acknowledged before it commits is in the answer.
+ */
+import type { DiskId, Generation, HostName, StorageName } from '../../../base/ids.ts';
+import { listed } from '../../../base/listed.ts';
+import type { DiskRecord } from '../../model/cluster.ts';
+import { expectedIncarnations, type Incarnation, type VmPhase, type VmRecord } from '../../model/vm.ts';
+import type { RunningIncarnation } from '../../ports/host-link.ts';
+import type { Decision, TaskOutcome } from '../vm/decision.ts';
+
+/** A process of the VM, as its host's agent reports it. */
+export interface SeenProcess extends Pick<RunningIncarnation, 'generation' | 'slot'> {
+  readonly host: HostName;
+}
+
+/** What a storage node says of one disk. */
+export interface SeenDisk {
+  readonly disk: DiskId;
+  readonly node: StorageName;
+  /** `unheard`: the node has not answered in this epoch. `missing`: it has no such disk. */
+  readonly state: 'unheard' | 'missing' | 'there';
+  readonly grants: readonly Generation[];
+}
+
+/** Everything that the decision about one VM is made from. */
+export interface AdoptionSituation {
+  readonly vm: VmRecord;
+  /** The disks of its own. */
+  readonly disks: readonly { readonly record: DiskRecord; readonly seen: SeenDisk }[];
+  /** Nodes of its shared disks that have not answered in this epoch. */
+  readonly unheardShared: readonly StorageName[];
+  readonly processes: readonly SeenProcess[];
+  /** Hosts whose agents are not heard. */
+  readonly unheardHosts: readonly HostName[];
+  /** Those of them whose kernels are silent too: what runs there is reached by nobody, and is given up. */
+  readonly silentHosts: readonly HostName[];
+  readonly now: number;
+}
+
+export type Adoption =
+  | { readonly kind: 'wait'; readonly why: string }
+  | {
+      readonly kind: 'settle';
+      /** Storage nodes must acknowledge that everything below is revoked. */
+      readonly fenceBelow: Generation;
+      /** They must also revoke each of these. */
+      readonly revoke: readonly Generation[];
+      /** Disks that were made since the snapshot, or are missing, contrary to what their records say. */
+      readonly corrected: readonly DiskRecord[];
+      readonly commit: Extract<Decision, { kind: 'commit' }>;
+    };
+
+/** Decides about one VM. */
+export function decideAdoption(situation: AdoptionSituation): Adoption {
+  const { vm, disks, unheardShared } = situation;
+  const unheard = [...disks.flatMap(({ seen }) => (seen.state === 'unheard' ? [seen.node] : [])), ...unheardShared];
+  const [node] = unheard;
+  if (node !== undefined) return wait(`storage node ${node} has not said in this epoch what it serves`);
+  const complete = servedOnAll(situation);
+  const [generation] = complete;
+  if (generation === undefined) return fenceAll(situation, `${vm.name}: storage serves no incarnation of it.`);
+  const place = placeOf(situation, generation);
+  if (place === 'unknown')
+    return wait(
+      `storage serves generation ${generation} to a host that is not heard: it may be ${listed(mayRun(situation))}`,
+    );
+  if (place === null) return fenceAll(situation, `${vm.name}: generation ${generation} runs on no host.`);
+  const served = [...new Set(disks.flatMap(({ seen }) => seen.grants))];
+  return settle(situation, {
+    fenceBelow: generation,
+    revoke: served.filter((other) => other > generation),
+    phase: { kind: 'running', incarnation: place },
+    message: `${vm.name} was adopted: generation ${generation} runs on ${place.host}.`,
+  });
+}
+
+/** Generations that every disk of the VM's own is granted to, the lowest first. */
+function servedOnAll({ disks, processes }: AdoptionSituation): readonly Generation[] {
+  // Without a disk of its own there is nothing to tell by, and nothing to harm: what runs is the newest.
+  if (disks.length === 0) return processes.map(({ generation }) => generation).toSorted((a, b) => b - a);
+  const [first, ...rest] = disks.filter(({ seen }) => seen.state === 'there');
+  const everywhere = (first?.seen.grants ?? []).filter((one) => rest.every(({ seen }) => seen.grants.includes(one)));
+  return everywhere.toSorted((a, b) => a - b);
+}
+
+/** Where a generation runs: as its host says, or as the record says; null: nowhere. */
+function placeOf(situation: AdoptionSituation, generation: Generation): Incarnation | 'unknown' | null {
+  const { vm, processes, unheardHosts } = situation;
+  const seen = processes.find((process) => process.generation === generation);
+  if (seen !== undefined) return { generation, host: seen.host, slot: seen.slot };
+  // An incarnation never changes its place. Whether it is still there is for the verdicts to say.
+  const recorded = expectedIncarnations(vm.phase).find((incarnation) => incarnation.generation === generation);
+  if (recorded !== undefined && unheardHosts.includes(recorded.host)) return recorded;
+  return mayRun(situation).length > 0 ? 'unknown' : null;
+}
+
+/** The hosts on which something may run that no agent reports. */
+function mayRun({ unheardHosts, silentHosts }: AdoptionSituation): readonly HostName[] {
+  return unheardHosts.filter((host) => !silentHosts.includes(host));
+}
+
+function fenceAll(situation: AdoptionSituation, why: string): Adoption {
+  const { vm, disks } = situation;
+  const missing = disks.filter(({ seen, record }) => seen.state === 'missing' && record.phase !== 'deleting');
+  const isGone = missing.length > 0 && !vm.deleting;
+  const lost = isGone
+    ? ` Its disk ${missing.map(({ record }) => record.id).join(', ')} is not there: it was deleted after the snapshot. Delete the VM: gp vm delete ${vm.name}.`
+    : ' Everything of it was fenced.';
+  return settle(situation, {
+    fenceBelow: (vm.generation + 1) as Generation,
+    revoke: [],
+    phase: { kind: 'stopped' },
+    message: `${why}${lost}`,
+    ...(isGone ? { intent: 'stopped' } : {}),
+  });
+}
+
+function settle(
+  { vm, disks, now }: AdoptionSituation,
+  outcome: {
+    readonly fenceBelow: Generation;
+    readonly revoke: readonly Generation[];
+    readonly phase: VmPhase;
+    readonly message: string;
+    readonly intent?: VmRecord['intent'];
+  },
+): Adoption {
+  const { restored: _, ...record } = vm;
+  const { phase, fenceBelow, revoke, message } = outcome;
+  // What runs was meant to run: somebody started it after the snapshot.
+  const meant = phase.kind === 'running' && vm.intent === 'stopped' && !vm.deleting ? 'running' : vm.intent;
+  const corrected = disks.flatMap(({ record: disk, seen }): readonly DiskRecord[] => {
+    if (seen.state === 'missing' && disk.phase !== 'deleting' && !vm.deleting) return [{ ...disk, missing: true }];
+    return disk.phase === 'creating' && seen.state === 'there' ? [{ ...disk, phase: 'ready' }] : [];
+  });
+  const settled: VmRecord = { ...record, phase, phaseSince: now, intent: outcome.intent ?? meant };
+  if (phase.kind !== 'stopped') {
+    const event = { kind: 'adopted', message };
+    const tasks: TaskOutcome[] = vm.startTask === null ? [] : [{ id: vm.startTask, state: 'succeeded', message }];
+    const adopted = { ...settled, startTask: null };
+    return { kind: 'settle', fenceBelow, revoke, corrected, commit: { kind: 'commit', vm: adopted, event, tasks } };
+  }
+  const isNotStarted = settled.intent === 'stopped';
+  const over = [vm.resetRequest?.taskId, vm.migrationRequest?.taskId, vm.cancelRequest?.taskId, vm.pauseTask];
+  const tasks = [...over, isNotStarted ? vm.startTask : null].flatMap((id): TaskOutcome[] =>
+    id === null || id === undefined ? [] : [{ id, state: 'failed', message }],
+  );
+  const wishes = { resetRequest: null, migrationRequest: null, cancelRequest: null, pauseTask: null };
+  const kept = { ...settled, ...wishes, ...(isNotStarted ? { startTask: null } : {}) };
+  const event = { kind: 'fenced-after-restore', message };
+  return { kind: 'settle', fenceBelow, revoke, corrected, commit: { kind: 'commit', vm: kept, event, tasks } };
+}
+
+const wait = (why: string): Adoption => ({ kind: 'wait', why: `It was restored from a snapshot: ${why}.` });
