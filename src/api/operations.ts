@@ -366,6 +366,14 @@ export const OPERATIONS = {
     'Remove a control node that does not serve, with its member of etcd',
     { status: 204, errors: ['not-found', 'conflict'] },
   ),
+  getAuthority: operation('GET /v1/authority', 'cluster', "Show the cluster's certificate authorities", {
+    answer: views.AuthoritySchema,
+  }),
+  rotateAuthority: operation('POST /v1/authority/rotation', 'cluster', 'Begin to change the certificate authority', {
+    status: 202,
+    answer: views.AuthoritySchema,
+    errors: ['conflict'],
+  }),
   listNetworks: operation('GET /v1/networks', 'networks', 'List networks', all(views.NetworkSchema)),
   createNetwork: operation('POST /v1/networks', 'networks', 'Create an overlay network', {
     body: requests.CreateNetworkSchema,

@@ -332,6 +332,28 @@ export const ControlNodeSchema = Type.Object(
 );
 export type ControlNode = View<typeof ControlNodeSchema>;
 
+export const AuthoritySchema = Type.Object(
+  {
+    phase: oneOf(['steady', 'trusting', 'renewing']),
+    authorities: Type.Array(
+      Type.Object(
+        {
+          id: Type.String({ description: 'identifier of its key' }),
+          issues: Type.Boolean(),
+          endsAt: time,
+          machines: Type.Integer({ minimum: 0, description: 'machines whose newest certificate is of it' }),
+        },
+        strict,
+      ),
+    ),
+    waitsFor: Type.Array(text, { description: 'what keeps the next phase from beginning, the first twenty' }),
+    waitsForCount: Type.Integer({ minimum: 0 }),
+    caPem: Type.String({ description: 'certificates of all authorities that are trusted' }),
+  },
+  { ...strict, title: 'Authority' },
+);
+export type Authority = View<typeof AuthoritySchema>;
+
 export const NetworkSchema = Type.Object(
   {
     name: text,

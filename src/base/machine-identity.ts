@@ -32,6 +32,8 @@ export interface MachineIdentity {
   readonly requestPem: string;
   /** The tag of the trust that it was given last; null: none. */
   readonly trust: string | null;
+  /** Ids of the authorities whose keys it has: control nodes. Absent: it does not say it. */
+  readonly authorities?: readonly string[] | undefined;
 }
 
 /** Whom a machine trusts, and whom it refuses. */
@@ -52,4 +54,6 @@ export interface IdentityOrder {
    */
   readonly certPem: string | null;
   readonly trust: Trust;
+  /** An authority that is to issue, with its key: for control nodes. Absent: it has all that it needs. */
+  readonly authority?: { readonly certPem: string; readonly keyPem: string } | undefined;
 }

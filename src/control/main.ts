@@ -5,7 +5,6 @@
 
 import { rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
 import type { Server as TlsServer } from 'node:tls';
 import type { AssertionFailed } from '../base/assert.ts';
 import { CodedError, messageOf } from '../base/errors.ts';
@@ -14,6 +13,7 @@ import { sleep } from '../base/sleep.ts';
 import { VERSION } from '../base/version.ts';
 import type { ControllerPorts } from '../core/loop/controller.ts';
 import { EtcdSpaceKeeper } from '../core/loop/lead/etcd-space-keeper.ts';
+import { AUTHORITIES } from '../core/model/authorities.ts';
 import type { ClockOffset } from '../core/model/clock-offset.ts';
 import type { ControlRecord } from '../core/model/cluster.ts';
 import { ELECTION, PREFIX, STORAGE_READS } from '../core/model/keys.ts';
@@ -35,7 +35,7 @@ import { reportReady, startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
 import { PacketFilter } from '../os/packet-filter.ts';
 import { randomHex } from '../os/random.ts';
-import { type CertifiedKey, keyOfRequest } from '../pki/authority.ts';
+import { keyOfRequest } from '../pki/authority.ts';
 import { type Credentials, pemsOf } from '../pki/credentials.ts';
 import { publicServerTlsOptions, withBrowserCertificate } from '../pki/tls.ts';
 import { isProved } from '../rpc/join-proof.ts';
@@ -100,10 +100,10 @@ async function main(): Promise<void> {
 async function serve(config: ControlConfig, log: Log, stopping: AbortController): Promise<void> {
   const { signal } = stopping;
   const credentials = await OwnIdentity.open(config.credentialsDir);
-  const authority = new ClusterAuthority(await authorityOf(config));
   const endpoints = config.etcd.endpoints.map((url) => url.replace('https://', ''));
   const etcd = openEtcd(endpoints, credentials);
   const store = new ClusterStore(etcd, randomHex, log);
+  const authority = await openAuthority(config, credentials, store);
   const peerNodes = new Peers(config.peers, store);
   followPeers(config, peerNodes, etcd, log);
   const links = linksOf(config, credentials, { store, etcd, peers: peerNodes });
@@ -172,6 +172,18 @@ function openEtcd(endpoints: readonly string[], credentials: OwnIdentity): EtcdC
   const etcd = new EtcdClient({ endpoints, tls: pemsOf(credentials) });
   credentials.onChange(() => etcd.renew(pemsOf(credentials)));
   return etcd;
+}
+
+/** Opens the authorities of this control node, which follow what etcd says of them. */
+async function openAuthority(
+  { authorityDir }: ControlConfig,
+  credentials: OwnIdentity,
+  store: ClusterStore,
+): Promise<ClusterAuthority> {
+  const authority = await ClusterAuthority.open(authorityDir);
+  credentials.authorities = authority;
+  store.onChange(() => authority.follow(store.authorities.get(AUTHORITIES)?.value));
+  return authority;
 }
 
 /** The state of a server and its view of the cluster. */
@@ -464,16 +476,6 @@ async function tlsOf({ web }: ControlConfig, credentials: Credentials) {
       advice: 'Put both there, or take "web.certificate" out of the configuration.',
     });
   return withBrowserCertificate(own, { names, certPem, keyPem });
-}
-
-async function authorityOf({ authorityDir }: ControlConfig): Promise<CertifiedKey> {
-  const certPem = await readTextBounded(join(authorityDir, 'ca-cert.pem'), PEM_BYTES_MAX);
-  const keyPem = await readTextBounded(join(authorityDir, 'ca-key.pem'), PEM_BYTES_MAX);
-  if (certPem === undefined || keyPem === undefined)
-    throw new CodedError('failed', `The cluster's authority is not in ${authorityDir}.`, {
-      advice: 'Restore ca-cert.pem and ca-key.pem.',
-    });
-  return { certPem, keyPem };
 }
 
 main().catch((error: unknown) => {

@@ -28,7 +28,7 @@ import {
   X509CertificateGenerator,
 } from '@peculiar/x509';
 import { CodedError } from '../base/errors.ts';
-import { commonName, dnsName, etcdNames, type PeerIdentity } from '../base/identity.ts';
+import { commonName, dnsName, etcdNames, type PeerIdentity, parseCommonName } from '../base/identity.ts';
 import { isName } from '../base/ids.ts';
 import type { IssuedCertificate } from '../base/machine-identity.ts';
 
@@ -222,6 +222,14 @@ export function describeCertificate(pemText: string): IssuedCertificate {
 /** Returns the identifier of an authority's key: what `IssuedCertificate.authority` names. */
 export function authorityId(caPem: string): string {
   return new X509Certificate(caPem).getExtension(SubjectKeyIdentifierExtension)?.keyId ?? '';
+}
+
+/** Returns the name of the cluster whose authority this is. CodedError 'bad-input' for a certificate of anybody else. */
+export function authorityName(caPem: string): string {
+  const cn = new X509Certificate(caPem).subjectName.getField('CN')[0] ?? '';
+  const identity = parseCommonName(cn);
+  if (identity?.kind === 'authority') return identity.clusterName;
+  throw new CodedError('bad-input', 'This is no certificate of an authority.');
 }
 
 /** Returns the certificates of a PEM text, each by itself. */

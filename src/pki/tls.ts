@@ -23,6 +23,7 @@ import {
   sameIdentity,
 } from '../base/identity.ts';
 import { withDeadline } from '../os/deadline.ts';
+import { certificatesIn } from './authority.ts';
 import type { Credentials } from './credentials.ts';
 
 interface PublicServerTls extends TlsOptions {
@@ -42,7 +43,9 @@ export function serverTlsOptions(credentials: Credentials): TlsOptions {
  * that a joining host that knows only its fingerprint can find it.
  */
 export function publicServerTlsOptions({ caPem, certPem, keyPem }: Credentials): PublicServerTls {
-  const own = { ca: caPem, cert: `${certPem}${caPem}`, key: keyPem };
+  // With one authority its certificate is the next in the chain: who knows only its fingerprint finds it there.
+  const chain = certificatesIn(caPem).length === 1 ? (certificatesIn(certPem)[0] ?? certPem) : certPem;
+  const own = { ca: caPem, cert: `${chain}${caPem}`, key: keyPem };
   return { minVersion: 'TLSv1.3', ...own, requestCert: true, rejectUnauthorized: false };
 }
 

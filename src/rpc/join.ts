@@ -118,11 +118,12 @@ async function joinWith(
       });
       const {
         certPem,
+        caPem: trustedPem,
         etcdEndpoints,
         controls = [],
         control: own,
       } = parseAnswer(parseJson(answer, `The answer of ${where}`), 'answer');
-      return { credentials: { caPem, certPem, keyPem }, etcdEndpoints, controls, control: own };
+      return { credentials: { caPem: trustedPem, certPem, keyPem }, etcdEndpoints, controls, control: own };
     } catch (error) {
       const elsewhere = error instanceof CodedError && (error.code === 'unavailable' || error.code === 'deadline');
       if (!elsewhere) throw error;

@@ -13,7 +13,7 @@ import { DENIED_MAX, type IdentityOrder, type MachineIdentity, type Trust } from
 import { readJsonFile, writeFileAtomic } from '../os/files.ts';
 import { certificatesIn, createRenewalRequest, describeCertificate } from '../pki/authority.ts';
 import { type Credentials, readCredentials, writeCredentials } from '../pki/credentials.ts';
-import { arrayOf, integer, nullable, openObject, order, type Parser, text } from './parse.ts';
+import { arrayOf, integer, nullable, openObject, optional, order, type Parser, text } from './parse.ts';
 import type { Route } from './service.ts';
 
 /** Bytes of an order: some certificates, and everything that can be denied. */
@@ -29,15 +29,33 @@ const trust = {
 };
 const parseTerm = integer({ min: 0 }) as Parser<Term>;
 const parseOrder: Parser<IdentityOrder> = order(
-  { term: parseTerm, certPem: nullable(parsePem), trust: openObject(trust) },
+  {
+    term: parseTerm,
+    certPem: nullable(parsePem),
+    trust: openObject(trust),
+    authority: optional(
+      openObject({
+        certPem: parsePem,
+        keyPem: text({ charsMax: PEM_CHARS_MAX, pattern: /^-----BEGIN PRIVATE KEY-----/ }),
+      }),
+    ),
+  },
   { features: [] },
 );
 const { caPem: _, ...kept } = trust;
 const parseKept = openObject(kept);
 
+/** The keys of authorities, at a control node. */
+export interface AuthorityKeys {
+  readonly ids: readonly string[];
+  take(authority: { readonly certPem: string; readonly keyPem: string }): Promise<void>;
+}
+
 /** See the module. */
 export class OwnIdentity implements Credentials {
   readonly keyPem: string;
+  /** Set at a control node. */
+  authorities: AuthorityKeys | null = null;
   readonly #directory: string;
   #certPem: string;
   #caPem: string;
@@ -95,6 +113,7 @@ export class OwnIdentity implements Credentials {
       certificate: describeCertificate(this.#certPem),
       requestPem: await createRenewalRequest(this.keyPem),
       trust: this.#tag,
+      ...(this.authorities === null ? {} : { authorities: this.authorities.ids }),
     };
   }
 
@@ -123,13 +142,14 @@ export class OwnIdentity implements Credentials {
     ];
   }
 
-  async #take({ term, certPem, trust: given }: IdentityOrder): Promise<void> {
+  async #take({ term, certPem, trust: given, authority }: IdentityOrder): Promise<void> {
     if (term < this.#term)
       throw new CodedError('stale-order', `The order is of term ${term}; term ${this.#term} has begun.`, {
         advice: 'Nothing was changed.',
       });
     this.#term = term;
     demandOwn(certPem ?? this.#certPem, { before: this.#certPem, keyPem: this.keyPem, caPem: given.caPem });
+    if (authority !== undefined) await this.authorities?.take(authority);
     const { caPem, ...deniedNow } = given;
     await writeFileAtomic(this.#trustFile, `${JSON.stringify(deniedNow)}\n`, { mode: 0o600 });
     if (caPem !== this.#caPem || (certPem !== null && certPem !== this.#certPem)) {

@@ -14,6 +14,7 @@ import { present, type Session } from '../session.ts';
 import { formatFields, formatTable } from '../table.ts';
 import { cancelTask, demandSuccess, waitForTask } from '../task-wait.ts';
 import { formatBytes, parseCount, parseDuration, parseSince } from '../units.ts';
+import { addAuthorityCommands } from './authority.ts';
 import { action, collect, nameArgument, timeoutOption } from './common.ts';
 import { addHostCommands } from './host.ts';
 import { addNodeDrains } from './node-drains.ts';
@@ -173,6 +174,7 @@ function addUi(program: Command, io: Io): void {
 
 function addControlNodes(program: Command, storage: Command, io: Io): void {
   const control = program.command('control').description('control nodes');
+  addAuthorityCommands(program, io);
   addNodeDrains({ storage, control }, io);
   control
     .command('remove')

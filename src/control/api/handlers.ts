@@ -146,6 +146,8 @@ function refuseWithoutUpgrade(protocol: string, instead: string): never {
 }
 
 type NodeOperations = Exclude<
+  | 'getAuthority'
+  | 'rotateAuthority'
   | Extract<OperationId, `${string}Host` | `${string}Hosts` | `${string}Nodes` | `${string}Node`>
   | Extract<OperationId, `${string}Network` | `${string}Networks` | `${string}Disk` | `${string}Disks`>,
   SharedDiskOperations | GuestClusterOperations | DrainOperations
@@ -169,6 +171,8 @@ function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
     drainStorageNode: ({ params, body, call }) => backend.storageNodes.drain(params.node, body, call),
     undrainStorageNode: ({ params, call }) => backend.storageNodes.undrain(params.node, call),
     listControlNodes: ({ query, call }) => backend.controlNodes.list(query, call),
+    getAuthority: async () => backend.authority.show(),
+    rotateAuthority: ({ call }) => backend.authority.rotate(call),
     deleteControlNode: async ({ params, call }) => {
       await backend.controlNodes.delete(params.control, call);
       return undefined;

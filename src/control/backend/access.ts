@@ -2,10 +2,12 @@
 
 import type { ApiToken, ApiTokenCreated, Joined, JoinToken } from '../../api/access-views.ts';
 import type { CreateJoinToken, CreateToken, Join, PageQuery } from '../../api/requests.ts';
+import { CodedError } from '../../base/errors.ts';
 import type { PeerIdentity } from '../../base/identity.ts';
 import { parseControlName, parseHostName, parseStorageName } from '../../base/ids.ts';
 import { KeyOrder } from '../../base/key-order.ts';
 import type { IssuedCertificate } from '../../base/machine-identity.ts';
+import { AUTHORITIES } from '../../core/model/authorities.ts';
 import type { TokenRecord } from '../../core/model/cluster.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import type { Admitted, Basis } from '../../core/request/basis.ts';
@@ -85,7 +87,7 @@ export class AccessBackend {
 
   async createJoinToken(request: CreateJoinToken): Promise<JoinToken> {
     this.#context.etcdSpace.demandRoom();
-    const { token, tokenSha256: sha256 } = newJoinToken(this.#context.authority.certPem);
+    const { token, tokenSha256: sha256 } = newJoinToken(this.#context.authority.pinPem);
     const record = await change(this.#context, (basis) => createJoinToken(basis, { ...request, sha256 }));
     const { role, also, name } = request;
     const expiresAt = new Date(record.expiresAt).toISOString();
@@ -110,6 +112,10 @@ export class AccessBackend {
     const { certPem, issued } = await authority.certify(identity, request.csrPem, address);
     // Before the certificate is handed out: a storage service reads from etcd what it may serve. Harmless if the rest
     // fails: nobody holds the name.
+    if (identity.kind === 'control' && this.#isRotating)
+      throw new CodedError('conflict', 'The authority of the cluster is being changed.', {
+        advice: 'Nothing was changed; the token is still good. Try again when `gp authority show` says steady.',
+      });
     if (identity.kind === 'storage') refuseLost(this.#context.store.storage.get(identity.name)?.value);
     if (identity.kind === 'storage') await this.#context.etcdReaders.allow(identity.name);
     const work = async (): Promise<readonly ControlAddress[] | null> => {
@@ -127,6 +133,11 @@ export class AccessBackend {
       controls: [...store.controls.values()].map(({ value }) => ({ name: value.name, address: value.address })),
       ...(members === null ? {} : { control: { caKeyPem: authority.keyPem, adminTokenSha256, members: [...members] } }),
     };
+  }
+
+  get #isRotating(): boolean {
+    const record = this.#context.store.authorities.get(AUTHORITIES)?.value;
+    return record !== undefined && record.phase !== 'steady';
   }
 
   /**

@@ -8,6 +8,7 @@
  */
 import { AccessBackend } from './access.ts';
 import { Artifacts } from './artifacts.ts';
+import { AuthorityBackend } from './authority.ts';
 import { ClusterBackend } from './cluster.ts';
 import { consolePorts } from './console-ports.ts';
 import { Consoles } from './consoles.ts';
@@ -32,6 +33,7 @@ import { VmsBackend } from './vms.ts';
 export interface Backend {
   readonly access: AccessBackend;
   readonly artifacts: Artifacts;
+  readonly authority: AuthorityBackend;
   readonly cluster: ClusterBackend;
   /** The consoles that are open through this node; other control nodes ask for them. */
   readonly consoles: Consoles;
@@ -61,6 +63,7 @@ export function createBackend(context: BackendContext): Backend {
   return {
     access,
     artifacts,
+    authority: new AuthorityBackend(context),
     cluster: new ClusterBackend(context, controlNodes),
     consoles: new Consoles({
       node: context.name,

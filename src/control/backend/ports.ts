@@ -7,6 +7,7 @@
  */
 import type { Duplex, Readable } from 'node:stream';
 import type { HostName, Sha256, StorageName } from '../../base/ids.ts';
+import type { AuthorityEntry } from '../../core/model/authorities.ts';
 import type { EtcdMember } from '../../core/plan/lead/etcd-space.ts';
 import type { MachineFigures } from '../../core/ports/host-link.ts';
 import type { Certifier } from '../../core/ports/identity-link.ts';
@@ -73,6 +74,10 @@ export interface Authority extends Certifier {
   readonly certPem: string;
   /** PKCS #8. A secret: for control nodes only. */
   readonly keyPem: string;
+  /** The certificate that join tokens pin. */
+  readonly pinPem: string;
+  /** Makes the next authority, and keeps its key at this control node. */
+  makeNext(): Promise<{ readonly present: AuthorityEntry; readonly next: AuthorityEntry }>;
 }
 
 /** The storage nodes that may read from etcd. */

@@ -6,7 +6,7 @@ import { PORTS } from '../../core/model/ports.ts';
 import type { IdentityLink, MachineRef } from '../../core/ports/identity-link.ts';
 import type { Snapshot } from '../../core/ports/store.ts';
 import type { RpcTarget } from '../../rpc/client.ts';
-import { integer, nullable, openObject, type Parser, text } from '../../rpc/parse.ts';
+import { arrayOf, integer, nullable, openObject, optional, type Parser, text } from '../../rpc/parse.ts';
 import type { HostClients } from './host-link.ts';
 
 const parseIdentity: Parser<MachineIdentity> = openObject({
@@ -18,6 +18,7 @@ const parseIdentity: Parser<MachineIdentity> = openObject({
   }),
   requestPem: text({ charsMax: 16_384 }),
   trust: nullable(text({ charsMax: 200 })),
+  authorities: optional(arrayOf(text({ charsMax: 100 }), { itemsMax: 16 })),
 });
 const anything: Parser<void> = () => undefined;
 

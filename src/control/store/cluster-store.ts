@@ -21,6 +21,7 @@ import type {
   TaskId,
   VmId,
 } from '../../base/ids.ts';
+import type { AuthoritiesRecord } from '../../core/model/authorities.ts';
 import type { CertificateRecord } from '../../core/model/certificate.ts';
 import type {
   ControlRecord,
@@ -110,6 +111,7 @@ export class ClusterStore {
   readonly drains = new Table<DrainRecord, DrainId>(PREFIX.drain);
   readonly rolls = new Table<RollRecord, RollId>(PREFIX.roll);
   readonly rollPlans = new Table<RollPlanRecord, RollId>(PREFIX.rollPlan);
+  readonly authorities = new Table<AuthoritiesRecord>(PREFIX.authority);
   readonly certificates = new Table<CertificateRecord>(PREFIX.certificate);
   readonly reservations = new Table<ReservationRecord, DiskId>(PREFIX.reservation);
   readonly images = new Table<ImageRecord, ImageName>(PREFIX.image);
@@ -132,6 +134,7 @@ export class ClusterStore {
     this.drains,
     this.rolls,
     this.rollPlans,
+    this.authorities,
     this.certificates,
     this.reservations,
     this.images,

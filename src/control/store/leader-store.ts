@@ -41,6 +41,7 @@ export function snapshotOf(store: ClusterStore): RequestSnapshot {
     drains: store.drains.entries,
     rolls: store.rolls.entries,
     rollPlans: store.rollPlans.entries,
+    authorities: store.authorities.entries,
     certificates: store.certificates.entries,
     reservations: store.reservations.entries,
     images: store.images.entries,
@@ -106,6 +107,8 @@ function placeOf(
       return { key: keyOf.roll(ref.id), before: snapshot.rolls.get(ref.id) };
     case 'roll-plan':
       return { key: keyOf.rollPlan(ref.id), before: snapshot.rollPlans.get(ref.id) };
+    case 'authority':
+      return { key: keyOf.authority(ref.id), before: snapshot.authorities.get(ref.id) };
     case 'certificate':
       return { key: keyOf.certificate(ref.id), before: snapshot.certificates.get(ref.id) };
     case 'image':

@@ -78,6 +78,7 @@ class SmallWorld {
         rolls: new Map(),
         rollPlans: new Map(),
         certificates: new Map(),
+        authorities: new Map(),
         tokens: new Map(),
         reservations: new Map(),
         images: new Map(),

@@ -206,7 +206,7 @@ export class Controller {
       if (kind === 'disk' && !this.#isUnreadable(keyOf.disk(id as DiskId)))
         this.index.setDisk(id as DiskId, snapshot.disks.get(id as DiskId)?.value ?? null);
       if (kind === 'storage') this.#watchStorage();
-      if (kind === 'certificate' || kind === 'control') this.certificates.wake();
+      if (kind === 'certificate' || kind === 'authority' || kind === 'control') this.certificates.wake();
       if (kind === 'storage' || kind === 'control') this.#hostLoop.membersChanged({ isUrgent: true });
       if (kind === 'network' && !this.#isUnreadable(keyOf.network(id as NetworkName)))
         this.#hostLoop.networkChanged(id as NetworkName);

@@ -30,6 +30,7 @@ export const PREFIX = {
   rollPlan: '/gp/roll-plan/',
   /** By the common name of the identity. */
   certificate: '/gp/certificate/',
+  authority: '/gp/authority/',
   /** Written by the storage nodes' targets, and by nobody else. */
   reservation: '/gp/reservation/',
   image: '/gp/image/',
@@ -57,6 +58,7 @@ const OBJECTS = {
   roll: PREFIX.roll,
   'roll-plan': PREFIX.rollPlan,
   certificate: PREFIX.certificate,
+  authority: PREFIX.authority,
   reservation: PREFIX.reservation,
   image: PREFIX.image,
   network: PREFIX.network,
@@ -136,6 +138,7 @@ export const keyOf = {
   drain: (id: DrainId): string => PREFIX.drain + id,
   roll: (id: RollId): string => PREFIX.roll + id,
   rollPlan: (id: RollId): string => PREFIX.rollPlan + id,
+  authority: (id: string): string => PREFIX.authority + id,
   certificate: (commonName: string): string => PREFIX.certificate + commonName,
   reservation: (disk: DiskId): string => PREFIX.reservation + disk,
   image: (name: ImageName): string => PREFIX.image + name,

@@ -61,6 +61,16 @@ const GOOD: readonly (readonly [key: string, value: unknown])[] = [
   ],
   [`${PREFIX.rollPlan}roll-000000000001`, { id: 'roll-000000000001', text: '{}' }],
   [
+    `${PREFIX.authority}cluster`,
+    {
+      ...{ id: 'cluster', version: 1, phase: 'renewing', issuing: 'b', since: 1, oldRuns: 'vm-000000000001:7' },
+      authorities: [
+        { id: 'a', certPem: 'x', crossPem: null, notAfter: 1 },
+        { id: 'b', certPem: 'y', crossPem: 'z', notAfter: 2 },
+      ],
+    },
+  ],
+  [
     `${PREFIX.certificate}host:h1`,
     {
       id: 'host:h1',

@@ -14,6 +14,7 @@ import { type Generation, isName, type VmId } from '../../base/ids.ts';
 import type { IssuedCertificate } from '../../base/machine-identity.ts';
 import { own } from '../../base/own.ts';
 import { RESERVATION_TYPE } from '../scsi/reservations.ts';
+import type { AuthoritiesRecord, AuthorityEntry } from './authorities.ts';
 import type { CertificateRecord } from './certificate.ts';
 import {
   BULK_ACTIONS,
@@ -444,6 +445,20 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
       }),
     ),
     rollPlan: kind('id', fields<RollPlanRecord>({ id: rollId, text: prose })),
+    authority: kind(
+      'id',
+      fields<AuthoritiesRecord>({
+        id: word,
+        version: count,
+        phase: oneOf('steady', 'trusting', 'renewing'),
+        issuing: word,
+        authorities: listOf(
+          fields<AuthorityEntry>({ id: word, certPem: prose, crossPem: nullable(prose), notAfter: finite }),
+        ),
+        since: finite,
+        oldRuns: nullable(prose),
+      }),
+    ),
     certificate: kind(
       'id',
       fields<CertificateRecord>({

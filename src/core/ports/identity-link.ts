@@ -30,6 +30,8 @@ export interface Certifier {
   readonly bundle: string;
   /** Identifier of the key of the authority that issues, as in `IssuedCertificate`. */
   readonly issuer: string;
+  /** An authority with its key; null if its key is not at this control node. */
+  keyOf(id: string): { readonly certPem: string; readonly keyPem: string } | null;
   /**
    * Certifies the key of a request for a machine. CodedError 'bad-input' if the request is not valid, 'failed' if the
    * authority has ended.

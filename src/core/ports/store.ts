@@ -17,6 +17,7 @@ import type {
   Term,
   VmId,
 } from '../../base/ids.ts';
+import type { AuthoritiesRecord } from '../model/authorities.ts';
 import type { CertificateRecord } from '../model/certificate.ts';
 import type {
   ControlRecord,
@@ -68,6 +69,8 @@ export interface Snapshot {
   readonly tokens: ReadonlyMap<string, Entry<TokenRecord>>;
   readonly rolls: ReadonlyMap<RollId, Entry<RollRecord>>;
   readonly rollPlans: ReadonlyMap<RollId, Entry<RollPlanRecord>>;
+  /** The only record is that of `AUTHORITIES`. */
+  readonly authorities: ReadonlyMap<string, Entry<AuthoritiesRecord>>;
   /** By the common name of the identity. */
   readonly certificates: ReadonlyMap<string, Entry<CertificateRecord>>;
   /** Written by the storage nodes' targets, and only read here. */
@@ -110,6 +113,7 @@ export type Change =
   | { readonly kind: 'drain'; readonly id: DrainId; readonly value: DrainRecord | null }
   | { readonly kind: 'roll'; readonly id: RollId; readonly value: RollRecord | null }
   | { readonly kind: 'roll-plan'; readonly id: RollId; readonly value: RollPlanRecord | null }
+  | { readonly kind: 'authority'; readonly id: string; readonly value: AuthoritiesRecord | null }
   | { readonly kind: 'certificate'; readonly id: string; readonly value: CertificateRecord | null }
   | { readonly kind: 'storage'; readonly id: StorageName; readonly value: StorageRecord | null }
   | { readonly kind: 'control'; readonly id: string; readonly value: ControlRecord | null }

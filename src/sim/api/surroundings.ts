@@ -53,7 +53,10 @@ const MISREAD_PERCENT = 25;
 export const NO_AUTHORITY: Authority = {
   certPem: '',
   keyPem: '',
-  ...{ caPem: '', bundle: '', issuer: '' },
+  ...{ caPem: '', pinPem: '', bundle: '', issuer: '', keyOf: () => null },
+  makeNext: async () => {
+    throw new CodedError('unavailable', 'This simulated cluster has no certificate authority.');
+  },
   certify: async () => {
     throw new CodedError('unavailable', 'This simulated cluster has no certificate authority.');
   },

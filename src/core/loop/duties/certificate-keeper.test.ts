@@ -5,8 +5,11 @@ import { CodedError } from '../../../base/errors.ts';
 import { parseHostName, parseStorageName } from '../../../base/ids.ts';
 import type { IdentityOrder, IssuedCertificate, MachineIdentity } from '../../../base/machine-identity.ts';
 import { SimClock } from '../../../sim/time/sim-clock.ts';
+import { AUTHORITIES, OLD_TRUSTED_MS } from '../../model/authorities.ts';
 import { certificateFinding, isRenewalDue } from '../../model/certificate.ts';
 import type { HostRecord, StorageRecord } from '../../model/cluster.ts';
+import type { VmRecord } from '../../model/vm.ts';
+import { VM } from '../../plan/testing/sample-records.ts';
 import { removedCertificates } from '../../request/member-certificates.ts';
 import { MemoryStore } from '../testing/memory-store.ts';
 import { CertificateKeeper } from './certificate-keeper.ts';
@@ -28,6 +31,7 @@ class World {
   #serials = 0;
 
   constructor() {
+    const world = this;
     this.keeper = new CertificateKeeper({
       clock: this.clock,
       log: { info: () => undefined, warn: () => undefined },
@@ -46,13 +50,19 @@ class World {
           const before = present(this.machines.get(id), id);
           const certificate =
             order.certPem === null ? before.certificate : (JSON.parse(order.certPem) as IssuedCertificate);
-          this.machines.set(id, { ...before, certificate, trust: order.trust.tag });
+          const authorities = before.authorities?.concat(order.authority?.certPem ?? []);
+          this.machines.set(id, { ...before, certificate, trust: order.trust.tag, authorities });
         },
       },
       certifier: {
         caPem: 'ca',
-        bundle: 'b',
-        issuer: this.issuer,
+        get bundle() {
+          return String(world.store.authorities.get(AUTHORITIES)?.value.version ?? 0);
+        },
+        get issuer() {
+          return world.store.authorities.get(AUTHORITIES)?.value.issuing ?? world.issuer;
+        },
+        keyOf: (id) => ({ certPem: id, keyPem: 'key' }),
         certify: async () => {
           this.meanwhile();
           const issued = this.certificate();
@@ -68,7 +78,7 @@ class World {
       serial: `S${++this.#serials}`,
       notBefore: now,
       notAfter: now + LIFE_MS,
-      authority: this.issuer,
+      authority: this.store.authorities.get(AUTHORITIES)?.value.issuing ?? this.issuer,
     };
   }
 
@@ -88,6 +98,31 @@ class World {
     const value = { name, addresses: { control: '10.0.0.2' } } as unknown as StorageRecord;
     this.store.put({ kind: 'storage', id: parseStorageName(name), value });
     this.machines.set(`storage:${name}`, { certificate: this.certificate(), requestPem: 'request', trust: null });
+  }
+
+  addControl(name: string): void {
+    this.store.put({ kind: 'control', id: name, value: { name, address: '10.0.0.3', startedAt: 1 } });
+    const said = { certificate: this.certificate(), requestPem: 'request', trust: null, authorities: ['first'] };
+    this.machines.set(`control:${name}`, said);
+  }
+
+  /** As people begin to change the authority. */
+  rotate(): void {
+    const entry = (id: string) => ({ id, certPem: id, crossPem: null, notAfter: LIFE_MS });
+    this.store.put({
+      kind: 'authority',
+      id: AUTHORITIES,
+      value: {
+        ...{ id: AUTHORITIES, version: 1, phase: 'trusting', issuing: 'first', oldRuns: null },
+        authorities: [entry('first'), entry('second')],
+        since: this.clock.wallMs(),
+      },
+    });
+    this.keeper.wake();
+  }
+
+  get phase(): string | undefined {
+    return this.store.authorities.get(AUTHORITIES)?.value.phase;
   }
 
   record(id: string) {
@@ -215,4 +250,42 @@ test('how much of a certificate’s life is left is said in words', () => {
   const certificate = { serial: 'S', notBefore: 0, notAfter: LIFE_MS, authority: 'first' };
   assert.equal(certificateFinding('host h1', certificate, 60 * DAY_MS), null);
   assert.match(certificateFinding('host h1', certificate, 91 * DAY_MS) ?? '', /has ended/);
+});
+
+const guest = (generation: number): VmRecord =>
+  ({ id: VM, name: 'web', generation, phase: { kind: 'running' } }) as unknown as VmRecord;
+
+test('the authority changes while machines run: trust, renew, drop; a machine that is silent holds it up and is named', async () => {
+  const world = new World();
+  world.addHost('h1');
+  world.addStorage('s1');
+  world.addControl('c1');
+  world.addControl('c2');
+  world.keeper.start();
+  await world.turn(60_000);
+  world.silent.add('host:h1');
+  world.rotate();
+  await world.turn(400_000);
+  assert.equal(world.phase, 'trusting', 'nobody may be left behind');
+  assert.deepEqual(world.keeper.rotationWaitsFor(), ['host h1 does not answer.']);
+  assert.deepEqual(world.machines.get('control:c2')?.authorities, ['first', 'second'], 'the key is there already');
+  assert.equal(world.machines.get('host:h1')?.certificate.authority, 'first');
+  world.silent.delete('host:h1');
+  world.store.put({ kind: 'vm', id: VM, value: guest(7) });
+  await world.turn(1_200_000);
+  assert.equal(world.phase, 'renewing');
+  for (const [id, { certificate }] of world.machines) assert.equal(certificate.authority, 'second', id);
+  await world.turn(OLD_TRUSTED_MS + 1_200_000);
+  assert.equal(world.phase, 'renewing', 'a QEMU of before still runs');
+  assert.deepEqual(world.keeper.rotationWaitsFor(), ['VM web has run since before: move it (gp vm migrate web).']);
+  // Another leader goes on where this one stopped.
+  world.store.put({ kind: 'vm', id: VM, value: guest(8) });
+  await world.turn(1_200_000);
+  assert.equal(world.phase, 'steady');
+  assert.deepEqual(
+    world.store.events.map(({ kind }) => kind),
+    ['authority', 'authority'],
+  );
+  await world.turn(1_200_000);
+  assert.deepEqual(world.keeper.rotationWaitsFor(), []);
 });

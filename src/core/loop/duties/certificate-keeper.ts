@@ -8,7 +8,8 @@
  * many machines there are; nothing begins after `stop`.
  */
 import { CodedError, messageOf } from '../../../base/errors.ts';
-import type { MachineIdentity, Trust } from '../../../base/machine-identity.ts';
+import type { IdentityOrder, MachineIdentity, Trust } from '../../../base/machine-identity.ts';
+import { AUTHORITIES } from '../../model/authorities.ts';
 import {
   CERTIFICATE_DAYS_LEFT_MIN,
   type CertificateRecord,
@@ -20,6 +21,7 @@ import {
   withRemoved,
 } from '../../model/certificate.ts';
 import { keyOf, PREFIX } from '../../model/keys.ts';
+import { machineWaitsFor, nextPhase, oldWaitsFor } from '../../plan/duties/authority-decision.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Certifier, IdentityLink, MachineRef } from '../../ports/identity-link.ts';
 import type { Log } from '../../ports/log.ts';
@@ -63,6 +65,8 @@ interface Seen {
   /** Monotonic ms. */
   readonly nextAt: number;
 }
+
+const NOBODY = { vm: null, vmName: null, host: null, generation: null } as const;
 
 /** See the module. One for each term, from `start` to `stop`. */
 export class CertificateKeeper {
@@ -121,6 +125,7 @@ export class CertificateKeeper {
     try {
       await this.#sweep();
       await this.#visitAll();
+      await this.#advance();
       await this.#warn();
     } catch (error) {
       log.warn('the certificates of machines could not be looked after', { error: messageOf(error) });
@@ -195,13 +200,14 @@ export class CertificateKeeper {
       const record = store.snapshot.certificates.get(id)?.value;
       if (record !== undefined && record.removed !== null) return;
       const certPem = this.#isDue(said) || record === undefined ? await this.#renew(member, said) : null;
-      if (certPem !== null || said.trust !== trust.tag) {
+      const authority = this.#authorityFor(said);
+      if (certPem !== null || said.trust !== trust.tag || authority !== undefined) {
         if (!store.leads()) return;
-        await identities.give(member, { term: store.term, certPem, trust }, { deadlineMs: CALL_MS });
+        await identities.give(member, { term: store.term, certPem, trust, authority }, { deadlineMs: CALL_MS });
         if (certPem !== null) log.info('a certificate was renewed', { machine: id });
       }
-      const now =
-        certPem === null ? { ...said, trust: trust.tag } : await identities.read(member, { deadlineMs: CALL_MS });
+      const isSame = certPem === null && authority === undefined;
+      const now = isSame ? { ...said, trust: trust.tag } : await identities.read(member, { deadlineMs: CALL_MS });
       this.#seen.set(id, { identity: now, isSilent: false, nextAt: clock.monotonicMs() + LOOK_MS });
     } catch (error) {
       const before = this.#seen.get(id);
@@ -243,6 +249,51 @@ export class CertificateKeeper {
     return (await store.commit({ changes: [{ kind: 'certificate', id, value }], events: [] })) === 'committed';
   }
 
+  /** The authority that a control node lacks; undefined if it lacks none, or it is not here. */
+  #authorityFor({ authorities }: MachineIdentity): IdentityOrder['authority'] {
+    const { store, certifier } = this.#ports;
+    const record = store.snapshot.authorities.get(AUTHORITIES)?.value;
+    const next = record?.phase === 'steady' ? undefined : record?.authorities.at(-1);
+    if (authorities === undefined || next === undefined || authorities.includes(next.id)) return undefined;
+    return certifier.keyOf(next.id) ?? undefined;
+  }
+
+  /** What a change of the authority waits for, as sentences. Empty: for nothing, or there is none. */
+  rotationWaitsFor(): readonly string[] {
+    const { store, clock } = this.#ports;
+    const { snapshot } = store;
+    const record = snapshot.authorities.get(AUTHORITIES)?.value;
+    if (record === undefined || record.phase === 'steady') return [];
+    const { tag } = this.#trust();
+    const machines = membersIn(snapshot).flatMap((one) => {
+      const seen = this.#seen.get(one.id);
+      const said = seen === undefined || seen.isSilent ? null : seen.identity;
+      const what = machineWaitsFor(record, { kind: one.kind, said, tag });
+      return what === null ? [] : [`${one.kind} ${one.name} ${what}.`];
+    });
+    return record.phase === 'trusting' ? machines : [...machines, ...oldWaitsFor(record, snapshot, clock.wallMs())];
+  }
+
+  /** Goes on with a change of the authority (model/authorities.ts) when nothing is left to wait for. */
+  async #advance(): Promise<void> {
+    const { store, clock, log } = this.#ports;
+    const { snapshot } = store;
+    const record = snapshot.authorities.get(AUTHORITIES)?.value;
+    if (record === undefined || this.#isStopped || !store.leads()) return;
+    const now = clock.wallMs();
+    const next = nextPhase(record, {
+      vms: Array.from(snapshot.vms.values(), ({ value }) => value),
+      waits: this.rotationWaitsFor().length > 0,
+      now,
+    });
+    if (next === null) return;
+    const events = next.message === null ? [] : [{ at: now, kind: 'authority', ...NOBODY, message: next.message }];
+    const changes = [{ kind: 'authority', id: AUTHORITIES, value: next.record } as const];
+    if ((await store.commit({ changes, events })) !== 'committed') return;
+    if (next.message !== null) log.info(next.message, {});
+    this.#again = true;
+  }
+
   /** What every machine is told now. Its tag follows from the newest record that it depends on. */
   #trust(): Trust {
     const { store, clock, certifier } = this.#ports;
@@ -271,12 +322,11 @@ export class CertificateKeeper {
       log.warn(message, { machine: about });
     }
     const at = clock.wallMs();
-    const nobody = { vm: null, vmName: null, host: null, generation: null } as const;
     const message =
       fresh.length === 1 && fresh[0] !== undefined
         ? fresh[0].message
         : `The certificates of ${fresh.length} machines end in less than ${CERTIFICATE_DAYS_LEFT_MIN} days, of ${fresh[0]?.about} among them. See the alarms (gp cluster show).`;
-    await store.commit({ changes: [], events: [{ at, kind: 'certificate-ending', ...nobody, message }] });
+    await store.commit({ changes: [], events: [{ at, kind: 'certificate-ending', ...NOBODY, message }] });
   }
 }
 

@@ -11,6 +11,7 @@ import type {
   Term,
   VmId,
 } from '../../../base/ids.ts';
+import type { AuthoritiesRecord } from '../../model/authorities.ts';
 import type { CertificateRecord } from '../../model/certificate.ts';
 import type {
   ControlRecord,
@@ -46,6 +47,7 @@ export class MemoryStore implements LeaderStore {
   readonly drains = new Map<DrainId, Entry<DrainRecord>>();
   readonly rolls = new Map<RollId, Entry<RollRecord>>();
   readonly rollPlans = new Map<RollId, Entry<RollPlanRecord>>();
+  readonly authorities = new Map<string, Entry<AuthoritiesRecord>>();
   readonly certificates = new Map<string, Entry<CertificateRecord>>();
   readonly unreadable = new Map<string, string>();
   readonly lastReadable = new Map<string, unknown>();
@@ -74,6 +76,7 @@ export class MemoryStore implements LeaderStore {
       tokens: new Map(),
       rolls: this.rolls,
       rollPlans: this.rollPlans,
+      authorities: this.authorities,
       certificates: this.certificates,
       reservations: new Map(),
       images: new Map(),
@@ -117,6 +120,7 @@ export class MemoryStore implements LeaderStore {
       drain: this.drains,
       roll: this.rolls,
       'roll-plan': this.rollPlans,
+      authority: this.authorities,
       certificate: this.certificates,
       image: new Map(),
       token: new Map(),

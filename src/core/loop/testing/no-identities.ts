@@ -7,5 +7,5 @@ const never = (): Promise<never> => Promise.reject(new CodedError('not-found', '
 /** A link to machines of a version without renewal, and an authority that issues nothing. */
 export const NO_IDENTITIES: { readonly identities: IdentityLink; readonly certifier: Certifier } = {
   identities: { read: never, give: never },
-  certifier: { caPem: '', bundle: '', issuer: '', certify: never },
+  certifier: { caPem: '', bundle: '', issuer: '', keyOf: () => null, certify: never },
 };
