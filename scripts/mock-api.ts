@@ -130,7 +130,9 @@ async function furnish(api: Api, { hosts, vms }: Wish): Promise<void> {
   // Disks come to a VM that runs or is stopped, not to one that starts.
   for (const vm of MEMBERS) await untilRunning(api, vm);
   const sharedDisks = [{ name: 'quorum', sizeBytes: SHARED_DISK_BYTES }];
-  await ask(api, 'POST /v1/guest-clusters', { name: 'sql', members: MEMBERS, sharedDisks });
+  // With two hosts, members on both are a tie.
+  const accept = { owner: 'mock-api', reason: 'something to look at', until: '2100-01-01T00:00:00Z' };
+  await ask(api, 'POST /v1/guest-clusters', { name: 'sql', members: MEMBERS, sharedDisks, accept });
 }
 
 async function untilRunning(api: Api, vm: string): Promise<void> {

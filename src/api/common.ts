@@ -66,6 +66,10 @@ export const Labels = Type.Record(
   },
 );
 
+/** What people say of a change, for other people: a line. */
+export const Remark = (charsMax: number, description: string) =>
+  Type.String({ minLength: 1, maxLength: charsMax, pattern: '^[^\\u0000-\\u001f\\u007f]*$', description });
+
 export const Vcpus = integerWithin(LIMITS.vmVcpus);
 export const MemoryBytes = integerWithin(LIMITS.vmMemoryBytes, { description: 'memory in bytes, whole MiB' });
 export const DiskBytes = integerWithin(LIMITS.diskBytes, { description: 'size in bytes, a multiple of 512' });

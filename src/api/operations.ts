@@ -13,6 +13,7 @@ import type { ParameterName } from './parameters.ts';
 import * as requests from './requests.ts';
 import * as rolls from './roll-views.ts';
 import * as sessions from './session-requests.ts';
+import * as ties from './ties.ts';
 import * as views from './views.ts';
 
 /** Response schema of a list. */
@@ -59,7 +60,7 @@ export const OPERATIONS = {
     bodyBytesMax: BODY_BYTES_MAX,
     status: 201,
     answer: views.VmSchema,
-    errors: ['not-found', 'exists', 'conflict', 'no-capacity', 'bad-image'],
+    errors: ['not-found', 'exists', 'conflict', 'no-capacity', 'bad-image', 'needs-acceptance'],
   }),
   checkNewVm: operation('POST /v1/vms/check', 'vms', 'Say whether a VM would be created now; nothing is changed', {
     body: requests.CreateVmSchema,
@@ -83,7 +84,7 @@ export const OPERATIONS = {
       body: requests.PatchVmSchema,
       ifMatch: true,
       answer: views.VmSchema,
-      errors: ['not-found', 'conflict', 'stale-revision'],
+      errors: ['not-found', 'conflict', 'stale-revision', 'needs-acceptance'],
     },
   ),
   vmAddNic: operation(
@@ -129,7 +130,11 @@ export const OPERATIONS = {
     query: requests.RowQuerySchema,
     answer: pageOf(overview.VmRowSchema),
   }),
-  startVm: operation('POST /v1/vms/{vm}/start', 'vms', 'Start a VM', vmAction),
+  startVm: operation('POST /v1/vms/{vm}/start', 'vms', 'Start a VM', {
+    ...vmAction,
+    body: requests.StartVmSchema,
+    errors: [...vmAction.errors, 'needs-acceptance'],
+  }),
   stopVm: operation('POST /v1/vms/{vm}/stop', 'vms', 'Stop a VM: ACPI, then hard after a deadline', {
     ...vmAction,
     body: requests.StopVmSchema,
@@ -241,6 +246,12 @@ export const OPERATIONS = {
       errors: ['not-found', 'conflict', 'no-capacity'],
     },
   ),
+  listTies: operation('GET /v1/ties', 'maintenance', 'List what ties VMs to hosts, and debts', all(ties.TieSchema)),
+  renewTie: operation('POST /v1/ties/{debt}/renew', 'maintenance', 'Sign a debt anew', {
+    body: ties.AcceptSchema,
+    answer: ties.TieSchema,
+    errors: ['not-found', 'conflict'],
+  }),
   listDrains: operation(
     'GET /v1/drains',
     'maintenance',
@@ -487,7 +498,7 @@ export const OPERATIONS = {
     body: requests.CreateGuestClusterSchema,
     status: 201,
     answer: views.GuestClusterSchema,
-    errors: ['not-found', 'exists', 'conflict', 'no-capacity'],
+    errors: ['not-found', 'exists', 'conflict', 'no-capacity', 'needs-acceptance'],
   }),
   getGuestCluster: operation('GET /v1/guest-clusters/{guestCluster}', 'guest clusters', 'Show a guest cluster', {
     answer: views.GuestClusterSchema,
@@ -501,7 +512,7 @@ export const OPERATIONS = {
       body: requests.PatchGuestClusterSchema,
       ifMatch: true,
       answer: views.GuestClusterSchema,
-      errors: ['not-found', 'conflict', 'stale-revision'],
+      errors: ['not-found', 'conflict', 'stale-revision', 'needs-acceptance'],
     },
   ),
   deleteGuestCluster: operation(
@@ -514,7 +525,7 @@ export const OPERATIONS = {
     'POST /v1/guest-clusters/{guestCluster}/members',
     'guest clusters',
     'Make a VM a member, also while it runs',
-    { ...change, body: requests.AddMemberSchema },
+    { ...change, body: requests.AddMemberSchema, errors: [...change.errors, 'needs-acceptance'] },
   ),
   removeGuestClusterMember: operation(
     'DELETE /v1/guest-clusters/{guestCluster}/members/{vm}',

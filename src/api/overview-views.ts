@@ -2,6 +2,7 @@
 import { Type } from 'typebox';
 import { ERROR_CODES, type ErrorCode } from '../base/errors.ts';
 import { nullable, oneOf, strict, type View } from './common.ts';
+import { ToAcceptSchema } from './ties.ts';
 import { TASK_STATES, VERDICTS } from './views.ts';
 
 const text = Type.String();
@@ -59,6 +60,7 @@ export const AdmissionSchema = Type.Object(
     code: nullable(oneOf(Object.keys(ERROR_CODES) as ErrorCode[], { description: 'of the refusal' })),
     reason: nullable(Type.String({ description: 'why not, in the words of the refusal' })),
     advice: nullable(Type.String({ description: 'what to do instead' })),
+    acceptance: nullable(ToAcceptSchema),
     node: nullable(Type.String({ description: 'storage node that the disks of a new VM would be on' })),
   },
   { ...strict, title: 'Admission', description: 'what a request would be answered now; nothing was changed' },

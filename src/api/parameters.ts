@@ -8,6 +8,7 @@ export const PARAMETERS = {
   host: Name,
   drain: Type.String({ pattern: '^drain-[0-9a-f]{12}$' }),
   roll: Type.String({ pattern: '^roll-[0-9a-f]{12}$' }),
+  debt: Type.String({ pattern: '^debt-[0-9a-f]{12}$' }),
   node: Name,
   control: Name,
   network: Name,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
-import { InvalidRequest, problemOf } from '../base/problem.ts';
+import { InvalidRequest, NeedsAcceptance, problemOf } from '../base/problem.ts';
 import { errorOfProblem, type Finding, fieldErrors } from './problem.ts';
 
 const finding = (
@@ -20,6 +20,21 @@ test('a coded error survives the way through problem details', () => {
   const error = new CodedError('conflict', 'It is running.', { advice: 'Stop it first.' });
   const back = errorOfProblem(409, problemOf(error));
   assert.deepEqual([back.code, back.message, back.advice], [error.code, error.message, error.advice]);
+});
+
+test('what is to be signed for survives the way through problem details, made printable', () => {
+  const acceptance = {
+    ties: [{ kind: 'pin', what: 'web\u001b is pinned to h1' }],
+    broken: [{ host: 'h2', question: 'loss', because: ['db: there is no other host'] }],
+    moreBroken: 3,
+  } as const;
+  const back = errorOfProblem(409, problemOf(new NeedsAcceptance('Refused.', { advice: 'Sign.', acceptance })));
+  assert(back instanceof NeedsAcceptance);
+  assert.deepEqual(back.acceptance, {
+    ...acceptance,
+    ties: [{ kind: 'pin', what: 'web\\u{1b} is pinned to h1' }],
+  });
+  assert.deepEqual([back.code, back.advice], ['needs-acceptance', 'Sign.']);
 });
 
 test('every field of an invalid request is told to the reader', () => {

@@ -1,6 +1,6 @@
 /** The errors that the API's problem details describe, and readable sentences from what the validator found. Pure. */
 import { CodedError, type ErrorCode, isErrorCode } from '../base/errors.ts';
-import type { FieldError } from '../base/problem.ts';
+import { type FieldError, NeedsAcceptance } from '../base/problem.ts';
 import type { Problem } from './views.ts';
 
 /** One finding of the JSON Schema validator (ajv's shape). */
@@ -18,6 +18,9 @@ const FIELD_ERRORS_MAX = 20;
 /** The error that problem details describe; what is not of this API becomes `failed`. */
 export function errorOfProblem(status: number, body: unknown): CodedError {
   if (isProblem(body)) {
+    const { acceptance, advice = '' } = body;
+    if (body.code === 'needs-acceptance' && acceptance !== undefined)
+      return new NeedsAcceptance(body.detail, { advice, acceptance });
     const more = (body.errors ?? []).slice(1).map((field) => `${field.pointer || '/'}: ${field.detail}.`);
     return new CodedError(codeOf(body.code, status), [body.detail, ...more].join(' '), {
       ...(body.advice === undefined ? {} : { advice: body.advice }),

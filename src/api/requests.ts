@@ -18,6 +18,7 @@ import {
   oneOf,
   PatienceMs,
   Rack,
+  Remark,
   RestartPolicySchema,
   Sha256Hex,
   strict,
@@ -25,6 +26,7 @@ import {
   type View,
 } from './common.ts';
 import { PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, ROWS_MAX } from './page-size.ts';
+import { AcceptSchema } from './ties.ts';
 import { AGENT_STATES, TASK_STATES, VERDICTS, WATCH_KINDS } from './views.ts';
 
 const KIB = 1024;
@@ -32,10 +34,6 @@ const CpuModel = Type.String({
   pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$',
   description: '`baseline`, or a QEMU CPU model every host can offer',
 });
-/** What people say of a change, for other people: a line. */
-const Remark = (charsMax: number, description: string) =>
-  Type.String({ minLength: 1, maxLength: charsMax, pattern: '^[^\\u0000-\\u001f\\u007f]*$', description });
-
 /** Moves at once from and to one host. */
 const Parallel = Type.Integer({
   minimum: 1,
@@ -185,6 +183,12 @@ export const RollWorkSchema = Type.Object(
 );
 export type RollWorkReport = View<typeof RollWorkSchema>;
 
+const accept = Type.Optional(AcceptSchema);
+const Pin = Type.String({ ...Name, description: 'the only host that it may be on: a tie, which somebody must accept' });
+
+export const StartVmSchema = Type.Object({ accept }, { ...strict, title: 'StartVm' });
+export type StartVm = View<typeof StartVmSchema>;
+
 const AffinityGroup = Type.String({
   pattern: NAME_PATTERN,
   description: 'anti-affinity group: no host ever has two VMs of it',
@@ -246,7 +250,9 @@ export const CreateVmSchema = Type.Object(
     labels: Type.Optional(Labels),
     storagePatienceMs: Type.Optional(PatienceMs),
     migrationPolicy: Type.Optional(MigrationPolicy),
+    pin: Type.Optional(Pin),
     start: Type.Optional(Type.Boolean({ description: 'start it at once; default true' })),
+    accept,
   },
   { ...strict, title: 'CreateVm' },
 );
@@ -265,6 +271,8 @@ export const PatchVmSchema = Type.Object(
     migrationPolicy: Type.Optional(MigrationPolicy),
     vcpus: Type.Optional(Vcpus),
     memoryBytes: Type.Optional(MemoryBytes),
+    pin: Type.Optional(Type.Union([Pin, Type.Null()], { description: 'the only host that it may be on; null: any' })),
+    accept,
   },
   { ...strict, title: 'PatchVm', minProperties: 1 },
 );
@@ -295,6 +303,7 @@ export const BulkActionSchema = Type.Object(
     mode: Type.Optional(oneOf(['acpi', 'hard'], { description: 'of stop, as for one VM' })),
     patienceMs: Type.Optional(PatienceMs),
     to: Type.Optional(Type.String({ ...Name, description: 'of migrate: a host; without it the cluster chooses' })),
+    accept,
   },
   { ...strict, title: 'BulkAction' },
 );
@@ -492,6 +501,7 @@ export const CreateGuestClusterSchema = Type.Object(
     maxDisturbed: Type.Optional(MaxDisturbed),
     toleratesMs: Type.Optional(ToleratesMs),
     shareHosts: Type.Optional(ShareHosts),
+    accept,
   },
   { ...strict, title: 'CreateGuestCluster' },
 );
@@ -503,13 +513,14 @@ export const PatchGuestClusterSchema = Type.Object(
     toleratesMs: Type.Optional(ToleratesMs),
     noticeMs: Type.Optional(nullable(NoticeMs)),
     quiet: Type.Optional(Quiet),
+    accept,
   },
   { ...strict, title: 'PatchGuestCluster', minProperties: 1 },
 );
 export type PatchGuestCluster = View<typeof PatchGuestClusterSchema>;
 
 export const AddMemberSchema = Type.Object(
-  { vm: VmReference, shareHosts: Type.Optional(ShareHosts) },
+  { vm: VmReference, shareHosts: Type.Optional(ShareHosts), accept },
   { ...strict, title: 'AddMember' },
 );
 export type AddMember = View<typeof AddMemberSchema>;

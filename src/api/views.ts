@@ -3,6 +3,7 @@ import { Type } from 'typebox';
 import type { ObjectKind } from '../core/model/keys.ts';
 import { FirmwareSchema, nullable, oneOf, Rack, RestartPolicySchema, strict, type View } from './common.ts';
 import { ClusterEvacuabilitySchema, HostEvacuabilitySchema } from './evacuability-views.ts';
+import { ToAcceptSchema } from './ties.ts';
 
 const text = Type.String();
 const bytes = Type.Integer({ minimum: 0 });
@@ -95,6 +96,7 @@ const vmFields = {
       image: nullable(text),
       restartPolicy: RestartPolicySchema,
       antiAffinity: nullable(Type.String({ description: 'group of which no two VMs are ever on one host' })),
+      pin: nullable(Type.String({ description: 'the only host that it may be on' })),
       storagePatienceMs: Type.Integer(),
       migrationPolicy: Type.Object(
         { slowDown: Type.Boolean(), pauseMsMax: nullable(Type.Integer()), stop: Type.Boolean() },
@@ -623,6 +625,7 @@ export const ProblemSchema = Type.Object(
         Type.Object({ pointer: Type.String({ description: 'JSON pointer into the request' }), detail: text }, strict),
       ),
     ),
+    acceptance: Type.Optional(ToAcceptSchema),
   },
   { ...strict, title: 'Problem', description: 'RFC 9457 problem details' },
 );

@@ -14,6 +14,7 @@ export const ERROR_CODES = {
   'stale-revision': { status: 412, title: 'The object was changed by somebody else' },
   'stale-order': { status: 409, title: 'An order of an older leader or generation was refused' },
   unsupported: { status: 501, title: 'This version cannot carry out the order' },
+  'needs-acceptance': { status: 409, title: 'Somebody must sign for this: it would tie VMs to hosts' },
   'no-capacity': { status: 409, title: 'No host or pool has room for this' },
   'bad-image': { status: 422, title: 'The file is not a usable disk image' },
   'too-large': { status: 413, title: 'The request is larger than allowed' },

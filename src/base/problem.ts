@@ -24,6 +24,20 @@ export interface FieldError {
   readonly detail: string;
 }
 
+/** What somebody must sign for before a change is made. */
+export interface ToAccept {
+  /** What would bind VMs to hosts. */
+  readonly ties: readonly { readonly kind: 'pin' | 'cpu-model' | 'guest-cluster'; readonly what: string }[];
+  /** Hosts that could not be drained, or lost, any more, each with a few reasons. */
+  readonly broken: readonly {
+    readonly host: string;
+    readonly question: 'drain' | 'loss';
+    readonly because: readonly string[];
+  }[];
+  /** How many more there are of them. */
+  readonly moreBroken: number;
+}
+
 export interface Problem {
   readonly type: string;
   readonly title: string;
@@ -33,6 +47,7 @@ export interface Problem {
   readonly detail: string;
   readonly advice?: string;
   readonly errors?: FieldError[];
+  readonly acceptance?: ToAccept;
 }
 
 /** A request that does not fit its schema: `bad-input` with one sentence per field. */
@@ -46,6 +61,16 @@ export class InvalidRequest extends CodedError {
       advice: 'Nothing was changed.',
     });
     this.fields = fields;
+  }
+}
+
+/** A change that is refused unless somebody signs for it. */
+export class NeedsAcceptance extends CodedError {
+  readonly acceptance: ToAccept;
+
+  constructor(message: string, { advice, acceptance }: { readonly advice: string; readonly acceptance: ToAccept }) {
+    super('needs-acceptance', message, { advice });
+    this.acceptance = acceptance;
   }
 }
 
@@ -67,10 +92,17 @@ export function problemOf(error: unknown): Problem {
     detail: printable(coded.message),
     ...(coded.advice === undefined ? {} : { advice: printable(coded.advice) }),
     ...(coded instanceof InvalidRequest ? { errors: coded.fields.map(printableField) } : {}),
+    ...(coded instanceof NeedsAcceptance ? { acceptance: printableAcceptance(coded.acceptance) } : {}),
   };
 }
 
 const printableField = ({ pointer, detail }: FieldError): FieldError => ({
   pointer: printable(pointer),
   detail: printable(detail),
+});
+
+const printableAcceptance = ({ ties, broken, moreBroken }: ToAccept): ToAccept => ({
+  ties: ties.map(({ kind, what }) => ({ kind, what: printable(what) })),
+  broken: broken.map(({ host, question, because }) => ({ host, question, because: because.map(printable) })),
+  moreBroken,
 });

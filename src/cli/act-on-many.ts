@@ -6,7 +6,7 @@ import type { Session } from './session.ts';
 import { demandSuccess, waitForTask } from './task-wait.ts';
 
 /** What is asked of which VMs. */
-interface Many extends Pick<BulkActionRequest, 'action' | 'mode' | 'patienceMs' | 'to'> {
+interface Many extends Pick<BulkActionRequest, 'action' | 'mode' | 'patienceMs' | 'to' | 'accept'> {
   readonly vms: readonly string[];
 }
 

@@ -30,6 +30,7 @@ const BY_CODE: Readonly<Record<ErrorCode, number>> = {
   'stale-revision': EXIT.conflict,
   'stale-order': EXIT.conflict,
   'no-capacity': EXIT.conflict,
+  'needs-acceptance': EXIT.conflict,
   unavailable: EXIT.unreachable,
   deadline: EXIT.timedOut,
 };

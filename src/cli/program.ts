@@ -7,6 +7,7 @@ import { addImageCommands } from './commands/image.ts';
 import { addInstallCommands } from './commands/install.ts';
 import { addLabCommands, addUpCommands, type Faults } from './commands/lab.ts';
 import { addTargetCommands } from './commands/target.ts';
+import { addTieCommands } from './commands/ties.ts';
 import { addVmCommands } from './commands/vm.ts';
 import type { Io } from './io.ts';
 import { OUTPUTS } from './session.ts';
@@ -46,6 +47,7 @@ export function buildProgram({ io, version, faults, withCompletion }: Grammar): 
   addVmCommands(program, io);
   addImageCommands(program, io);
   addGuestClusterCommands(program, io);
+  addTieCommands(program, io);
   addClusterCommands(program, io);
   addLabCommands(program, io, faults);
   addTargetCommands(program, io);

@@ -56,6 +56,20 @@ function parseTime(text: string, what: string, example: string): string {
   return new Date(at).toISOString();
 }
 
+/**
+ * Parses a date (its end, in UTC) or an RFC 3339 time to RFC 3339 text in UTC. Throws `bad-input`, also where it has
+ * passed.
+ */
+export function parseUntil(text: string, nowMs: number = Date.now()): string {
+  const isDate = /^[0-9]{4}-[0-9]{2}-[0-9]{2}$/.test(text);
+  const isTime = /^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})$/.test(text);
+  const at = isDate ? Date.parse(`${text}T23:59:59Z`) : isTime ? Date.parse(text) : Number.NaN;
+  if (Number.isNaN(at) || (isDate && new Date(at).toISOString().slice(0, 10) !== text))
+    throw refused(text, 'a date', '2026-12-31, or 2026-12-31T18:00:00Z');
+  if (at <= nowMs) throw refused(text, 'a date that is to come', '2026-12-31');
+  return new Date(at).toISOString();
+}
+
 /** A whole number of at least `min`. Throws `bad-input`. */
 export function parseCount(text: string, min = 1): number {
   const count = Number(text);

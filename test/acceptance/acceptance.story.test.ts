@@ -17,6 +17,7 @@ import { maintenance } from './maintenance.ts';
 import { networks } from './networks.ts';
 import { security } from './security.ts';
 import { storage } from './storage.ts';
+import { ties } from './ties.ts';
 import { verbs } from './verbs.ts';
 
 const AREAS: Readonly<Record<string, readonly Case[]>> = {
@@ -24,6 +25,7 @@ const AREAS: Readonly<Record<string, readonly Case[]>> = {
   'halted guests': halted,
   elsewhere,
   maintenance,
+  ties,
   consoles,
   images,
   networks,

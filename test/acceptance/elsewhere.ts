@@ -58,7 +58,7 @@ const frozenAtStart: Case = {
     let generation = 0;
     const begin = async (): Promise<boolean> => {
       startMs = performance.now();
-      await client.call(client.http.POST('/v1/vms/{vm}/start', { params: { path: { vm: 'e1' } } }));
+      await client.call(client.http.POST('/v1/vms/{vm}/start', { params: { path: { vm: 'e1' } }, body: {} }));
       return until('it starts on h1, or waits for it', async () => {
         const newest = (await eventsOf(cluster, 'e1')).at(-1);
         if (newest?.kind !== 'starting') return (await agentOf(cluster, 'h1')) === 'dead' ? false : undefined;

@@ -73,7 +73,8 @@ export class ScaleWorld {
       leading: () => ({ term: 1, controller }),
       controlAnswers: async () => true,
       controlClock: () => null,
-      etcdSpace: { members: [], quotaBytes: 1 },
+      etcdSpace: { members: [], quotaBytes: 1, demandRoom: () => undefined },
+      randomHex: (bytes: number) => this.#random.hex(bytes),
     };
     // Only orders and consoles use the parts of the context that are missing here.
     return createBackend(context as unknown as BackendContext);

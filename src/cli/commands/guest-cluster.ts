@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { AddDisk, CreateSharedDisk } from '../../api/requests.ts';
 import type { GuestCluster, SharedDisk, Task } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
+import { type AcceptOptions, acceptOf, withAccept } from '../accept.ts';
 import {
   describeGuestCluster,
   describeSharedDisk,
@@ -25,7 +26,7 @@ export function addGuestClusterCommands(program: Command, io: Io): void {
   addSharedDisks(program, io);
 }
 
-interface CreateOptions extends WaitOptions {
+interface CreateOptions extends WaitOptions, AcceptOptions {
   readonly members: readonly string[];
   readonly sharedDisk?: readonly CreateSharedDisk[];
   readonly heartbeatNetwork?: readonly string[];
@@ -55,7 +56,7 @@ function addCreate(cluster: Command, io: Io): void {
     )
     .option('--tolerates <duration>', 'longest pause that the guests’ heartbeat bears (default: 3s)', parseDuration)
     .option('--share-hosts', 'consent to members on one host where there is no other way');
-  withWaiting(create).action(
+  withWaiting(withAccept(create)).action(
     action(io, async (session, name: string, options: CreateOptions) => {
       const client = await session.client();
       const body = present({
@@ -66,6 +67,7 @@ function addCreate(cluster: Command, io: Io): void {
         maxDisturbed: options.maxDisturbed,
         toleratesMs: options.tolerates,
         shareHosts: options.shareHosts,
+        accept: acceptOf(options),
       });
       const created = await client.call(client.http.POST('/v1/guest-clusters', { body, signal: io.signal }));
       if (created.task !== null && !(await settle(session, created.task, options))) return;
@@ -98,6 +100,10 @@ function addReading(cluster: Command, io: Io): void {
     );
 }
 
+interface AddOptions extends WaitOptions, AcceptOptions {
+  readonly shareHosts?: true;
+}
+
 function addMembers(cluster: Command, io: Io): void {
   const add = cluster
     .command('add-member')
@@ -105,11 +111,11 @@ function addMembers(cluster: Command, io: Io): void {
     .argument('<guest-cluster>', 'name', nameArgument)
     .argument('<vm>', 'name or id', nameArgument)
     .option('--share-hosts', 'consent to members on one host where there is no other way');
-  withWaiting(add).action(
-    action(io, async (session, name: string, vm: string, options: WaitOptions & { readonly shareHosts?: true }) => {
+  withWaiting(withAccept(add)).action(
+    action(io, async (session, name: string, vm: string, options: AddOptions) => {
       const client = await session.client();
       const params = { path: { guestCluster: name } };
-      const body = present({ vm, shareHosts: options.shareHosts });
+      const body = present({ vm, shareHosts: options.shareHosts, accept: acceptOf(options) });
       const task = await client.call(client.http.POST('/v1/guest-clusters/{guestCluster}/members', { params, body }));
       if (await settle(session, task, options)) await printCluster(session, name, `has member ${vm}`);
     }),
@@ -203,7 +209,7 @@ function fateOf({ keep, force }: Fate) {
   return present({ keep, force });
 }
 
-interface SetOptions {
+interface SetOptions extends AcceptOptions {
   readonly maxDisturbed?: number;
   readonly tolerates?: number;
   readonly notice?: number | false;
@@ -212,8 +218,7 @@ interface SetOptions {
 }
 
 function addSetAndDelete(cluster: Command, io: Io): void {
-  cluster
-    .command('set')
+  withAccept(cluster.command('set'))
     .description('change what a guest cluster bears')
     .argument('<guest-cluster>', 'name', nameArgument)
     .option('--max-disturbed <n>', 'members that the cluster may move at once', (text: string) => parseCount(text))
@@ -244,6 +249,7 @@ function addSetAndDelete(cluster: Command, io: Io): void {
           toleratesMs: tolerates,
           noticeMs: notice === false ? null : notice,
           quiet: quiet === false ? [] : quiet === undefined ? undefined : [...quiet],
+          accept: acceptOf(options),
         });
         const params = { path: { guestCluster: name }, header };
         await client.call(client.http.PATCH('/v1/guest-clusters/{guestCluster}', { params, body }));

@@ -5,6 +5,7 @@ import type { CreateVm } from '../../api/requests.ts';
 import type { Task, Verdict, Vm, VmDetail } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { printableLines } from '../../base/printable.ts';
+import { type AcceptOptions, acceptOf, withAccept } from '../accept.ts';
 import { actOnMany } from '../act-on-many.ts';
 import { readGuestFile } from '../cluster-location.ts';
 import type { Io } from '../io.ts';
@@ -32,8 +33,9 @@ export function addVmCommands(program: Command, io: Io): void {
   addNics(vm, io);
 }
 
-interface CreateOptions extends WaitOptions {
+interface CreateOptions extends WaitOptions, AcceptOptions {
   readonly dryRun?: true;
+  readonly pin?: string;
   readonly image?: string;
   readonly network?: readonly NicRequest[];
   readonly disk?: readonly DiskRequest[];
@@ -76,9 +78,10 @@ function addCreate(vm: Command, io: Io): void {
     .option('--label <key=value>', 'label; repeatable', collect(parsePair))
     .option('--storage-patience <duration>', 'how long its I/O waits for storage before it is paused', parseDuration)
     .option('--migration-policy <policy>', POLICY_HELP, parseMigrationPolicy)
+    .option('--pin <host>', 'never on another host than this one: a tie, which has to be accepted', nameArgument)
     .option('--no-start', 'only create it')
     .option('--dry-run', 'say whether it would be created; nothing is changed');
-  withWaiting(create).action(
+  withWaiting(withAccept(create)).action(
     action(io, async (session, name: string, options: CreateOptions) => {
       const client = await session.client();
       const body = await createRequest(io, name, options);
@@ -122,6 +125,8 @@ async function createRequest(io: Io, name: string, options: CreateOptions) {
     cloudInit: Object.keys(cloudInit).length === 0 ? undefined : cloudInit,
     restartPolicy: options.restartPolicy,
     antiAffinity: options.antiAffinity,
+    pin: options.pin,
+    accept: acceptOf(options),
     labels: labelsOf(options.label),
     storagePatienceMs: options.storagePatience,
     migrationPolicy: options.migrationPolicy,
@@ -268,10 +273,6 @@ function addDisplay(vm: Command, io: Io): void {
 type Ask = (session: Session, name: string) => Promise<Task>;
 
 const ASK = {
-  start: async (session, name) => {
-    const client = await session.client();
-    return client.call(client.http.POST('/v1/vms/{vm}/start', { params: { path: { vm: name } } }));
-  },
   reset: async (session, name) => {
     const client = await session.client();
     return client.call(client.http.POST('/v1/vms/{vm}/reset', { params: { path: { vm: name } } }));
@@ -287,7 +288,6 @@ const ASK = {
 } as const satisfies Record<string, Ask>;
 
 const SIMPLE = [
-  ['start', 'start a VM', 'started'],
   ['reset', 'reset a VM as its reset button would', 'reset'],
   ['pause', 'pause a VM’s vCPUs', 'paused'],
   ['resume', 'let a paused VM run on', 'resumed'],
@@ -304,6 +304,17 @@ function addLifecycle(vm: Command, io: Io): void {
       }),
     );
   }
+  const start = onVms(vm.command('start').description('start a VM'));
+  withWaiting(withAccept(start)).action(
+    action(io, async (session, [name = '', ...others]: readonly string[], options: WaitOptions & AcceptOptions) => {
+      const body = present({ accept: acceptOf(options) });
+      const bulk = { action: 'start', vms: [name, ...others], ...body } as const;
+      if (others.length > 0) return actOnMany(session, bulk, { ...options, done: 'started' });
+      const client = await session.client();
+      const task = await client.call(client.http.POST('/v1/vms/{vm}/start', { params: { path: { vm: name } }, body }));
+      if (await settle(session, task, options)) await printVm(session, name, 'started');
+    }),
+  );
   const stop = onVms(vm.command('stop').description('stop a VM: ask its guest (ACPI), then hard after a deadline'))
     .option('--hard', 'pull the plug at once')
     .option('--patience <duration>', 'time the guest gets before it is stopped hard', parseDuration);
@@ -376,7 +387,9 @@ async function cancelMigration(session: Session, name: string, { timeout }: Wait
   await printVm(session, name, 'not migrated');
 }
 
-interface SetOptions {
+interface SetOptions extends AcceptOptions {
+  /** False if --no-pin is given. */
+  readonly pin?: string | false;
   /** False if --no-labels is given. */
   readonly labels?: false;
   readonly label?: readonly (readonly [string, string])[];
@@ -390,7 +403,7 @@ interface SetOptions {
 }
 
 function addSet(vm: Command, io: Io): void {
-  vm.command('set')
+  withAccept(vm.command('set'))
     .description('change a VM; vCPUs and memory only while it is stopped')
     .argument('<vm>', 'name or id', nameArgument)
     .option('--label <key=value>', 'label; repeatable, replaces all', collect(parsePair))
@@ -401,6 +414,8 @@ function addSet(vm: Command, io: Io): void {
     .option('--migration-policy <policy>', POLICY_HELP, parseMigrationPolicy)
     .option('--vcpus <n>', 'number of virtual CPUs', (text: string) => parseCount(text))
     .option('--memory <size>', 'memory', parseSize)
+    .option('--pin <host>', 'never on another host than this one: a tie, which has to be accepted', nameArgument)
+    .option('--no-pin', 'it may be on any host')
     .option('--if-revision <revision>', 'only if it is still at this revision')
     .action(
       action(io, async (session, name: string, options: SetOptions) => {
@@ -412,6 +427,8 @@ function addSet(vm: Command, io: Io): void {
           migrationPolicy: options.migrationPolicy,
           vcpus: options.vcpus,
           memoryBytes: options.memory,
+          pin: options.pin === false ? null : options.pin,
+          accept: acceptOf(options),
         });
         const header = present({ 'If-Match': options.ifRevision });
         await client.call(client.http.PATCH('/v1/vms/{vm}', { params: { path: { vm: name }, header }, body }));

@@ -1176,6 +1176,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/ties": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what ties VMs to hosts, and debts */
+        get: operations["listTies"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/ties/{debt}/renew": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sign a debt anew */
+        post: operations["renewTie"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/tokens": {
         parameters: {
             query?: never;
@@ -1609,7 +1643,17 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description somebody signs for ties, and for hosts that cannot be drained or lost after the change */
+        Accept: {
+            /** @description who answers for it */
+            owner: string;
+            /** @description why it is accepted */
+            reason: string;
+            /** @description RFC 3339 time from which on it is due */
+            until: string;
+        };
         AddMember: {
+            accept?: components["schemas"]["Accept"];
             /** @description consent: members are kept apart only where that is possible */
             shareHosts?: boolean;
             /** @description name or id of a VM */
@@ -1625,9 +1669,10 @@ export interface components {
         };
         /** @description what a request would be answered now; nothing was changed */
         Admission: {
+            acceptance: components["schemas"]["ToAccept"] | null;
             admitted: boolean;
             advice: string | null;
-            code: ("bad-input" | "unauthorized" | "forbidden" | "not-found" | "exists" | "conflict" | "stale-revision" | "stale-order" | "unsupported" | "no-capacity" | "bad-image" | "too-large" | "too-many" | "unavailable" | "deadline" | "not-installed" | "failed") | null;
+            code: ("bad-input" | "unauthorized" | "forbidden" | "not-found" | "exists" | "conflict" | "stale-revision" | "stale-order" | "unsupported" | "needs-acceptance" | "no-capacity" | "bad-image" | "too-large" | "too-many" | "unavailable" | "deadline" | "not-installed" | "failed") | null;
             node: string | null;
             reason: string | null;
         };
@@ -1705,6 +1750,7 @@ export interface components {
             link: string;
         };
         BulkAction: {
+            accept?: components["schemas"]["Accept"];
             /** @enum {unknown} */
             action: "start" | "stop" | "reset" | "suspend" | "resume" | "migrate" | "delete";
             /** @description instead of vms: those that it selects now */
@@ -1851,6 +1897,7 @@ export interface components {
             next: string | null;
         };
         CreateGuestCluster: {
+            accept?: components["schemas"]["Accept"];
             /** @description each member has, or if it is stopped gets, a card in each */
             heartbeatNetworks?: string[];
             /** @description members that may move or be down at once, as far as the cluster decides it */
@@ -1904,6 +1951,7 @@ export interface components {
             name: string;
         };
         CreateVm: {
+            accept?: components["schemas"]["Accept"];
             /** @description anti-affinity group: no host ever has two VMs of it */
             antiAffinity?: string;
             /** @description kernel command line */
@@ -1967,6 +2015,8 @@ export interface components {
                 /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
                 network: string;
             })[];
+            /** @description the only host that it may be on: a tie, which somebody must accept */
+            pin?: string;
             /** @enum {unknown} */
             restartPolicy?: "always" | "on-failure" | "never";
             /** @description start it at once; default true */
@@ -2585,6 +2635,7 @@ export interface components {
             }[];
         };
         PatchGuestCluster: {
+            accept?: components["schemas"]["Accept"];
             /** @description members that may move or be down at once, as far as the cluster decides it */
             maxDisturbed?: number;
             noticeMs?: number | null;
@@ -2608,6 +2659,7 @@ export interface components {
             sizeBytes: number;
         };
         PatchVm: {
+            accept?: components["schemas"]["Accept"];
             /** @description anti-affinity group to join; null: to be in none */
             antiAffinity?: string | null;
             /** @description free key-value pairs to select by */
@@ -2624,6 +2676,8 @@ export interface components {
                 /** @description a drain may stop the VM and start it on another host */
                 stop: boolean;
             };
+            /** @description the only host that it may be on; null: any */
+            pin?: string | null;
             /** @enum {unknown} */
             restartPolicy?: "always" | "on-failure" | "never";
             vcpus?: number;
@@ -2640,6 +2694,7 @@ export interface components {
         };
         /** @description RFC 9457 problem details */
         Problem: {
+            acceptance?: components["schemas"]["ToAccept"];
             /** @description what was kept and what to do */
             advice?: string;
             code: string;
@@ -2961,6 +3016,9 @@ export interface components {
             windows?: string[];
             workMs?: number;
         };
+        StartVm: {
+            accept?: components["schemas"]["Accept"];
+        };
         StopVm: {
             /**
              * @description acpi (default): ask the guest, hard after patienceMs; hard: at once
@@ -3064,6 +3122,57 @@ export interface components {
             items: components["schemas"]["Task"][];
             next: string | null;
         };
+        Tie: {
+            about: {
+                /** @enum {unknown} */
+                kind: "vm" | "guest-cluster";
+                name: string;
+            };
+            by: string | null;
+            /** @description what it costs now, as the leader keeps it */
+            costs: {
+                /** @description hosts that cannot be drained now because of it */
+                undrainable: string[];
+                /** @description hosts that may not be lost now because of it */
+                unlosable: string[];
+                /** @description VMs that stand in the way there */
+                vms: string[];
+            };
+            debt: string | null;
+            /** @description the date has passed */
+            isDue: boolean;
+            /**
+             * @description room: a change after which hosts could not be drained, or lost, any more
+             * @enum {unknown}
+             */
+            kind: "pin" | "cpu-model" | "guest-cluster" | "room";
+            owner: string | null;
+            reason: string | null;
+            since: string | null;
+            until: string | null;
+            what: string;
+        };
+        TiePage: {
+            items: components["schemas"]["Tie"][];
+            next: string | null;
+        };
+        /** @description what somebody must sign for: `accept` in the same request */
+        ToAccept: {
+            /** @description hosts that could not be drained, or lost, after the change */
+            broken: {
+                because: string[];
+                host: string;
+                /** @enum {unknown} */
+                question: "drain" | "loss";
+            }[];
+            /** @description how many more of them there are */
+            moreBroken: number;
+            ties: {
+                /** @enum {unknown} */
+                kind: "pin" | "cpu-model" | "guest-cluster";
+                what: string;
+            }[];
+        };
         Vm: {
             /** @description why the verdict is what it is, one reason per line */
             because: string[];
@@ -3142,6 +3251,7 @@ export interface components {
                     slowDown: boolean;
                     stop: boolean;
                 };
+                pin: string | null;
                 /** @enum {unknown} */
                 restartPolicy: "always" | "on-failure" | "never";
                 storagePatienceMs: number;
@@ -3233,6 +3343,7 @@ export interface components {
                     slowDown: boolean;
                     stop: boolean;
                 };
+                pin: string | null;
                 /** @enum {unknown} */
                 restartPolicy: "always" | "on-failure" | "never";
                 storagePatienceMs: number;
@@ -5553,7 +5664,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description exists, conflict, no-capacity */
+            /** @description exists, conflict, no-capacity, needs-acceptance */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -5875,7 +5986,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description conflict */
+            /** @description conflict, needs-acceptance */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6235,7 +6346,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description conflict */
+            /** @description conflict, needs-acceptance */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -12017,6 +12128,199 @@ export interface operations {
             };
         };
     };
+    listTies: {
+        parameters: {
+            query?: {
+                after?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description List what ties VMs to hosts, and debts */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TiePage"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    renewTie: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                debt: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Accept"];
+            };
+        };
+        responses: {
+            /** @description Sign a debt anew */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tie"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listTokens: {
         parameters: {
             query?: {
@@ -12448,7 +12752,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description exists, conflict, no-capacity */
+            /** @description exists, conflict, no-capacity, needs-acceptance */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -12776,7 +13080,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description conflict */
+            /** @description conflict, needs-acceptance */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -14285,7 +14589,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StartVm"];
+            };
+        };
         responses: {
             /** @description Start a VM */
             202: {
@@ -14332,7 +14640,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description conflict, no-capacity */
+            /** @description conflict, no-capacity, needs-acceptance */
             409: {
                 headers: {
                     [name: string]: unknown;

@@ -80,6 +80,7 @@ test('every answer fits the schema of its operation', async (t) => {
     if (id === 'startRoll') bodies['startRoll'] = await approvedRoll(must);
     if (id === 'reportRollWork') await verifying(must, names.roll ?? '');
     if (id === 'pauseDrain') names.drain = String((await must('POST /v1/hosts/h4/drain', {})).json.id);
+    if (id === 'renewTie') names.debt = await signedDebt(must);
     const queries: Record<string, string> = {
       putArtifact: '?kind=kernel',
       deleteStorageNode: '?lost=true&confirmed=true',
@@ -100,6 +101,16 @@ test('every answer fits the schema of its operation', async (t) => {
     names.task ??= String((answer.json.task as { id?: string } | null)?.id);
   }
 });
+
+const ACCEPT = { owner: 'ann', reason: 'a licence', until: '2100-01-01T00:00:00Z' };
+
+/** A debt: a pin that somebody signed for. */
+async function signedDebt(must: (route: string, body?: unknown) => Promise<Answer>): Promise<string> {
+  await must('POST /v1/vms', { name: 'tied', image: 'tiny', start: false, pin: 'h1', accept: ACCEPT });
+  const { text } = await must('GET /v1/ties');
+  const { items } = JSON.parse(text) as { readonly items: readonly { readonly debt: string }[] };
+  return items[0]?.debt ?? '';
+}
 
 /** A host that a drain has moved VMs from, in service again. */
 async function drainedOnce(must: (route: string, body?: unknown) => Promise<Answer>): Promise<string> {
@@ -168,6 +179,7 @@ function bodiesOf(known: {
     reportRollWork: { host: 'h4', step: 'verify', by: 'test', outcome: 'begun' },
     planMaintenance: { hosts: ['h4'] },
     drainHost: { reason: 'new memory', change: 'CHG123' },
+    renewTie: ACCEPT,
     createNetwork: { name: 'net2', cidr: '10.30.0.0/24', dhcp: true },
     patchNetwork: { metadata: false },
     putImage: { direct: { kernel: sha256 } },

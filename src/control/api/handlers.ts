@@ -12,6 +12,7 @@ import { printable } from '../../base/printable.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { demandFileSize } from '../../core/request/demands.ts';
 import type { Backend } from '../backend/backend.ts';
+import { signature, signed } from '../backend/guarded.ts';
 import { cookieOf, noCookie } from './browser.ts';
 import type { Call, Conditional } from './call.ts';
 import { eventStream } from './event-stream.ts';
@@ -73,6 +74,8 @@ export function handlersFor({ backend, heartbeatMs, version, build }: HandlerOpt
     listTasks: ({ query, call }) => backend.tasks.list(query, call),
     getTask: ({ params, query, call }) => backend.tasks.get(params.task, (query.wait ?? 0) * 1_000, call),
     cancelTask: ({ params }) => backend.tasks.cancel(params.task),
+    listTies: ({ query, call }) => backend.ties.list(query, call),
+    renewTie: ({ params, body, call }) => backend.ties.renew(params.debt, signature(body, call.principal.name)),
     listEvents: ({ query, call }) => backend.events.list(query, call),
     watch: async ({ query: { kind = [], from, ...filter }, headers, call }) => {
       const after = lastEventId(headers) ?? from ?? null;
@@ -114,15 +117,16 @@ type VmOperations = Exclude<Extract<OperationId, `${string}Vm` | `${string}Vms` 
 function vmHandlers(backend: Backend): Pick<Handlers, VmOperations> {
   return {
     listVms: ({ query, call }) => backend.vms.list(query, call),
-    createVm: ({ body }) => backend.vms.create(body),
-    checkNewVm: async ({ body }) => backend.vms.checkNew(body),
-    checkVm: async ({ params, body }) => backend.vms.check(params.vm, body),
+    createVm: ({ body, call }) => backend.vms.create(signed(body, call.principal.name)),
+    checkNewVm: ({ body, call }) => backend.vms.checkNew(signed(body, call.principal.name)),
+    checkVm: ({ params, body, call }) => backend.vms.check(params.vm, signed(body, call.principal.name)),
     getVm: async ({ params }) => backend.vms.get(params.vm),
-    patchVm: ({ params, body, condition }) => backend.vms.patch(params.vm, { ...body, ...condition }),
+    patchVm: ({ params, body, condition, call }) =>
+      backend.vms.patch(params.vm, { ...signed(body, call.principal.name), ...condition }),
     vmAddNic: ({ params, body, condition }) => backend.vms.addNic(params.vm, { ...body, ...condition }),
     vmRemoveNic: ({ params, condition }) => backend.vms.removeNic(params.vm, { mac: params.mac, ...condition }),
     deleteVm: ({ params, condition }) => backend.vms.delete(params.vm, condition),
-    startVm: ({ params }) => backend.vms.start(params.vm),
+    startVm: ({ params, body, call }) => backend.vms.start(params.vm, signed(body, call.principal.name)),
     stopVm: ({ params, body }) => backend.vms.stop(params.vm, body),
     resetVm: ({ params }) => backend.vms.reset(params.vm),
     suspendVm: ({ params }) => backend.vms.suspend(params.vm),
@@ -239,14 +243,14 @@ type GuestClusterOperations = Extract<OperationId, `${string}GuestCluster${strin
 function guestClusterHandlers(backend: Backend): Pick<Handlers, GuestClusterOperations> {
   return {
     listGuestClusters: ({ query, call }) => backend.guestClusters.list(query, call),
-    createGuestCluster: ({ body }) => backend.guestClusters.create(body),
+    createGuestCluster: ({ body, call }) => backend.guestClusters.create(signed(body, call.principal.name)),
     getGuestCluster: async ({ params }) => backend.guestClusters.get(params.guestCluster),
-    patchGuestCluster: ({ params, body, condition }) =>
-      backend.guestClusters.patch(params.guestCluster, { ...body, ...condition }),
+    patchGuestCluster: ({ params, body, condition, call }) =>
+      backend.guestClusters.patch(params.guestCluster, { ...signed(body, call.principal.name), ...condition }),
     deleteGuestCluster: ({ params, query, condition }) =>
       backend.guestClusters.delete(params.guestCluster, { ...query, ...condition }),
-    addGuestClusterMember: ({ params, body, condition }) =>
-      backend.guestClusters.addMember(params.guestCluster, { ...body, ...condition }),
+    addGuestClusterMember: ({ params, body, condition, call }) =>
+      backend.guestClusters.addMember(params.guestCluster, { ...signed(body, call.principal.name), ...condition }),
     removeGuestClusterMember: ({ params, condition }) =>
       backend.guestClusters.removeMember(params.guestCluster, params.vm, condition),
     addGuestClusterDisk: ({ params, body, condition }) =>
@@ -300,7 +304,7 @@ type OverviewOperations = Extract<OperationId, `${string}Actions` | `${string}Ro
 
 function overviewHandlers({ overview, vms, tasks }: Backend): Pick<Handlers, OverviewOperations> {
   return {
-    actOnVms: ({ body }) => vms.act(body),
+    actOnVms: ({ body, call }) => vms.act(signed(body, call.principal.name)),
     listTaskVms: ({ params, query, call }) => tasks.listVms(params.task, query, call),
     vmActions: async ({ params }) => overview.actionsOf('vm', params.vm),
     hostActions: async ({ params }) => overview.actionsOf('host', params.host),

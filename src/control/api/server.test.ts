@@ -575,7 +575,7 @@ test('every operation with a path parameter names a known one', () => {
     for (const name of parametersOf(operation.path))
       assert.match(
         name,
-        /^(vm|host|node|control|network|mac|image|disk|sharedDisk|sharedDiskName|guestCluster|drain|roll|task|token|session|sha256)$/,
+        /^(vm|host|node|control|network|mac|image|disk|sharedDisk|sharedDiskName|guestCluster|drain|debt|roll|task|token|session|sha256)$/,
         id,
       );
   }

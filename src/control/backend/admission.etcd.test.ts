@@ -6,6 +6,7 @@ import type { ImageRecord } from '../../core/model/cluster.ts';
 import { MIB, sha, startBackend, type TestBackend } from '../testing/backend.ts';
 import { etcdOfFile } from '../testing/etcd-of-file.ts';
 import { networkRecord, type RunningStore, vmRecord } from '../testing/records.ts';
+import type { Signed } from './guarded.ts';
 import { VmsBackend } from './vms.ts';
 
 const etcd = etcdOfFile();
@@ -46,7 +47,7 @@ async function everything(): Promise<readonly string[]> {
   return (await running.client.list('/gp/')).entries.map(({ key, modRevision }) => `${key} ${modRevision}`);
 }
 
-async function _refuses(request: CreateVm, code: string, message?: RegExp): Promise<void> {
+async function _refuses(request: Signed<CreateVm>, code: string, message?: RegExp): Promise<void> {
   const before = await everything();
   await assert.rejects(vms.create(request), (error: Error & { code?: string; advice?: string }) => {
     assert.equal(error.code, code, error.message);

@@ -4,9 +4,13 @@
  */
 import type { Alarm } from '../../api/views.ts';
 import { clockFinding } from '../../core/model/clock-offset.ts';
+import { isDue } from '../../core/model/debt.ts';
 import { poolWords } from '../../core/model/pool-room.ts';
 import { etcdAlarms } from '../../core/plan/lead/etcd-space.ts';
+import { debtsOf } from '../../core/request/debts.ts';
+import { snapshotOf } from '../store/leader-store.ts';
 import type { BackendContext } from './context.ts';
+import { owingVms } from './ties.ts';
 
 /** The most alarms of one kind that are listed separately. */
 const SHOWN_MAX = 20;
@@ -21,6 +25,7 @@ export function alarmsOf(context: BackendContext): readonly Alarm[] {
     clocks(context),
     certificates(context),
     brokenRules(context),
+    dueDebts(context),
   ].flatMap(bounded);
 }
 
@@ -90,6 +95,23 @@ function brokenRules(context: BackendContext): readonly Alarm[] {
     about,
     message: `The records break rule ${rule}: ${what}. Nothing was stopped because of it.`,
   }));
+}
+
+/** Debts whose date has passed; only the leader knows them without a walk over every VM. */
+function dueDebts(context: BackendContext): readonly Alarm[] {
+  if (context.leading() === null) return [];
+  const now = context.clock.wallMs();
+  return [...debtsOf(snapshotOf(context.store), owingVms(context))].flatMap(({ debt }) =>
+    isDue(debt, now)
+      ? [
+          {
+            kind: 'debt-due',
+            about: debt.id,
+            message: `${debt.owner} signed for this until ${new Date(debt.until).toISOString()}: ${debt.what}.`,
+          },
+        ]
+      : [],
+  );
 }
 
 function bounded(alarms: readonly Alarm[]): readonly Alarm[] {

@@ -27,6 +27,7 @@ import { SessionsBackend } from './sessions.ts';
 import { SharedDisksBackend } from './shared-disks.ts';
 import { StorageNodesBackend } from './storage-nodes.ts';
 import { EventsBackend, TasksBackend } from './tasks.ts';
+import { TiesBackend } from './ties.ts';
 import { VmsBackend } from './vms.ts';
 
 /** See the module. */
@@ -51,6 +52,7 @@ export interface Backend {
   readonly sharedDisks: SharedDisksBackend;
   readonly storageNodes: StorageNodesBackend;
   readonly tasks: TasksBackend;
+  readonly ties: TiesBackend;
   readonly vms: VmsBackend;
 }
 
@@ -84,6 +86,7 @@ export function createBackend(context: BackendContext): Backend {
     sharedDisks: new SharedDisksBackend(context),
     storageNodes: new StorageNodesBackend(context),
     tasks: new TasksBackend(context),
+    ties: new TiesBackend(context),
     vms: new VmsBackend(context, artifacts),
   };
 }

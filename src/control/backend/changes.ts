@@ -4,6 +4,7 @@
  * context, so that the simulator's people change records by this same code.
  */
 import { CodedError } from '../../base/errors.ts';
+import { TurnQueue } from '../../base/turn-queue.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 import type { RandomHex } from '../../core/ports/random.ts';
@@ -44,7 +45,7 @@ export function basisOf({ store, clock, randomHex }: ChangeContext): Basis {
  * refuse. Changes through this node come one after the other.
  */
 export function change<T>(context: ChangeContext, decide: (basis: Basis) => Admitted<T>): Promise<T> {
-  return inTurn(context, async () => {
+  return queueOf(context).do(async () => {
     const { store } = context;
     let hasCaughtUp = false;
     for (let tries = 0; tries < ATTEMPTS; tries++) {
@@ -97,47 +98,25 @@ export async function changeWithTask(
   context: ChangeContext,
   decide: (basis: Basis) => Admitted<TaskRecord['id']>,
 ): Promise<Entry<TaskRecord>> {
-  const id = await change(context, decide);
-  const task = context.store.tasks.get(id);
+  return taskOf(context, await change(context, decide));
+}
+
+/** The task of a request that was just made. */
+export function taskOf({ store }: Pick<ChangeContext, 'store'>, id: TaskRecord['id']): Entry<TaskRecord> {
+  const task = store.tasks.get(id);
   if (task === undefined) throw new CodedError('failed', `Task ${id} is gone.`);
   return task;
 }
 
-interface Queue {
-  last: Promise<void>;
-  waiting: number;
-}
-
 /**
  * Changes take their turn: etcd would refuse all but one of those that were computed at the same time from the same
- * free ports and addresses.
+ * free ports and addresses. A change that waited so long is not begun any more: its caller is about to give up.
  */
-const queues = new WeakMap<ClusterStore, Queue>();
-const WAITING_MAX = 500;
-/** A change that waited this long is not begun any more: its caller is about to give up. */
-const WAIT_MS_MAX = 10_000;
+const QUEUE = { what: 'changes', waitingMax: 500, waitMsMax: 10_000 } as const;
+const queues = new WeakMap<ClusterStore, TurnQueue>();
 
-async function inTurn<T>({ store, clock }: ChangeContext, act: () => Promise<T>): Promise<T> {
-  const queue = queues.get(store) ?? { last: Promise.resolve(), waiting: 0 };
+function queueOf({ store, clock }: Pick<ChangeContext, 'store' | 'clock'>): TurnQueue {
+  const queue = queues.get(store) ?? new TurnQueue({ ...QUEUE, monotonicMs: () => clock.monotonicMs() });
   queues.set(store, queue);
-  if (queue.waiting >= WAITING_MAX)
-    throw new CodedError('unavailable', `${WAITING_MAX} changes wait already.`, {
-      advice: 'Nothing was changed. Try again in some seconds.',
-    });
-  const since = clock.monotonicMs();
-  const before = queue.last;
-  const done = Promise.withResolvers<void>();
-  queue.last = done.promise;
-  queue.waiting++;
-  try {
-    await before;
-    if (clock.monotonicMs() - since > WAIT_MS_MAX)
-      throw new CodedError('unavailable', 'Changes are made too slowly at the moment.', {
-        advice: 'Nothing was changed. See whether etcd answers, then try again.',
-      });
-    return await act();
-  } finally {
-    queue.waiting--;
-    done.resolve();
-  }
+  return queue;
 }

@@ -2,6 +2,7 @@
 import type { Alarm, Cluster } from '../../api/views.ts';
 import type { HostName } from '../../base/ids.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
+import { isDue } from '../../core/model/debt.ts';
 import { answering, filledShare } from '../../core/plan/lead/etcd-space.ts';
 import type { PoolReport } from '../../core/ports/storage-link.ts';
 import type { MetricFamily } from '../api/call.ts';
@@ -11,6 +12,7 @@ import { type ControlNodesBackend, leaderOf } from './control-nodes.ts';
 import { clusterEvacuability, verdictOfHost } from './evacuability-views.ts';
 import { indexOfStore } from './records-index.ts';
 import { Summary } from './summary.ts';
+import { tiesOf } from './ties.ts';
 
 const NO_ANSWER = { isLeader: false, version: null, sizeBytes: null, inUseBytes: null };
 
@@ -84,6 +86,7 @@ export class ClusterBackend {
       gauge('unreadable_records', 'Values in etcd that are no records of their kind.', [
         { labels: {}, value: this.#context.store.unreadable.size },
       ]),
+      ...this.#tieMetrics(),
       ...this.#hostMetrics(),
       ...this.#poolMetrics(),
     ];
@@ -94,6 +97,25 @@ export class ClusterBackend {
       labels: { member: member.endpoint },
       value: member[what],
     }));
+  }
+
+  /** Ties and debts; a follower would have to look at every VM. */
+  #tieMetrics(): MetricFamily[] {
+    if (this.#context.leading() === null) return [];
+    const now = this.#context.clock.wallMs();
+    const ties = tiesOf(this.#context);
+    const debts = ties.flatMap(({ owed }) => owed?.debt ?? []);
+    const gauge = (name: string, help: string, value: number): MetricFamily => ({
+      name: `groundplane_${name}`,
+      help,
+      type: 'gauge',
+      samples: [{ labels: {}, value }],
+    });
+    return [
+      gauge('ties_unsigned', 'Ties that nobody signed for.', ties.length - debts.length),
+      gauge('debts', 'Debts that somebody signed for.', debts.length),
+      gauge('debts_due', 'Of them, those whose date has passed.', debts.filter((debt) => isDue(debt, now)).length),
+    ];
   }
 
   /** Only the leader observes hosts: a follower says nothing about them, rather than that they are dead. */

@@ -27,8 +27,9 @@ import {
 import type { Call, Conditional } from '../api/call.ts';
 import { type Page, pageOf } from '../api/pages.ts';
 import { snapshotOf } from '../store/leader-store.ts';
-import { change, changeWithTask } from './changes.ts';
+import { changeWithTask } from './changes.ts';
 import { type BackendContext, observedBy } from './context.ts';
+import { guarded, guardedTask, type Signed } from './guarded.ts';
 import { guestClusterView, undeclaredViews } from './guest-cluster-views.ts';
 import { taskView } from './views.ts';
 
@@ -56,14 +57,17 @@ export class GuestClustersBackend {
     return guestClusterView(this.#context, findGuestCluster(snapshotOf(this.#context.store), name));
   }
 
-  async create(request: CreateGuestCluster): Promise<GuestCluster> {
+  async create(request: Signed<CreateGuestCluster>): Promise<GuestCluster> {
     this.#context.etcdSpace.demandRoom();
-    await this.#asked((basis) => createGuestCluster(basis, observedBy(this.#context), request));
-    return this.get(request.name);
+    const { accept, name } = request;
+    const asked = { accept, what: `guest cluster ${name}`, done: 'created' } as const;
+    await guarded(this.#context, asked, (basis) => createGuestCluster(basis, observedBy(this.#context), request));
+    return this.get(name);
   }
 
-  async patch(name: string, patch: PatchGuestCluster & Conditional): Promise<GuestCluster> {
-    await change(this.#context, (basis) => patchGuestCluster(basis, name, patch));
+  async patch(name: string, patch: Signed<PatchGuestCluster> & Conditional): Promise<GuestCluster> {
+    const asked = { accept: patch.accept, what: `change of guest cluster ${name}`, done: 'changed' } as const;
+    await guarded(this.#context, asked, (basis) => patchGuestCluster(basis, name, patch));
     return this.get(name);
   }
 
@@ -72,8 +76,10 @@ export class GuestClustersBackend {
     return this.#asked((basis) => deleteGuestCluster(basis, name, query));
   }
 
-  addMember(name: string, request: AddMember & Conditional): Promise<Task> {
-    return this.#asked((basis) => addMember(basis, name, request));
+  async addMember(name: string, request: Signed<AddMember> & Conditional): Promise<Task> {
+    const { accept, vm } = request;
+    const asked = { accept, what: `${vm} in guest cluster ${name}`, done: 'changed' } as const;
+    return taskView(await guardedTask(this.#context, asked, (basis) => addMember(basis, name, request)));
   }
 
   removeMember(name: string, vm: string, condition: Conditional): Promise<Task> {

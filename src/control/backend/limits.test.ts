@@ -100,7 +100,10 @@ function admit(
   const randomHex = (bytes: number): string => text(bytes).replaceAll('x', 'ab');
   const observed = {
     observer: { see: () => assert.fail('nothing is started') },
-    estate: { model: () => null, judge: async () => [] },
+    estate: {
+      ...{ model: () => null, judge: async () => [], expect: () => undefined, expected: () => [] },
+      inTurn: <T>(act: () => Promise<T>) => act(),
+    },
     vms: { seesRunning: () => true },
     dirtyRates: { of: () => null },
     storageObserver: { answers: () => true, isSilent: () => false, report: () => ({ pool, artifacts: [] }) },

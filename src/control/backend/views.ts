@@ -188,6 +188,7 @@ export function vmView(context: ViewContext, entry: Entry<VmRecord>, task: Entry
       image: spec.image,
       restartPolicy: spec.restartPolicy,
       antiAffinity: affinityGroup(vm),
+      pin: spec.pin ?? null,
       storagePatienceMs: spec.storagePatienceMs,
       migrationPolicy: { ...migrationPolicyOf(vm) },
     },

@@ -7,6 +7,7 @@ import type {
   CreateVm,
   MigrateVm,
   PatchVm,
+  StartVm,
   StopVm,
   VmLogQuery,
   VmQuery,
@@ -15,6 +16,7 @@ import type { Task, Vm, VmDetail, VmLog } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { StorageName } from '../../base/ids.ts';
 import { lastLines } from '../../base/lines.ts';
+import { NeedsAcceptance } from '../../base/problem.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
@@ -31,6 +33,7 @@ import { basisOf, change, changeWithTask } from './changes.ts';
 import { seedOf } from './cloud-init.ts';
 import { type BackendContext, observedBy } from './context.ts';
 import { figuresOf } from './figures.ts';
+import { checkGuarded, guarded, guardedTask, type Signed } from './guarded.ts';
 import { taskView, verdictOf, vmDetailView, vmView } from './views.ts';
 
 const LOG_DEADLINE_MS = 5_000;
@@ -76,7 +79,7 @@ export class VmsBackend {
   }
 
   /** With `start` (default true) the answer's `task` is the start. CodedError 'no-capacity' if etcd has no room. */
-  async create(request: CreateVm): Promise<Vm> {
+  async create(request: Signed<CreateVm>): Promise<Vm> {
     this.#context.etcdSpace.demandRoom();
     const { vm, task } = await this.#admit(request);
     return vmView(
@@ -87,40 +90,44 @@ export class VmsBackend {
   }
 
   /** Stores a seed on the node of the VM's disks first, so that records, which are rewritten often, only name it. */
-  #admit(request: CreateVm): Promise<CreatedVm> {
+  #admit(request: Signed<CreateVm>): Promise<CreatedVm> {
     const context = this.#context;
     const id = newVmId(context);
     const seed = seedOf(request, id);
+    const asked = { accept: request.accept, what: `creation of ${request.name}`, done: 'created' } as const;
     const admit = (node: StorageName | null): Promise<CreatedVm> =>
-      change(context, (basis) => createVm(basis, observedBy(context), request, { id, seed, node }));
+      guarded(context, asked, (basis) => createVm(basis, observedBy(context), request, { id, seed, node }));
     if (seed === null) return admit(null);
     const { node } = createVm(basisOf(context), observedBy(context), request, { id, seed, node: null }).result;
     return this.#artifacts.withSeed(seed, node, () => admit(node));
   }
 
   /** What `create` would say now; nothing is written. */
-  checkNew(request: CreateVm): Admission {
+  checkNew(request: Signed<CreateVm>): Promise<Admission> {
     const context = this.#context;
-    return admissionOf(() => {
+    return admissionOf(async () => {
       context.etcdSpace.demandRoom();
       const id = newVmId(context);
       const given = { id, seed: seedOf(request, id), node: null };
-      return createVm(basisOf(context), observedBy(context), request, given).result.node;
+      const asked = { accept: request.accept, what: `creation of ${request.name}`, done: 'created' } as const;
+      const decide = (basis: Basis) => createVm(basis, observedBy(context), request, given);
+      return (await checkGuarded(context, asked, decide)).node;
     });
   }
 
   /** What `patch` would say now; nothing is written. CodedError 'not-found'. */
-  check(name: string, patch: PatchVm): Admission {
-    const basis = basisOf(this.#context);
-    findVm(basis.records, name);
-    return admissionOf(() => {
-      patchVm(basis, name, { ...patch, ifMatch: null });
+  async check(name: string, { accept, ...patch }: Signed<PatchVm>): Promise<Admission> {
+    findVm(basisOf(this.#context).records, name);
+    return admissionOf(async () => {
+      const asked = { accept, what: `change of ${name}`, done: 'changed' } as const;
+      await checkGuarded(this.#context, asked, (basis) => patchVm(basis, name, { ...patch, ifMatch: null }));
       return null;
     });
   }
 
-  async patch(name: string, patch: PatchVm & Conditional): Promise<Vm> {
-    await change(this.#context, (basis) => patchVm(basis, name, patch));
+  async patch(name: string, { accept, ...patch }: Signed<PatchVm> & Conditional): Promise<Vm> {
+    const asked = { accept, what: `change of ${name}`, done: 'changed' } as const;
+    await guarded(this.#context, asked, (basis) => patchVm(basis, name, patch));
     return vmView(this.#context, findVm(snapshotOf(this.#context.store), name), null);
   }
 
@@ -142,8 +149,9 @@ export class VmsBackend {
     return this.#asked((basis) => deleteVm(basis, name, condition));
   }
 
-  start(name: string): Promise<Task> {
-    return this.#asked((basis) => startVm(basis, name));
+  async start(name: string, { accept }: Signed<StartVm> = {}): Promise<Task> {
+    const asked = { accept, what: `start of ${name}`, done: 'changed' } as const;
+    return taskView(await guardedTask(this.#context, asked, (basis) => startVm(basis, name)));
   }
 
   stop(name: string, request: StopVm): Promise<Task> {
@@ -151,7 +159,7 @@ export class VmsBackend {
   }
 
   /** One action on many VMs, as one task, which the leader carries out. */
-  act(request: BulkActionRequest): Promise<Task> {
+  act(request: Signed<BulkActionRequest>): Promise<Task> {
     return this.#asked((basis) => beginBulk(basis, request));
   }
 
@@ -215,14 +223,15 @@ export class VmsBackend {
   }
 }
 
-/** Asks admission; `ask` returns the storage node of new disks, or throws to refuse. */
-function admissionOf(ask: () => StorageName | null): Admission {
+/** Asks admission; `ask` answers with the storage node of new disks, or rejects to refuse. */
+async function admissionOf(ask: () => Promise<StorageName | null>): Promise<Admission> {
   try {
-    return { admitted: true, code: null, reason: null, advice: null, node: ask() };
+    return { admitted: true, code: null, reason: null, advice: null, acceptance: null, node: await ask() };
   } catch (error) {
     if (!(error instanceof CodedError)) throw error;
     const { code, message, advice = null } = error;
-    return { admitted: false, code, reason: message, advice, node: null };
+    const acceptance = error instanceof NeedsAcceptance ? error.acceptance : null;
+    return { admitted: false, code, reason: message, advice, acceptance, node: null };
   }
 }
 

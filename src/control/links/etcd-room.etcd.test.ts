@@ -14,6 +14,7 @@ import { type IdentityCluster, startIdentityCluster } from '../../etcd/testing/i
 import { until } from '../../os/testing/until.ts';
 import { Artifacts } from '../backend/artifacts.ts';
 import type { BackendContext } from '../backend/context.ts';
+import type { Signed } from '../backend/guarded.ts';
 import { VmsBackend } from '../backend/vms.ts';
 import { startBackend } from '../testing/backend.ts';
 import { type RunningStore, startStore } from '../testing/records.ts';
@@ -73,7 +74,7 @@ test('VMs with large cloud-init are created and deleted until etcd would have be
   const { context, world, files } = await startBackend(running);
   world.nowMs = 0;
   const vms = new VmsBackend(context);
-  const request = (name: string): CreateVm => ({
+  const request = (name: string): Signed<CreateVm> => ({
     name,
     start: false,
     disks: [{ sizeBytes: MIB }],

@@ -198,6 +198,9 @@ function controllerOf(store: RunningStore['store'], world: World, files: Artifac
     kernel: { kind: 'reachable', via: 'direct', ageMs: 1 },
     occupiedSlots: [],
   });
+  // Nothing keeps the estate: every change is as good as judged.
+  controller.estate.judge = async () => [];
+  controller.estate.expect = () => undefined;
   controller.storageObserver.answers = (node) => world.storage.has(node);
   controller.storageObserver.isSilent = (node) => !world.storage.has(node) && !world.unasked.has(node);
   controller.storageObserver.report = (node): StorageReport | null => {

@@ -38,6 +38,7 @@ import { Housekeeping, type HousekeepingPorts } from './duties/housekeeping.ts';
 import { RecordWatch } from './duties/record-watch.ts';
 import { HostLoop } from './hosts/host-loop.ts';
 import { type LeadHand, LeadWatch } from './lead/lead-watch.ts';
+import { DebtWatch } from './maintenance/debt-watch.ts';
 import { DirtyRates } from './maintenance/dirty-rates.ts';
 import { DrainLoop } from './maintenance/drain-loop.ts';
 import { EstateKeeper } from './maintenance/estate-keeper.ts';
@@ -93,6 +94,7 @@ export class Controller {
   readonly dirtyRates: DirtyRates;
   /** The kept estate: the basis of plans for maintenance, and the verdict of each host. */
   readonly estate: EstateKeeper;
+  readonly #debts: DebtWatch;
   readonly #drains: DrainLoop;
   readonly #rolls: RollLoop;
   readonly #bulk: BulkLoop;
@@ -170,9 +172,10 @@ export class Controller {
     const work = { clock, log, store, index: this.index, randomHex: ports.randomHex, seesRunning };
     this.estate = new EstateKeeper({ clock, snapshot: store.snapshot, index: this.index, seeHost });
     const maintenance = { ...work, seeHost, dirtyRateOf: (vm: VmRecord) => this.dirtyRates.of(vm) };
+    this.#debts = new DebtWatch({ clock, log, store, estate: this.estate });
     this.#drains = new DrainLoop({ ...maintenance, model: (view) => this.estate.model(view) });
     this.#rolls = new RollLoop(maintenance);
-    this.#bulk = new BulkLoop(work);
+    this.#bulk = new BulkLoop({ ...work, seeHost, estate: this.estate });
   }
 
   /** What the VM's disks have read and written since its QEMU began. CodedError 'conflict' where it does not run. */
@@ -223,6 +226,7 @@ export class Controller {
     this.vms.wakeAll();
     this.sharedDisks.wakeAll();
     this.estate.start();
+    this.#debts.start();
     this.#drains.wakeAll();
     this.#rolls.wakeAll();
     this.#bulk.start();
@@ -242,6 +246,7 @@ export class Controller {
     this.certificates.stop();
     this.#housekeeping.stop();
     this.#drains.stop();
+    this.#debts.stop();
     this.estate.stop();
     this.#rolls.stop();
     this.#bulk.stop();

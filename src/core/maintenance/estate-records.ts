@@ -3,7 +3,7 @@
  * for whoever keeps it as they change (core/loop/maintenance/estate-keeper.ts); around some hosts, to check a plan; and
  * whole, to compare with.
  */
-import type { DrainId, HostName, VmId } from '../../base/ids.ts';
+import type { DrainId, Generation, HostName, VmId } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import { type ClusterIndex, footprintBytes } from '../model/cluster-index.ts';
 import { claimsOf } from '../model/drain.ts';
@@ -21,6 +21,7 @@ import type {
   EstateHost,
   EstatePolicy,
   EstateRule,
+  EstateTie,
   EstateVm,
   HostState,
 } from './estate.ts';
@@ -228,12 +229,29 @@ function estateVm(vm: VmRecord): EstateVm | null {
     networks: spec.nics.map(({ network }) => network),
     // Every host reaches every storage node, as far as the cluster knows (withoutStorage).
     storage: [],
-    tie: null,
+    tie: tieOf(vm),
     // A plan may name a VM that starts or stops now: its move waits for it, or is dropped.
     unsettled: null,
     pauseMs: predictPause({ measuredMs: vm.pausesMs ?? [], memoryBytes: spec.memoryBytes }).ms,
     dirtyMibPerSecond: null,
   };
+}
+
+/** The record of a VM as if it ran on a host. */
+export function runningOn(vm: VmRecord, host: HostName): VmRecord {
+  const incarnation = { generation: 1 as Generation, host, slot: 0 };
+  return { ...vm, phase: { kind: 'running', incarnation }, migrationRequest: null };
+}
+
+/** A VM as plans would see it if it ran on a host. */
+export function estateVmAt(vm: VmRecord, host: HostName): EstateVm {
+  const running = estateVm(runningOn(vm, host));
+  if (running === null) throw new Error(`${vm.name} would run on ${host}, and is nowhere.`);
+  return running;
+}
+
+function tieOf({ name, spec: { pin = null } }: VmRecord): EstateTie | null {
+  return pin === null ? null : { name: `pin of ${name}`, what: `${name} is pinned to ${pin}`, hosts: [pin] };
 }
 
 function stateOf(host: HostRecord, seen: HostObservation): HostState {

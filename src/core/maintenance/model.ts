@@ -76,7 +76,8 @@ export class Model {
 
   /**
    * The same estate under another policy, with some hosts and VMs in place of their namesakes (a VM takes the same room
-   * on the same hosts), and without the VMs of hosts that are `lost`. It is good until this model changes.
+   * on the same hosts), without the VMs of hosts that are `lost`, and without VMs that are `absent`, whose room is kept.
+   * It is good until this model changes.
    */
   under(
     policy: EstatePolicy,
@@ -84,7 +85,13 @@ export class Model {
       hosts,
       vms,
       lost,
-    }: { readonly hosts: readonly EstateHost[]; readonly vms: readonly EstateVm[]; readonly lost: Iterable<HostName> },
+      absent,
+    }: {
+      readonly hosts: readonly EstateHost[];
+      readonly vms: readonly EstateVm[];
+      readonly lost: Iterable<HostName>;
+      readonly absent: Iterable<VmId>;
+    },
   ): Model {
     const model = new Model(policy, this);
     for (const host of hosts) model.setHost(host);
@@ -96,6 +103,15 @@ export class Model {
         model.atOf[vm] = -1;
       }
       if (host >= 0) model.residents[host] = new Set();
+    }
+    for (const id of absent) {
+      const vm = this.vm(id);
+      const host = this.atOf[vm] ?? -1;
+      if (vm < 0 || model.vms[vm] === null) continue;
+      model.vms[vm] = null;
+      model.atOf[vm] = -1;
+      if (host >= 0)
+        model.residents[host] = new Set([...(model.residents[host] ?? [])].filter((other) => other !== vm));
     }
     return model;
   }

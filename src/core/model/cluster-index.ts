@@ -113,6 +113,20 @@ export class ClusterIndex {
     return { hosts: [...usedBefore.keys()], networks: [...networks], isRoomLeft };
   }
 
+  /** Does `work` as if VMs were as these records say. Afterwards everything is as before. */
+  meanwhile<T>(vms: Iterable<VmRecord>, work: () => T): T {
+    const before: (readonly [VmId, VmRecord | null])[] = [];
+    for (const vm of vms) {
+      before.push([vm.id, this.vm(vm.id)]);
+      this.setVm(vm.id, vm);
+    }
+    try {
+      return work();
+    } finally {
+      for (const [id, record] of before.toReversed()) this.setVm(id, record);
+    }
+  }
+
   /** The record of a host as it is now; null: it left. */
   setHost(name: HostName, record: HostRecord | null): void {
     this.#use(name).record = record;

@@ -2,6 +2,7 @@
  * The other durable objects: hosts, storage nodes, disks, images, networks, tasks, events, tokens. All of them live in
  * etcd only.
  */
+
 import type {
   DiskId,
   DrainId,
@@ -13,6 +14,7 @@ import type {
   TaskId,
   VmId,
 } from '../../base/ids.ts';
+import type { Signature } from './debt.ts';
 import type { HostRelease } from './release.ts';
 
 /** A host that joined. Its processes are observed, never recorded here. */
@@ -221,6 +223,8 @@ export interface BulkWork {
   readonly patienceMs?: number;
   /** Host that they are migrated to; absent: the cluster chooses for each (`migrate`). */
   readonly to?: string;
+  /** Who signs for ties and for what would break (`start`); absent: nobody. */
+  readonly accept?: Signature;
   readonly items: readonly BulkItem[];
 }
 

@@ -4,6 +4,7 @@
  */
 import type { DiskId, GuestClusterName, NetworkName, StorageName, TaskId, VmId } from '../../base/ids.ts';
 import type { ReservationState } from '../scsi/reservations.ts';
+import type { Debt } from './debt.ts';
 
 /** A disk that several VMs have at once. Which ones, and under which number, stands in the VMs' specifications. */
 export interface SharedDiskRecord {
@@ -47,6 +48,8 @@ export interface GuestClusterRecord {
   readonly deleting?: true;
   /** Tasks that end when every disk, and every VM that has one, is as wanted. Absent: none. */
   readonly tasks?: readonly TaskId[];
+  /** What somebody signed for because of it. Absent: nothing. */
+  readonly debts?: readonly Debt[];
   /** Unix ms. */
   readonly createdAt: number;
 }

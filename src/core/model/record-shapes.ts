@@ -30,6 +30,7 @@ import {
   type TaskRecord,
   type TokenRecord,
 } from './cluster.ts';
+import type { Debt } from './debt.ts';
 import type { DrainMove, DrainRecord, TouchedGuestCluster } from './drain.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from './guest-cluster.ts';
 import { EPOCH_KEY, EPOCH_PORTS_KEY, EPOCH_VMS_KEY, PREFIX, prefixOf } from './keys.ts';
@@ -176,7 +177,24 @@ const spec = fields<VmSpec>({
   migrationPolicy: maybe(fields({ slowDown: boolean, pauseMsMax: nullable(finite), stop: boolean })),
   guestCluster: maybe(nullable(name)),
   display: maybe(oneOf('vga')),
+  pin: maybe(nullable(name)),
 });
+const debts = maybe(
+  listOf(
+    fields<Debt>({
+      id: word,
+      kind: oneOf('pin', 'cpu-model', 'guest-cluster', 'room'),
+      what: prose,
+      owner: prose,
+      reason: prose,
+      until: finite,
+      by: word,
+      since: finite,
+      broke: listOf(fields({ host: name, question: oneOf('drain', 'loss') })),
+      toldDue: maybe(isTrue),
+    }),
+  ),
+);
 const vmFields = fields<VmRecord>({
   id: vmId,
   name,
@@ -206,6 +224,7 @@ const vmFields = fields<VmRecord>({
   ),
   settling: maybe(fields({ registered: listOf(diskId) })),
   failures: nullable(fields({ count, lastAt: finite, message: prose })),
+  debts,
   createdAt: finite,
   phaseSince: finite,
 });
@@ -380,6 +399,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         sharesHosts: boolean,
         deleting: maybe(isTrue),
         tasks,
+        debts,
         createdAt: finite,
       }),
     ),
@@ -531,6 +551,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
             mode: maybe(oneOf('acpi', 'hard')),
             patienceMs: maybe(finite),
             to: maybe(name),
+            accept: maybe(fields({ owner: prose, reason: prose, until: finite, by: word })),
             items: listOf(
               fields({
                 vm: vmId,

@@ -33,6 +33,7 @@ import type {
   TaskId,
   VmId,
 } from '../../base/ids.ts';
+import type { Debt } from './debt.ts';
 import { endedNotice, type MoveNotice } from './move-notice.ts';
 
 /** What the owner wants. `suspended` keeps an incarnation whose vCPUs do not run. */
@@ -159,6 +160,8 @@ export interface VmRecord {
     /** The host that itself refused the last order for a permanent reason: after a second such host, the start ends. */
     readonly refusedBy?: HostName;
   } | null;
+  /** What somebody signed for because of it. Absent: nothing. */
+  readonly debts?: readonly Debt[];
   readonly createdAt: number;
   /**
    * When the phase last changed (Unix time in ms, the writer's clock: for people; nothing is decided by comparing it
@@ -196,6 +199,8 @@ export interface VmSpec {
   readonly guestCluster?: GuestClusterName | null;
   /** A display, which people see over VNC. Absent: none. */
   readonly display?: 'vga';
+  /** The only host that it may be on: somebody signed for that. Absent or null: any. */
+  readonly pin?: HostName | null;
 }
 
 /** The measures that an owner allows for moving a guest that writes faster than it is copied. */

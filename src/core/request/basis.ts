@@ -4,6 +4,7 @@
  */
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseTaskId, type StorageName } from '../../base/ids.ts';
+import type { EstateVm } from '../maintenance/estate.ts';
 import type { PlanView } from '../maintenance/estate-records.ts';
 import type { Broken, EstateChange } from '../maintenance/evacuability.ts';
 import type { Model } from '../maintenance/model.ts';
@@ -46,6 +47,12 @@ export interface Observed {
     model(view: PlanView): Model | null;
     /** What changes would break. CodedError 'unavailable' where that is not known in time. */
     judge(changes: readonly EstateChange[]): Promise<readonly Broken[]>;
+    /** Does `act` after every guarded change before it. CodedError 'unavailable' where that takes long. */
+    inTurn<T>(act: () => Promise<T>): Promise<T>;
+    /** A VM was admitted that is to start on a host: it counts as if it ran there. */
+    expect(vm: Pick<EstateVm, 'id' | 'host'>): void;
+    /** The VMs that are expected, as if they ran. */
+    expected(): readonly VmRecord[];
   };
   readonly vms: {
     /** Returns true for a VM whose guest is seen to run. */

@@ -14,6 +14,7 @@ import { LIMITS } from '../model/limits.ts';
 import { currentIncarnation, type VmRecord } from '../model/vm.ts';
 import type { Change } from '../ports/store.ts';
 import { type Admitted, type Basis, findVm, newTask, type Observed, taskChange } from './basis.ts';
+import { demandFuture } from './debts.ts';
 import {
   deleteVm,
   migrateVm,
@@ -45,12 +46,21 @@ export interface BulkRequest extends Omit<BulkWork, 'items'> {
 /** Records what is wanted of many VMs. CodedError 'not-found', 'bad-input', 'too-large'. */
 export function beginBulk(basis: Basis, request: BulkRequest): Admitted<TaskRecord['id']> {
   const { vms: _vms, filter: _filter, ...how } = request;
+  if (how.accept !== undefined) demandSignature(basis, how);
   const chosen = chosenBy(basis, request);
   const items = chosen.map(({ id, name }): BulkItem => ({ vm: id, name, state: 'waiting', task: null, message: '' }));
   const target = { kind: 'vms', name: chosen.length === 1 ? (chosen[0]?.name ?? '') : `${chosen.length} VMs` } as const;
   const begun = newTask(basis, { kind: `vms.${request.action}`, target, message: said(items) });
   const task: TaskRecord = { ...begun, progressPercent: 0, bulk: { ...how, items } };
   return { changes: [taskChange(task)], result: task.id };
+}
+
+function demandSignature(basis: Basis, { action, accept }: Omit<BulkWork, 'items'>): void {
+  if (action !== 'start')
+    throw new CodedError('bad-input', `Nothing is signed for with ${action}: only a start can tie VMs to hosts.`, {
+      advice: 'Nothing was changed. Leave "accept" out.',
+    });
+  if (accept !== undefined) demandFuture(basis, accept);
 }
 
 function chosenBy({ records }: Basis, { vms, filter }: BulkRequest): readonly VmRecord[] {
@@ -96,21 +106,29 @@ export interface BulkStep {
   readonly isOver: boolean;
 }
 
+/** How a step is made. `most`: VMs that it asks at most; `refusal`: why the first that it asks is refused. */
+export interface StepOptions {
+  readonly most?: number;
+  readonly refusal?: CodedError;
+}
+
 /** What is to be done now for a task over many VMs that runs. */
 export function bulkStep(
   basis: WishBasis,
   observed: Pick<Observed, 'vms'> | null,
   task: TaskRecord & { readonly bulk: BulkWork },
+  { most = ASKED_AT_ONCE, refusal }: StepOptions = {},
 ): BulkStep | null {
   const { records, now } = basis;
   const known = task.bulk.items.map((item) => noted(records, item));
-  let free = Math.min(ASKED_AT_ONCE, RUNNING_MAX - known.filter(({ state }) => state === 'running').length);
+  let free = Math.min(most, RUNNING_MAX - known.filter(({ state }) => state === 'running').length);
   const changes: Change[] = [];
   let asked = 0;
-  const items = known.map((item) => {
+  const items = known.map((item): BulkItem => {
     if (item.state !== 'waiting' || free <= 0) return item;
     free--;
     asked++;
+    if (refusal !== undefined && asked === 1) return { ...item, state: 'failed', message: short(refusal.message) };
     return ask({ basis, observed, task }, item, changes);
   });
   const isOver = items.every(({ state }) => state !== 'waiting' && state !== 'running');

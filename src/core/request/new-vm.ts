@@ -9,10 +9,18 @@
 import { present } from '../../base/assert.ts';
 import { floorOfEpoch } from '../../base/epoch.ts';
 import { CodedError } from '../../base/errors.ts';
-import { parseImageName, parseVmId, type StorageName, type VmId } from '../../base/ids.ts';
+import {
+  type HostName,
+  parseHostName,
+  parseImageName,
+  parseVmId,
+  type StorageName,
+  type VmId,
+} from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import { utf8Bytes } from '../../base/utf8.ts';
 import type { ImageRecord, TaskRecord } from '../model/cluster.ts';
+import type { HostObservation } from '../model/observation.ts';
 import type { MigrationPolicy, VmBoot, VmNic, VmRecord, VmSpec } from '../model/vm.ts';
 import { place } from '../plan/placement/placement.ts';
 import type { Change, ObjectRef } from '../ports/store.ts';
@@ -49,6 +57,8 @@ export interface NewVm {
   readonly networks?: readonly (string | CardRequest['wanted'])[] | undefined;
   readonly restartPolicy?: VmSpec['restartPolicy'] | undefined;
   readonly antiAffinity?: string | undefined;
+  /** The only host that it may be on. */
+  readonly pin?: string | undefined;
   readonly labels?: VmSpec['labels'] | undefined;
   readonly storagePatienceMs?: number | undefined;
   readonly migrationPolicy?: MigrationPolicy | undefined;
@@ -105,6 +115,7 @@ export function plannedVm(
   demandFreeName(basis, request.name);
   const { id, seed } = given;
   const image = request.image === undefined ? null : findImage(basis, request.image);
+  if (request.pin !== undefined) demandHost(basis, request.pin, 'created');
   const settings = settingsOf(request, image);
   demandMemory(image, settings.memoryBytes, 'created');
   const boot = bootOf(request, image);
@@ -191,6 +202,7 @@ function settingsOf(request: NewVm, image: ImageRecord | null): Omit<VmSpec, 'bo
     ...(request.migrationPolicy === undefined ? {} : { migrationPolicy: request.migrationPolicy }),
     antiAffinity: request.antiAffinity ?? null,
     ...(request.display === 'vga' ? { display: 'vga' } : {}),
+    ...(request.pin === undefined ? {} : { pin: parseHostName(request.pin) }),
   };
 }
 
@@ -272,20 +284,22 @@ function cardsOf(basis: Basis, request: NewVm, vm: VmId): { nics: VmNic[]; chang
   return { nics, changed };
 }
 
-/** Refuses a CPU model that some host cannot offer: it would tie the VM to the others. */
+/** Refuses a pin to a host that does not exist. CodedError 'not-found'. */
+export function demandHost({ records }: Pick<Basis, 'records'>, name: string, done: 'created' | 'changed'): void {
+  if (records.hosts.has(parseHostName(name))) return;
+  throw new CodedError('not-found', `There is no host ${name}.`, {
+    advice: `Nothing was ${done}. Hosts: ${listed([...records.hosts.keys()])}.`,
+  });
+}
+
+/** Refuses a CPU model that no host offers. One that some hosts offer ties the VM to them (effect.ts). */
 function checkCpuModel({ records }: Basis, cpuModel: string): void {
   const hosts = [...records.hosts.values()].map(({ value }) => value);
   if (cpuModel === 'baseline' || hosts.length === 0) return;
-  const without = hosts.filter(({ capacity }) => !capacity.cpuModels.includes(cpuModel)).map(({ name }) => name);
-  if (without.length === 0) return;
-  const nobody = without.length === hosts.length;
-  throw new CodedError(
-    'bad-input',
-    `CPU model ${cpuModel} is not offered by ${nobody ? 'any host' : listed(without)}.`,
-    {
-      advice: 'Nothing was created. Use a model that every host offers (gp host show), or baseline.',
-    },
-  );
+  if (hosts.some(({ capacity }) => capacity.cpuModels.includes(cpuModel))) return;
+  throw new CodedError('bad-input', `CPU model ${cpuModel} is not offered by any host.`, {
+    advice: 'Nothing was created. Use a model that every host offers (gp host show), or baseline.',
+  });
 }
 
 /** Refuses what no host could ever run, and what is to start now and fits nowhere. */
@@ -304,14 +318,11 @@ function demandFits(basis: Basis, observed: Observed | null, { vm, task }: Creat
     );
   }
   if (task === null) return;
-  const placement = place({
-    vm,
-    index: basis.index,
-    seeHost: (host) => observed.observer.see(host),
-    exclude: [],
-    only: null,
-    isOver: false,
-  });
+  const { index } = basis;
+  const seeHost = (host: HostName): HostObservation => observed.observer.see(host);
+  const placement = index.meanwhile(observed.estate.expected(), () =>
+    place({ vm, index, seeHost, exclude: [], only: null, isOver: false }),
+  );
   if (placement.kind === 'placed') return;
   throw new CodedError(
     'no-capacity',

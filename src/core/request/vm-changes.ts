@@ -6,7 +6,7 @@
  * keeps its cards, and the address of a removed card is not reused before the machine that has the card has ended.
  */
 import { CodedError } from '../../base/errors.ts';
-import type { HostName } from '../../base/ids.ts';
+import { type HostName, parseHostName } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import type { NetworkRecord } from '../model/cluster.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
@@ -14,7 +14,7 @@ import { affinityGroup, cardsOf, expectedIncarnations, type VmNic, type VmRecord
 import type { Change } from '../ports/store.ts';
 import { type Admitted, type Basis, checkRevision, findVm, type OfRevision, vmChange } from './basis.ts';
 import { type CardRequest, type ChangedNetworks, networkChanges, newCard } from './cards.ts';
-import { demandBootable, demandMemory } from './new-vm.ts';
+import { demandBootable, demandHost, demandMemory } from './new-vm.ts';
 
 /** The most members of a group whose records one transaction can touch: etcd accepts 128 operations. */
 const MEMBERS_TOUCHED_MAX = 100;
@@ -22,6 +22,8 @@ const MEMBERS_TOUCHED_MAX = 100;
 /** New settings of a VM; what is absent stays. */
 export interface VmPatch {
   readonly antiAffinity?: string | null | undefined;
+  /** The only host that it may be on, from its next placement on; null: any. */
+  readonly pin?: string | null | undefined;
   readonly labels?: VmSpec['labels'] | undefined;
   readonly restartPolicy?: VmSpec['restartPolicy'] | undefined;
   readonly migrationPolicy?: VmSpec['migrationPolicy'] | undefined;
@@ -44,14 +46,23 @@ export function patchVm(basis: Basis, name: string, wish: VmPatch & OfRevision):
       demandMemory(image, patch.memoryBytes, 'changed');
       demandBootable(vm.spec.boot, patch.memoryBytes, 'changed');
     }
+    const { pin, ...settings } = patch;
+    if (typeof pin === 'string') demandHost(basis, pin, 'changed');
     const group = patch.antiAffinity ?? null;
     const others = group === null || group === affinityGroup(vm) ? [] : membersToNotice(vm, group, basis.index);
     return {
-      vm: { ...vm, spec: { ...vm.spec, ...defined(patch) } },
+      vm: { ...pinned(vm, pin), spec: { ...pinned(vm, pin).spec, ...defined(settings) } },
       // Rewritten as they are, so that transactions which place them at the same time notice.
       others: others.map(vmChange),
     };
   });
+}
+
+/** The VM with another pin; whoever signed for the one before is free. Absent: as it is. */
+function pinned(vm: VmRecord, pin: string | null | undefined): VmRecord {
+  if (pin === undefined) return vm;
+  const spec = { ...vm.spec, pin: pin === null ? null : parseHostName(pin) };
+  return { ...vm, spec, ...(vm.debts === undefined ? {} : { debts: vm.debts.filter(({ kind }) => kind !== 'pin') }) };
 }
 
 /** Adds a network card to a VM and reserves its address at once. CodedError as `newCard` and `patchVm`. */

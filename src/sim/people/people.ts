@@ -36,7 +36,7 @@ const STOP_PATIENCE_MS = 4_000;
 const LAN: NewNetwork = { name: 'lan', cidr: '10.20.0.0/24', dhcp: true, nat: true, metadata: true };
 const CARD_PERCENT = 60;
 /** Answers after which nothing was changed, and nothing is to be tried again. */
-const REFUSED: ReadonlySet<string> = new Set(['conflict', 'not-found']);
+const REFUSED: ReadonlySet<string> = new Set(['conflict', 'not-found', 'needs-acceptance']);
 /** How long a drained host stays cordoned. */
 const DRAINED_MS = [2_000, 15_000] as const;
 /** A guest's I/O waits so long for its storage, in ms. */

@@ -22,7 +22,7 @@ function begin(vm: string, action: VmAction) {
   const params = { path: { vm } };
   switch (action.verb) {
     case 'start':
-      return dataOf(http.POST('/v1/vms/{vm}/start', { params }));
+      return dataOf(http.POST('/v1/vms/{vm}/start', { params, body: {} }));
     case 'reset':
       return dataOf(http.POST('/v1/vms/{vm}/reset', { params }));
     case 'suspend':

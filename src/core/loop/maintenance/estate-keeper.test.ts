@@ -220,3 +220,41 @@ test('a drain does not count its own claims, and everybody else does', async () 
   };
   assert.equal((free({ drain: id }) ?? 0) - (free({ drain: null }) ?? 0), memoryMib);
 });
+
+test('a VM that was admitted counts where it is expected until its record says more, and is in no plan', async () => {
+  const world = new World(2, 2, [vm(1, 1)]);
+  const waiting = vm(2, 2, { phase: { kind: 'stopped' }, intent: 'running' });
+  world.store.put({ kind: 'vm', id: vmId(2), value: waiting });
+  await world.settle();
+  const verdicts = async (): Promise<readonly string[]> => {
+    await world.settle();
+    return [host(1), host(2)].map((name) => String(world.keeper.verdict(name)?.loss.kind));
+  };
+  const third = vm(3, 2);
+  world.store.put({ kind: 'vm', id: vmId(3), value: third });
+  assert.deepEqual(await verdicts(), ['can', 'can']);
+
+  world.keeper.expect({ id: vmId(2), host: host(2) });
+  assert.deepEqual(await verdicts(), ['cannot', 'cannot'], 'at once, without a record that says so');
+  assert.deepEqual(
+    world.keeper.expected().map(({ id, phase }) => [id, phase.kind]),
+    [[vmId(2), 'running']],
+  );
+  const model = world.keeper.model({ ...VIEW, dirtyRateOf: () => null });
+  assert.deepEqual(
+    model?.vms.map((each) => each?.id ?? null),
+    [vmId(1), vmId(3), null],
+    'nobody can move it',
+  );
+  assert.equal(model?.freeMib[model.host(host(2))], 0, 'its room is kept');
+
+  world.store.put({ kind: 'vm', id: vmId(2), value: vm(2, 2, { phase: { kind: 'stopped' }, intent: 'stopped' }) });
+  assert.deepEqual(await verdicts(), ['can', 'can'], 'it does not start any more');
+  assert.deepEqual(world.keeper.expected(), []);
+
+  world.store.put({ kind: 'vm', id: vmId(2), value: waiting });
+  world.keeper.expect({ id: vmId(2), host: host(2) });
+  assert.deepEqual(await verdicts(), ['cannot', 'cannot']);
+  await world.clock.advance(30_000);
+  assert.deepEqual(await verdicts(), ['can', 'can'], 'nobody placed it');
+});

@@ -8,7 +8,8 @@
  */
 import { CodedError } from '../../../base/errors.ts';
 import type { DrainId, GuestClusterName, HostName, VmId } from '../../../base/ids.ts';
-import type { EstateHost, EstatePolicy } from '../../maintenance/estate.ts';
+import { TurnQueue } from '../../../base/turn-queue.ts';
+import type { EstateHost, EstatePolicy, EstateVm } from '../../maintenance/estate.ts';
 import {
   affinityRule,
   type EstateSource,
@@ -17,6 +18,7 @@ import {
   guestClusterOf,
   type PlanView,
   policyOf,
+  runningOn,
   unknownHost,
   writerOf,
 } from '../../maintenance/estate-records.ts';
@@ -58,6 +60,10 @@ const LOOK_AGAIN_MS = 100;
 const READ_AT_ONCE = 50;
 /** For a judgement, in ms. */
 const JUDGE_MS = 10_000;
+/** A VM that was admitted is placed by then, in ms. */
+const EXPECTED_MS = 30_000;
+/** Guarded changes that may wait at once; and how long each may wait, in ms. */
+const GUARDED = { what: 'changes that are judged', waitingMax: 500, waitMsMax: 10_000 } as const;
 /** Judgements that may wait at once. */
 const JUDGEMENTS_MAX = 64;
 /** A host that was not asked yet by a new leader is waited for so long before its silence counts, in ms. */
@@ -73,6 +79,12 @@ interface Judgement {
   cancelTimer: () => void;
 }
 
+/** Where a VM is expected. */
+interface Expected {
+  readonly host: HostName;
+  readonly cancel: () => void;
+}
+
 /** See the module. One per leader; `stop` is final. */
 export class EstateKeeper {
   readonly #ports: EstateKeeperPorts;
@@ -80,6 +92,10 @@ export class EstateKeeper {
   readonly #evacuability: Evacuability;
   readonly #groups = new Map<string, Set<VmId>>();
   readonly #groupOf = new Map<VmId, string>();
+  readonly #expected = new Map<VmId, Expected>();
+  readonly #guarded: TurnQueue;
+  readonly #owing = new Set<VmId>();
+  readonly #bound = new Set<VmId>();
   /** Hosts on which a drain was promised memory. */
   readonly #claimedBy = new Map<DrainId, ReadonlySet<HostName>>();
   #reading: Iterator<void> | null = null;
@@ -90,10 +106,13 @@ export class EstateKeeper {
   #cancel: (() => void) | null = null;
   #isStopped = false;
   #startedMs = 0;
+  /** When the last turn ended. */
+  #endedMs = 0;
 
   constructor(ports: EstateKeeperPorts) {
     this.#ports = ports;
-    const { snapshot, index, seeHost } = ports;
+    const { clock, snapshot, index, seeHost } = ports;
+    this.#guarded = new TurnQueue({ ...GUARDED, monotonicMs: () => clock.monotonicMs() });
     // How fast guests write is measured for plans that are to be run.
     this.#source = { snapshot, index, seeHost, dirtyRateOf: () => null };
     this.#evacuability = new Evacuability(policyOf({ drain: null, parallel: PARALLEL_MOVES }));
@@ -109,6 +128,7 @@ export class EstateKeeper {
     this.#isStopped = true;
     this.#cancel?.();
     this.#cancel = null;
+    for (const { cancel } of this.#expected.values()) cancel();
     for (const judgement of [...this.#judgements]) this.#end(judgement, notNow('this control node leads no more'));
   }
 
@@ -146,7 +166,8 @@ export class EstateKeeper {
       if (vm === null || record === null || dirtyRateOf(record) === null) return [];
       return withWriting(vm, record, writerOf(record, measured, policy));
     });
-    return model.under(policy, { hosts, vms, lost });
+    // A VM that is only expected cannot be moved; its room is kept.
+    return model.under(policy, { hosts, vms, lost, absent: this.#expected.keys() });
   }
 
   /**
@@ -164,8 +185,44 @@ export class EstateKeeper {
         ),
       };
       this.#judgements.push(judgement);
-      this.#wake();
+      this.#wakeSoon();
     });
+  }
+
+  /**
+   * Does `act` after every guarded change that was asked for before it: what is judged, written and expected in one
+   * turn is in the estate of the next. CodedError 'unavailable' where that takes long.
+   */
+  inTurn<T>(act: () => Promise<T>): Promise<T> {
+    return this.#guarded.do(act);
+  }
+
+  /** A VM that was just admitted, and that no host has yet, counts as if it ran where it is expected, for some time. */
+  expect({ id, host }: Pick<EstateVm, 'id' | 'host'>): void {
+    const vm = this.#ports.index.vm(id);
+    if (this.#isStopped || vm === null || !isExpected(vm)) return;
+    this.#expected.get(id)?.cancel();
+    this.#expected.set(id, { host, cancel: this.#ports.clock.after(EXPECTED_MS, () => this.#forget(id)) });
+    this.#takeVm(id, vm);
+    this.#wake();
+  }
+
+  /** The VMs that are expected, as if they ran already. */
+  expected(): readonly VmRecord[] {
+    return [...this.#expected].flatMap(([id, { host }]) => {
+      const vm = this.#ports.index.vm(id);
+      return vm === null ? [] : runningOn(vm, host);
+    });
+  }
+
+  /** The VMs with a debt. */
+  owing(): ReadonlySet<VmId> {
+    return this.#owing;
+  }
+
+  /** The VMs that may be tied to hosts: those with a pin, or a CPU model of their own. */
+  bound(): ReadonlySet<VmId> {
+    return this.#bound;
   }
 
   /** Some record has changed. What cannot be read holds VMs and hosts that do not name it: all is looked at again. */
@@ -181,6 +238,7 @@ export class EstateKeeper {
     const { index } = this.#ports;
     const vm = index.vm(id);
     const hosts = new Set([before, vm].flatMap((one) => (one === null ? [] : hostsOf(one))));
+    if (vm === null || !isExpected(vm)) this.#unexpect(id);
     this.#takeVm(id, vm);
     this.#takeGroup(id, vm === null ? null : affinityGroup(vm));
     for (const cluster of new Set([before, vm].flatMap((one) => one?.spec.guestCluster ?? [])))
@@ -260,9 +318,21 @@ export class EstateKeeper {
     return this.#ports.index.host(name);
   }
 
+  /** The VM was not placed in time: it counts as its record says. */
+  #forget(id: VmId): void {
+    this.#unexpect(id);
+    this.#takeVm(id, this.#ports.index.vm(id));
+    this.#wake();
+  }
+
+  #unexpect(id: VmId): void {
+    this.#expected.get(id)?.cancel();
+    this.#expected.delete(id);
+  }
+
   #takeHost(name: HostName): void {
     const record = this.#record(name);
-    const host = record === null ? unknownHost(name) : estateHostOf(record, this.#source, { drain: null });
+    const host = this.#hostOrUnknown(name);
     const { model } = this.#evacuability;
     const before = model.hosts[model.host(name)];
     if (before === undefined ? record !== null : !isSame(before, host))
@@ -270,9 +340,13 @@ export class EstateKeeper {
   }
 
   #takeVm(id: VmId, record: VmRecord | null): void {
+    noteIn(this.#owing, id, (record?.debts ?? []).length > 0);
+    noteIn(this.#bound, id, record !== null && isBound(record));
     const { model } = this.#evacuability;
     const before = model.vms[model.vm(id)] ?? null;
-    const vm = record === null ? null : estateVmOf(record, this.#ports.snapshot);
+    const expected = this.#expected.get(id);
+    const now = record !== null && expected !== undefined ? runningOn(record, expected.host) : record;
+    const vm = now === null ? null : estateVmOf(now, this.#ports.snapshot);
     if (vm === null) {
       if (before !== null) this.#evacuability.apply({ kind: 'vm-gone', vm: id });
       return;
@@ -285,7 +359,8 @@ export class EstateKeeper {
 
   #hostOrUnknown(name: HostName): EstateHost {
     const record = this.#record(name);
-    return record === null ? unknownHost(name) : estateHostOf(record, this.#source, { drain: null });
+    if (record === null) return unknownHost(name);
+    return estateHostOf(record, this.#source, { drain: null });
   }
 
   #takeGroup(id: VmId, group: string | null): void {
@@ -323,6 +398,13 @@ export class EstateKeeper {
     this.#cancel ??= this.#ports.clock.after(afterMs, () => this.#turn());
   }
 
+  /** Somebody waits: at once where others had their time since the last turn. */
+  #wakeSoon(): void {
+    this.#cancel?.();
+    this.#cancel = null;
+    this.#wake(Math.max(0, this.#endedMs + GAP_MS - this.#ports.clock.monotonicMs()));
+  }
+
   #turn(): void {
     const { clock } = this.#ports;
     this.#cancel = null;
@@ -330,6 +412,7 @@ export class EstateKeeper {
     const isOver = (): boolean => clock.monotonicMs() >= endsAt;
     let isIdle = false;
     for (let things = 0; !isIdle && things < THINGS_PER_TURN && !isOver(); things += 1) isIdle = !this.#step(isOver);
+    this.#endedMs = clock.monotonicMs();
     if (!isIdle) this.#wake();
     // A judgement waits until every host was asked once.
     else if (this.#judgements.length > 0) this.#wake(LOOK_AGAIN_MS);
@@ -345,8 +428,9 @@ export class EstateKeeper {
     const [judgement] = this.#judgements;
     if (judgement === undefined) return false;
     // A host that nobody has looked at yet is no destination: until it was, all verdicts are no, and nothing breaks one.
-    if (this.#isKnown) this.#judgeOn(judgement, isOver);
-    return this.#isKnown;
+    if (!this.#isKnown) return false;
+    this.#judgeOn(judgement, isOver);
+    return true;
   }
 
   /** Looks at what one judgement has not looked at yet. */
@@ -372,6 +456,20 @@ export class EstateKeeper {
 
 function keyOf({ host, question }: Asked): string {
   return `${question} ${host}`;
+}
+
+/** Returns true for a VM that is to start, and that no host has yet. */
+function isExpected({ phase, intent, deleting }: VmRecord): boolean {
+  return phase.kind === 'stopped' && intent !== 'stopped' && !deleting;
+}
+
+function isBound({ spec }: VmRecord): boolean {
+  return (spec.pin ?? null) !== null || spec.cpuModel !== 'baseline';
+}
+
+function noteIn(set: Set<VmId>, id: VmId, isIn: boolean): void {
+  if (isIn) set.add(id);
+  else set.delete(id);
 }
 
 function hostsOf({ phase }: VmRecord): HostName[] {

@@ -9,5 +9,8 @@ export function freshEstate(source: () => Omit<EstateSource, 'dirtyRateOf'>): Ob
     model: ({ dirtyRateOf, lost = new Set(), ...view }) =>
       modelOf(withoutLost(estateOf({ ...source(), dirtyRateOf }, view), lost)),
     judge: async () => [],
+    inTurn: (act) => act(),
+    expect: () => undefined,
+    expected: () => [],
   };
 }

@@ -141,6 +141,8 @@ class Search {
     const { vm, seeHost, exclude, only, from } = this.#input;
     const { name, capacity, quarantine } = record;
     if (exclude.includes(name)) return () => 'excluded';
+    const { pin = null } = vm.spec;
+    if (pin !== null && pin !== name) return () => `${vm.name} is pinned to ${pin}`;
     if (quarantine !== null) return () => `quarantined: ${quarantine.reason}`;
     if ((record.maintenance ?? null) !== null) return () => 'in maintenance';
     if (seeHost(name).agent !== 'alive') return () => 'its agent does not answer';

@@ -1,0 +1,145 @@
+/**
+ * Changes that may tie a VM to hosts, or leave some host that cannot be drained or lost: they are judged by what the
+ * leader keeps, in its own turns, and refused with the reasons unless somebody signs for them.
+ *
+ * Guarantees: what is written is what was judged; guarded changes come one after the other, so that two which are fine
+ * alone are not admitted together; other changes do not wait for a judgement.
+ */
+import type { Accept } from '../../api/ties.ts';
+import { CodedError } from '../../base/errors.ts';
+import type { TaskRecord } from '../../core/model/cluster.ts';
+import type { Signature } from '../../core/model/debt.ts';
+import type { Entry } from '../../core/ports/store.ts';
+import type { Admitted, Basis, Observed } from '../../core/request/basis.ts';
+import { demandFuture, isFree, needsAcceptance, type Price, withDebts } from '../../core/request/debts.ts';
+import { type Effect, effectOf } from '../../core/request/effect.ts';
+import { basisOf, change, taskOf } from './changes.ts';
+import { type BackendContext, observedBy } from './context.ts';
+
+/** A request of the API with whoever signs, the name of the token included. */
+export type Signed<T extends { readonly accept?: Accept }> = Omit<T, 'accept'> & { readonly accept?: Signature };
+
+/** The request as a backend takes it. `by`: the name of the token. */
+export function signed<T extends { readonly accept?: Accept }>({ accept, ...request }: T, by: string): Signed<T> {
+  return accept === undefined ? request : { ...request, accept: signature(accept, by) };
+}
+
+/** Who signs, until when. CodedError 'bad-input' for a date that no calendar has. */
+export function signature({ owner, reason, until }: Accept, by: string): Signature {
+  const at = Date.parse(until);
+  if (!Number.isNaN(at)) return { owner, reason, until: at, by };
+  throw new CodedError('bad-input', `${until} is no date.`, {
+    advice: 'Nothing was changed. Give a date such as 2026-12-31T18:00:00Z (--until).',
+  });
+}
+
+/** Who asks for what. */
+export interface GuardedRequest {
+  /** Who signs; absent: nobody does. */
+  readonly accept: Signature | undefined;
+  /** What is asked for, for people: "start of db1". */
+  readonly what: string;
+  /** What a refusal says was not done. */
+  readonly done: 'created' | 'changed';
+}
+
+/** Judgements of one change: where something else changes what it would do, it is judged again. */
+const ATTEMPTS = 5;
+
+/** Makes a change that is guarded. CodedError 'needs-acceptance', 'unavailable', and those of `decide`. */
+export function guarded<T>(
+  context: BackendContext,
+  request: GuardedRequest,
+  decide: (basis: Basis) => Admitted<T>,
+): Promise<T> {
+  const leader = observedBy(context);
+  // Only the leader knows; a request that it has just ceased to answer is decided as by any other node.
+  if (leader === null) return change(context, decide);
+  return leader.estate.inTurn(async () => {
+    for (let tries = 0; tries < ATTEMPTS; tries += 1) {
+      const observed = observedBy(context);
+      if (observed === null) return change(context, decide);
+      const made = await judgedChange(context, observed, { request, decide });
+      if (made !== 'outdated') return made.result;
+    }
+    throw new CodedError('unavailable', 'Others kept changing what this would do.', {
+      advice: 'Nothing was changed. Try again.',
+    });
+  });
+}
+
+/**
+ * What a guarded change would result in now; nothing is written, and it is judged beside those that wait for their
+ * turn. CodedError as `guarded`.
+ */
+export async function checkGuarded<T>(
+  context: BackendContext,
+  request: GuardedRequest,
+  decide: (basis: Basis) => Admitted<T>,
+): Promise<T> {
+  const basis = basisOf(context);
+  const { changes, result } = decide(basis);
+  const observed = observedBy(context);
+  if (observed !== null) await priceOf(basis, observed, { effect: effectOf(basis, observed, changes), request });
+  return result;
+}
+
+/** What is to be signed for. CodedError 'needs-acceptance' where nobody does. */
+async function priceOf(
+  basis: Basis,
+  observed: Observed,
+  { effect, request: { accept, done } }: { readonly effect: Effect; readonly request: GuardedRequest },
+): Promise<Price> {
+  const { changes, ties } = effect;
+  const price: Price = { ties, broken: changes.length === 0 ? [] : await observed.estate.judge(changes) };
+  if (isFree(price)) return price;
+  if (accept === undefined) throw needsAcceptance(price, done);
+  demandFuture(basis, accept);
+  return price;
+}
+
+interface Guarded<T> {
+  readonly request: GuardedRequest;
+  readonly decide: (basis: Basis) => Admitted<T>;
+}
+
+async function judgedChange<T>(
+  context: BackendContext,
+  observed: Observed,
+  { request, decide }: Guarded<T>,
+): Promise<{ readonly result: T } | 'outdated'> {
+  const { accept, what } = request;
+  const basis = basisOf(context);
+  const effect = effectOf(basis, observed, decide(basis).changes);
+  const price = await priceOf(basis, observed, { effect, request });
+  try {
+    const result = await change(context, (now) => {
+      const admitted = decide(now);
+      if (!isSame(effectOf(now, observed, admitted.changes), effect)) throw new Outdated();
+      return accept === undefined || isFree(price)
+        ? admitted
+        : withDebts(now, admitted, { price, signature: accept, what });
+    });
+    for (const each of effect.changes) if (each.kind === 'vm') observed.estate.expect(each.vm);
+    return { result };
+  } catch (error) {
+    if (error instanceof Outdated) return 'outdated';
+    throw error;
+  }
+}
+
+/** As `guarded`, for a request with a task. */
+export async function guardedTask(
+  context: BackendContext,
+  request: GuardedRequest,
+  decide: (basis: Basis) => Admitted<TaskRecord['id']>,
+): Promise<Entry<TaskRecord>> {
+  return taskOf(context, await guarded(context, request, decide));
+}
+
+/** The estate has changed since the change was judged. */
+class Outdated extends Error {}
+
+function isSame(a: Effect, b: Effect): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
