@@ -172,6 +172,7 @@ function observing() {
     observer: { see: seen, clockOffset: () => null },
     pools: { levelOf: () => 'enough' },
     recordWatch: { findings: [] },
+    certificates: { findings: () => [] },
     storageObserver: {
       answers: () => true,
       report: () => ({ node: 's1', artifacts: [], disks: [], pool: { freeBytes: 1e12, totalBytes: 2e12 } }),
