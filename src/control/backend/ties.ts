@@ -120,11 +120,12 @@ function ofDebt(owed: Owed): Found {
 }
 
 /** The VMs with debts: the leader keeps them; others look at every VM. */
-export function owingVms({ leading, store }: BackendContext): ReadonlySet<VmId> {
-  return leading()?.controller.estate.owing() ?? new Set(snapshotOf(store).vms.keys() as Iterable<VmId>);
+export function owingVms(context: BackendContext): ReadonlySet<VmId> {
+  const all = (): ReadonlySet<VmId> => new Set(snapshotOf(context.store).vms.keys() as Iterable<VmId>);
+  return context.leading()?.controller.estate.owing() ?? all();
 }
 
 /** The VMs that may be tied to hosts; see `owingVms`. */
-function boundVms({ leading }: BackendContext, owing: ReadonlySet<VmId>): ReadonlySet<VmId> {
-  return leading()?.controller.estate.bound() ?? owing;
+function boundVms(context: BackendContext, owing: ReadonlySet<VmId>): ReadonlySet<VmId> {
+  return context.leading()?.controller.estate.bound() ?? owing;
 }
