@@ -71,6 +71,14 @@ test('a signal ends a program with its reason, and too much output does', async 
   await assert.rejects(run(['yes'], { deadlineMs: DEADLINE_MS, outputBytesMax: 1000 }), code('too-large'));
 });
 
+test('of a program that may write much the end is kept, and it goes on', async () => {
+  const script = 'yes a | head -c 5000000; echo the end; yes b | head -c 300 >&2; exit 3';
+  const options = { deadlineMs: DEADLINE_MS, outputBytesMax: 1_000, keepsEndOnly: true } as const;
+  const { stdout, stderr, exitCode } = await tryRun(['/bin/sh', '-c', script], options);
+  assert.deepEqual([stdout.length, stderr.length, exitCode], [1_000, 300, 3]);
+  assert.match(stdout, /^[a\n]+the end\n$/);
+});
+
 test('a daemon has its own session and private log, and is named by pid and start time', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'groundplane-os-'));
   try {

@@ -23,6 +23,8 @@ export interface RunOptions {
   readonly env?: NodeJS.ProcessEnv | undefined;
   /** The program is killed when stdout or stderr gets longer. 16 MiB by default. */
   readonly outputBytesMax?: number | undefined;
+  /** Of what is written beyond `outputBytesMax` the end is kept, and the program goes on. */
+  readonly keepsEndOnly?: true;
 }
 
 export interface RunResult {
@@ -84,8 +86,9 @@ export function tryRun(argv: readonly string[], options: RunOptions): Promise<Ru
     const bytesMax = options.outputBytesMax ?? OUTPUT_BYTES_MAX;
     const tooLong = (): void =>
       kill(new CodedError('too-large', `${program} printed more than ${bytesMax} bytes and was ended.`));
-    const stdout = collect(child.stdout, bytesMax, tooLong);
-    const stderr = collect(child.stderr, bytesMax, tooLong);
+    const collected = options.keepsEndOnly === true ? collectEnd : collect;
+    const stdout = collected(child.stdout, bytesMax, tooLong);
+    const stderr = collected(child.stderr, bytesMax, tooLong);
     child.once('error', (error) => end(() => reject(spawnError(program, error))));
     child.once('close', (code, signalName) =>
       end(() => resolve({ stdout: stdout(), stderr: stderr(), exitCode: exitCodeOf(code, signalName) })),
@@ -198,6 +201,21 @@ function collect(stream: NodeJS.ReadableStream, bytesMax: number, tooLong: () =>
     else tooLong();
   });
   return () => Buffer.concat(chunks).toString('utf8');
+}
+
+/** Keeps the last `bytesMax` bytes, and at most twice as many until they are asked for. */
+function collectEnd(stream: NodeJS.ReadableStream, bytesMax: number): () => string {
+  let chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  const end = (): Buffer => Buffer.concat(chunks).subarray(-bytesMax);
+  stream.on('data', (chunk: Uint8Array) => {
+    chunks.push(chunk);
+    sizeBytes += chunk.length;
+    if (sizeBytes <= 2 * bytesMax) return;
+    chunks = [Buffer.from(end())];
+    sizeBytes = bytesMax;
+  });
+  return () => end().toString('utf8');
 }
 
 function killGroup(child: ChildProcess): void {

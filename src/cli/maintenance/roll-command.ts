@@ -30,7 +30,8 @@ export interface CommandResult {
 
 const AGAIN_MS = 5_000;
 const TAIL_CHARS = 1_500;
-const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
+/** More than the end that is told: work is not ended because it writes much. */
+const OUTPUT_BYTES = 64 * 1024;
 
 /** Runs it, again and again where it is repeated. Rejects with the signal's reason. */
 export async function runCommand(asked: CommandRun): Promise<CommandResult> {
@@ -50,7 +51,7 @@ async function once({ command, host, roll, signal, env, cwd }: CommandRun, deadl
   const startedMs = monotonicMs();
   try {
     const ran = await tryRun(['/bin/sh', '-c', command.replaceAll('{host}', host)], {
-      ...{ deadlineMs, signal, cwd, outputBytesMax: OUTPUT_BYTES_MAX },
+      ...{ deadlineMs, signal, cwd, outputBytesMax: OUTPUT_BYTES, keepsEndOnly: true },
       env: { ...env, GP_HOST: host, GP_ROLL: roll },
     });
     const seconds = ((monotonicMs() - startedMs) / 1_000).toFixed(1);

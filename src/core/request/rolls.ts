@@ -5,6 +5,7 @@
  * Guarantees: a roll is recorded only with a plan that has the hash that was approved, over hosts that no other roll
  * has, while no host is down that nobody took down, and where every wave fits into some window.
  */
+import { counted } from '../../base/counted.ts';
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseRollId, type RollId } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
@@ -65,6 +66,7 @@ export function startRoll(
     });
   const plan = parseApproved(request.plan);
   demandWindows(request);
+  demandOwn(basis, plan);
   demandHosts(basis, observed, plan);
   const id = parseRollId(`roll-${basis.randomHex(6)}`);
   const names = plan.waves.flatMap(({ hosts }) => hosts);
@@ -148,6 +150,15 @@ function demandWindows({ windows = [], freezes = [] }: RollRequest): void {
       throw new CodedError('bad-input', `The freeze "${reason}" ends before it begins.`, {
         advice: 'Nothing was changed.',
       });
+}
+
+/** Names of hosts are alike in many clusters, ids of VMs are not. */
+function demandOwn({ records }: Basis, { waves }: ApprovedPlan): void {
+  const vms = waves.flatMap(({ moves }) => moves.map(({ vm }) => vm));
+  if (vms.length === 0 || vms.some((vm) => records.vms.has(vm))) return;
+  throw new CodedError('conflict', `The plan moves ${counted(vms.length, 'VM')}, and this cluster has none of them.`, {
+    advice: 'Nothing was changed. It is a plan of another cluster, or of long ago: make a new one.',
+  });
 }
 
 function demandHosts(basis: Basis, observed: Observed, plan: ApprovedPlan): void {

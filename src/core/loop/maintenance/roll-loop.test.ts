@@ -553,6 +553,17 @@ describe('a window', () => {
   });
 });
 
+test('a plan of another cluster is refused, though its hosts have the names of ours', () => {
+  const world = threeBusy();
+  const plan = world.plan([1, 2, 3], 1);
+  assert.match(plan, /vm-0/);
+  const request = { plan: plan.replaceAll('vm-0', 'vm-f'), who: 'admin' };
+  assert.throws(
+    () => world.request((basis, observed) => startRoll(basis, observed, { request, hash: HASH, approved: HASH })),
+    /The plan moves \d+ VMs, and this cluster has none of them/,
+  );
+});
+
 test('what changed since the approval is done otherwise, and said', async () => {
   const world = threeBusy();
   const id = world.roll([1, 2], COMMANDS);
