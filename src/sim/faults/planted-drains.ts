@@ -18,6 +18,32 @@ export const DRAIN_BUGS: readonly PlantedBug[] = [
       })),
   },
   {
+    name: 'claims-are-forgotten',
+    says: 'a leader forgets what drains were promised on other hosts',
+    rules: ['MN4-claims-kept'],
+    plantStore: (store) =>
+      misreading<DrainRecord>(store.drains, (drain) => ({
+        ...drain,
+        moves: drain.moves.map((move) => ({ ...move, memoryMib: 0 })),
+      })),
+  },
+  {
+    name: 'resume-moves-again',
+    says: 'a drain that somebody resumed begins again with its first move',
+    rules: ['MN3-drains-keep-their-plan'],
+    plantStore: (store) => {
+      const wasPaused = new Set<string>();
+      misreading<DrainRecord>(store.drains, (drain) => {
+        if (drain.state === 'paused') wasPaused.add(drain.id);
+        if (drain.state !== 'running' || !wasPaused.has(drain.id)) return drain;
+        const moves = drain.moves.map((move) =>
+          move.state === 'moved' ? { ...move, state: 'waiting' as const } : move,
+        );
+        return { ...drain, moves };
+      });
+    },
+  },
+  {
     name: 'targets-in-maintenance',
     says: 'a host in maintenance is taken for one that is in service',
     rules: ['MN2-none-into-maintenance', 'MN5-drained-is-empty'],

@@ -95,8 +95,11 @@ export const DEEDS = [
   'cancel',
   'ask',
   'image',
+  'maintain',
 ] as const;
 export type DeedName = (typeof DEEDS)[number];
+/** Those that came later than the seeds: drawn from streams of their own. */
+const LATER_DEEDS: ReadonlySet<DeedName> = new Set(['share', 'cancel', 'ask', 'image', 'maintain']);
 
 /** One run, before anything has happened. */
 export interface Swarm {
@@ -139,8 +142,7 @@ export function drawSwarm(seed: number): Swarm {
   for (const name of FAULTS) if (!LATER.has(name) && random.unit() < share) faults.set(name, often(random));
   const deeds = new Map<DeedName, number>();
   for (const name of DEEDS)
-    if (name !== 'share' && name !== 'cancel' && name !== 'ask' && name !== 'image' && random.unit() < 0.5)
-      deeds.set(name, random.pick([1_500, 4_000, 10_000]));
+    if (!LATER_DEEDS.has(name) && random.unit() < 0.5) deeds.set(name, random.pick([1_500, 4_000, 10_000]));
   if (random.unit() < 0.6) deeds.set('migrate', random.pick([800, 2_000, 5_000]));
   // Streams of their own: the seeds that were there before stay what they were.
   const sharing = new SimRandom(seed).fork('share');
@@ -151,6 +153,8 @@ export function drawSwarm(seed: number): Swarm {
   if (asking.unit() < 0.5) deeds.set('ask', asking.pick([500, 1_500, 4_000]));
   const imaging = new SimRandom(seed).fork('image');
   if (imaging.unit() < 0.4) deeds.set('image', imaging.pick([1_000, 2_500]));
+  const full = drawFullEstate(seed);
+  if (full !== null) deeds.set('maintain', full.meanMs);
   const later = new SimRandom(seed).fork('later faults');
   for (const name of LATER) {
     const isWanted = later.unit() < (deeds.has('share') ? 0.5 : share);
@@ -158,7 +162,7 @@ export function drawSwarm(seed: number): Swarm {
     if (isWanted && (deeds.has('share') || !OF_SHARED_DISKS.has(name))) faults.set(name, meanMs);
   }
   const hosts = 3 + random.below(4);
-  return {
+  const drawn: Swarm = {
     seed,
     controls: random.unit() < 0.4 ? 1 : 3,
     storageNodes: 1 + random.below(3),
@@ -186,6 +190,23 @@ export function drawSwarm(seed: number): Swarm {
     lostEndPercent: percent(0.4, 25),
     skewPercent: random.unit() < 0.4 ? 50 : 0,
   };
+  if (full === null) return drawn;
+  const shape = { hosts: 3, vms: full.vms, hostMemoryBytes: full.hostGib * GIB, hasPlainVms: true };
+  return { ...drawn, ...shape, ...(full.isCalm ? { faults: new Map() } : {}) };
+}
+
+/**
+ * Maintenance of a cluster that is nearly full, in a third of the seeds: three hosts with room for two or three VMs each,
+ * so that what a drain was promised is what somebody else wants, and often no misfortune that hides it; null: none.
+ */
+function drawFullEstate(
+  seed: number,
+): { readonly meanMs: number; readonly vms: number; readonly hostGib: number; readonly isCalm: boolean } | null {
+  const random = new SimRandom(seed).fork('maintain');
+  if (random.unit() >= 1 / 3) return null;
+  const hostGib = random.pick([3, 4]);
+  const vms = hostGib === 3 ? 3 : 3 + random.below(3);
+  return { meanMs: random.pick([400, 800, 1_500]), hostGib, vms, isCalm: random.chance(60) };
 }
 
 /** A cluster in which nothing happens by itself. */

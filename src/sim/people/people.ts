@@ -24,6 +24,7 @@ import type { SimRandom } from '../time/sim-random.ts';
 import { ApiPeople } from './api-people.ts';
 import { GuestPeople } from './guest-people.ts';
 import { ImagePeople } from './image-people.ts';
+import { MaintenancePeople } from './maintenance-people.ts';
 import { type SimVm, simVm } from './new-vms.ts';
 import { type WishName, wishOf } from './wishes.ts';
 
@@ -49,6 +50,7 @@ export class People {
   readonly #sharing: GuestPeople;
   readonly #asking: ApiPeople;
   readonly #images: ImagePeople;
+  readonly #maintaining: MaintenancePeople;
   #vms = 0;
 
   constructor(cluster: SimCluster) {
@@ -57,6 +59,10 @@ export class People {
     this.#sharing = new GuestPeople(cluster);
     this.#asking = new ApiPeople(cluster);
     this.#images = new ImagePeople(cluster);
+    this.#maintaining = new MaintenancePeople(cluster, {
+      create: (node, store) => this.#create(node, store),
+      takeBack: (host) => this.takeBack(host),
+    });
   }
 
   /** The records that joining leaves, hosts and storage nodes, and a network. */
@@ -98,10 +104,8 @@ export class People {
 
   async #do(deed: DeedName, node: SimControlNode, context: BackendContext): Promise<void> {
     const { store } = context;
-    if (deed === 'create') {
-      if (store.vms.size < VMS_MAX) await this.#ask(node, 'createVm', { body: this.#newVm(store).request });
-      return;
-    }
+    if (deed === 'create') return this.#create(node, store);
+    if (deed === 'maintain') return this.#maintaining.act(node, context);
     if (deed === 'drain') return this.#random.chance(70) ? this.#drain(node, store) : this.#cordon(node, store);
     if (deed === 'share') return this.#sharing.act(node, context);
     if (deed === 'ask') return this.#asking.act(node, context);
@@ -109,6 +113,10 @@ export class People {
     const vms = [...store.vms.values()];
     if (vms.length === 0) return;
     await this.#wish(this.#random.pick(vms).value.name, deed, node);
+  }
+
+  async #create(node: SimControlNode, store: BackendContext['store']): Promise<void> {
+    if (store.vms.size < VMS_MAX) await this.#ask(node, 'createVm', { body: this.#newVm(store).request });
   }
 
   /** A VM that is to run and that the cluster begins with: its disks are on any storage nodes (new-vms.ts). */
