@@ -28,9 +28,10 @@ export const TieSchema = Type.Object(
   {
     debt: nullable(Type.String({ description: 'id of the debt; null: nobody signed for this tie' })),
     kind: oneOf(['pin', 'cpu-model', 'guest-cluster', 'room'], {
-      description: 'room: a change after which hosts could not be drained, or lost, any more',
+      description:
+        'room: a change after which hosts could not be drained, or lost, any more; about a host: that host cannot, and nobody asked for what made it so',
     }),
-    about: Type.Object({ kind: oneOf(['vm', 'guest-cluster']), name: text }, strict),
+    about: Type.Object({ kind: oneOf(['vm', 'guest-cluster', 'host']), name: text }, strict),
     what: text,
     owner: nullable(text),
     reason: nullable(text),

@@ -3125,7 +3125,7 @@ export interface components {
         Tie: {
             about: {
                 /** @enum {unknown} */
-                kind: "vm" | "guest-cluster";
+                kind: "vm" | "guest-cluster" | "host";
                 name: string;
             };
             by: string | null;
@@ -3142,7 +3142,7 @@ export interface components {
             /** @description the date has passed */
             isDue: boolean;
             /**
-             * @description room: a change after which hosts could not be drained, or lost, any more
+             * @description room: a change after which hosts could not be drained, or lost, any more; about a host: that host cannot, and nobody asked for what made it so
              * @enum {unknown}
              */
             kind: "pin" | "cpu-model" | "guest-cluster" | "room";

@@ -26,6 +26,8 @@ export function alarmsOf(context: BackendContext): readonly Alarm[] {
     certificates(context),
     brokenRules(context),
     dueDebts(context),
+    refusedHosts(context, 'drain'),
+    refusedHosts(context, 'loss'),
   ].flatMap(bounded);
 }
 
@@ -112,6 +114,18 @@ function dueDebts(context: BackendContext): readonly Alarm[] {
         ]
       : [],
   );
+}
+
+/** Hosts that cannot be drained, or lost, for some time, though nobody signed for that. */
+function refusedHosts(context: BackendContext, asked: 'drain' | 'loss'): readonly Alarm[] {
+  const standing = context.leading()?.controller.evacuability.standing ?? [];
+  return standing
+    .filter(({ question }) => question === asked)
+    .map(({ host, because }) => ({
+      kind: asked === 'drain' ? 'not-drainable' : 'not-losable',
+      about: host,
+      message: `${host} cannot be ${asked === 'drain' ? 'drained' : 'lost'} now: ${because.join('; ')}`,
+    }));
 }
 
 function bounded(alarms: readonly Alarm[]): readonly Alarm[] {

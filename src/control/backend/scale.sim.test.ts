@@ -173,6 +173,7 @@ function observing() {
     pools: { levelOf: () => 'enough' },
     recordWatch: { findings: [] },
     certificates: { findings: () => [] },
+    evacuability: { standing: [] },
     storageObserver: {
       answers: () => true,
       report: () => ({ node: 's1', artifacts: [], disks: [], pool: { freeBytes: 1e12, totalBytes: 2e12 } }),

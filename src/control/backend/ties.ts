@@ -3,6 +3,7 @@ import type { PageQuery } from '../../api/requests.ts';
 import type { Tie } from '../../api/ties.ts';
 import type { VmId } from '../../base/ids.ts';
 import { KeyOrder } from '../../base/key-order.ts';
+import type { UnsignedRefusal } from '../../core/loop/maintenance/evacuability-watch.ts';
 import { isDue, type Signature } from '../../core/model/debt.ts';
 import { type Owed, renewDebt } from '../../core/request/debts.ts';
 import { CpuModels, tieOfCluster, tiesOfVm } from '../../core/request/effect.ts';
@@ -13,7 +14,7 @@ import { basisOf, change } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { verdictOfHost } from './evacuability-views.ts';
 
-/** A tie that nobody signed for, or a debt. */
+/** A tie that nobody signed for, or a debt; or a host that is refused without either. */
 interface Found {
   readonly owed: Owed | null;
   readonly kind: Tie['kind'];
@@ -21,6 +22,8 @@ interface Found {
   readonly what: string;
   /** The VMs that it is about. */
   readonly vms: readonly VmId[];
+  /** Of a host that is refused: the question, and since when. */
+  readonly refused?: Pick<UnsignedRefusal, 'host' | 'question' | 'since'>;
 }
 
 /** See the module. */
@@ -54,15 +57,15 @@ export class TiesBackend {
     return this.#view(tie);
   }
 
-  #view({ owed, kind, about, what, vms }: Found): Tie {
+  #view({ owed, kind, about, what, vms, refused }: Found): Tie {
     const debt = owed?.debt ?? null;
     const time = (ms: number | undefined): string | null => (ms === undefined ? null : new Date(ms).toISOString());
     return {
       ...{ debt: debt?.id ?? null, kind, about, what },
       ...{ owner: debt?.owner ?? null, reason: debt?.reason ?? null, by: debt?.by ?? null },
-      ...{ since: time(debt?.since), until: time(debt?.until) },
+      ...{ since: time(debt?.since ?? refused?.since), until: time(debt?.until) },
       isDue: debt !== null && isDue(debt, this.#context.clock.wallMs()),
-      costs: this.#costs(vms, debt?.broke ?? []),
+      costs: this.#costs(refused === undefined ? vms : [], debt?.broke ?? (refused === undefined ? [] : [refused])),
     };
   }
 
@@ -108,6 +111,11 @@ export function tiesOf(context: BackendContext): readonly Found[] {
     if (tie === null || cluster.debts?.some(({ kind }) => kind === tie.kind) === true) continue;
     const about = { kind: 'guest-cluster', name: cluster.name } as const;
     found.push({ owed: null, ...tie, about, vms: cluster.members });
+  }
+  for (const refused of context.leading()?.controller.evacuability.standing ?? []) {
+    const { host, question, vms, because } = refused;
+    const what = `${host} cannot be ${question === 'drain' ? 'drained' : 'lost'}: ${because.join('; ')}`;
+    found.push({ owed: null, kind: 'room', about: { kind: 'host', name: host }, what, vms, refused });
   }
   return found;
 }

@@ -42,6 +42,7 @@ import { DebtWatch } from './maintenance/debt-watch.ts';
 import { DirtyRates } from './maintenance/dirty-rates.ts';
 import { DrainLoop } from './maintenance/drain-loop.ts';
 import { EstateKeeper } from './maintenance/estate-keeper.ts';
+import { EvacuabilityWatch } from './maintenance/evacuability-watch.ts';
 import { RollLoop } from './maintenance/roll-loop.ts';
 import { DiskPaths } from './observe/disk-paths.ts';
 import { HostObserver } from './observe/host-observer.ts';
@@ -95,6 +96,8 @@ export class Controller {
   /** The kept estate: the basis of plans for maintenance, and the verdict of each host. */
   readonly estate: EstateKeeper;
   readonly #debts: DebtWatch;
+  /** Hosts that cannot be drained, or lost, and that nobody signed for. */
+  readonly evacuability: EvacuabilityWatch;
   readonly #drains: DrainLoop;
   readonly #rolls: RollLoop;
   readonly #bulk: BulkLoop;
@@ -173,6 +176,7 @@ export class Controller {
     this.estate = new EstateKeeper({ clock, snapshot: store.snapshot, index: this.index, seeHost });
     const maintenance = { ...work, seeHost, dirtyRateOf: (vm: VmRecord) => this.dirtyRates.of(vm) };
     this.#debts = new DebtWatch({ clock, log, store, estate: this.estate });
+    this.evacuability = new EvacuabilityWatch({ clock, log, store, estate: this.estate });
     this.#drains = new DrainLoop({ ...maintenance, model: (view) => this.estate.model(view) });
     this.#rolls = new RollLoop(maintenance);
     this.#bulk = new BulkLoop({ ...work, seeHost, estate: this.estate });
@@ -227,6 +231,7 @@ export class Controller {
     this.sharedDisks.wakeAll();
     this.estate.start();
     this.#debts.start();
+    this.evacuability.start();
     this.#drains.wakeAll();
     this.#rolls.wakeAll();
     this.#bulk.start();
@@ -247,6 +252,7 @@ export class Controller {
     this.#housekeeping.stop();
     this.#drains.stop();
     this.#debts.stop();
+    this.evacuability.stop();
     this.estate.stop();
     this.#rolls.stop();
     this.#bulk.stop();
