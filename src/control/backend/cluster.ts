@@ -67,12 +67,16 @@ export class ClusterBackend {
       type: 'gauge',
       samples,
     });
+    // Before the samples of all VMs, whose text takes the last turn.
+    const ties = this.#tieMetrics();
+    const alarms = countedByKind(alarmsOf(this.#context));
+    const vms = await this.#summary.vmSamples();
     return [
       gauge('leader', 'Whether this control node leads.', [
         { labels: {}, value: this.#context.leading() === null ? 0 : 1 },
       ]),
       gauge('process_resident_bytes', 'Resident memory of the server.', [{ labels: {}, value: memory.rss }]),
-      gauge('vm_info', 'One sample per VM; the value is its generation.', await this.#summary.vmSamples()),
+      gauge('vm_info', 'One sample per VM; the value is its generation.', vms),
       gauge('etcd_quota_bytes', 'Size of the database above which etcd refuses writes.', [
         { labels: {}, value: this.#context.etcdSpace.quotaBytes },
       ]),
@@ -82,11 +86,11 @@ export class ClusterBackend {
         this.#etcdSizes('sizeBytes'),
       ),
       gauge('etcd_in_use_bytes', 'Of it, what records and history use.', this.#etcdSizes('inUseBytes')),
-      gauge('alarms', 'Alarms that stand, by kind.', countedByKind(alarmsOf(this.#context))),
+      gauge('alarms', 'Alarms that stand, by kind.', alarms),
       gauge('unreadable_records', 'Values in etcd that are no records of their kind.', [
         { labels: {}, value: this.#context.store.unreadable.size },
       ]),
-      ...this.#tieMetrics(),
+      ...ties,
       ...this.#hostMetrics(),
       ...this.#poolMetrics(),
     ];
