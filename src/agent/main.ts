@@ -7,8 +7,8 @@ import { X509Certificate } from 'node:crypto';
 import { chmodSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import packageJson from '../../package.json' with { type: 'json' };
 import { CodedError, messageOf } from '../base/errors.ts';
+import { VERSION } from '../base/version.ts';
 import { AgentHost } from '../core/agent/agent-host.ts';
 import { PORTS, SLOTS_PER_HOST } from '../core/model/ports.ts';
 import { systemClock } from '../os/clock.ts';
@@ -60,7 +60,7 @@ async function main(): Promise<void> {
     ports: hostPorts(config, log),
   });
   const host: AgentHost = new AgentHost({
-    ...{ name: config.name, version: packageJson.version, machine, clock: systemClock, log },
+    ...{ name: config.name, version: VERSION, machine, clock: systemClock, log },
     onPlanned: () => metadata.follow(),
   });
   const metadata = new MetadataService(host.guests, log);

@@ -646,6 +646,12 @@ export const OPERATIONS = {
     auth: 'none',
     errors: ['unauthorized', 'conflict'],
   }),
+  finalizeCluster: operation(
+    'POST /v1/cluster/finalize',
+    'cluster',
+    'Raise the release of the cluster to that of all its machines: no way back',
+    { answer: views.ClusterSchema, errors: ['conflict'] },
+  ),
   getCluster: operation('GET /v1/cluster', 'cluster', 'Summary of the cluster', { answer: views.ClusterSchema }),
   health: operation('GET /healthz', 'cluster', 'Whether this control node works', {
     answer: views.HealthSchema,

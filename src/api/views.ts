@@ -286,6 +286,7 @@ export const StorageNodeSchema = Type.Object(
       description: 'where its service does not answer: why, and what waits for it',
     }),
     ageMs,
+    version: nullable(Type.String({ description: 'of Groundplane, as its service last reported it' })),
     addresses: Type.Object({ control: text, storage: text }, strict),
     disks: Type.Integer({ description: 'number of disks' }),
     usedBytes: nullable(bytes),
@@ -561,7 +562,10 @@ export type Alarm = View<typeof AlarmSchema>;
 
 export const ClusterSchema = Type.Object(
   {
-    version: Type.String({ description: 'version of Groundplane' }),
+    version: Type.String({ description: 'version of Groundplane, of the control node that answers' }),
+    release: nullable(
+      Type.String({ description: 'of the cluster: machines run it or the next one; `gp cluster finalize` raises it' }),
+    ),
     revision: Type.String({ description: 'revision of the store' }),
     leader: nullable(Type.String({ description: 'name of the leading control node' })),
     term: nullable(Type.Integer()),

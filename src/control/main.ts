@@ -16,6 +16,7 @@ import { EtcdSpaceKeeper } from '../core/loop/lead/etcd-space-keeper.ts';
 import { AUTHORITIES } from '../core/model/authorities.ts';
 import type { ClockOffset } from '../core/model/clock-offset.ts';
 import type { ControlRecord } from '../core/model/cluster.ts';
+import { fits, type ReleaseRecord, releaseOf } from '../core/model/cluster-release.ts';
 import { ELECTION, PREFIX, STORAGE_READS } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { controlPortFilter, membersOf } from '../core/plan/hosts/port-filter.ts';
@@ -77,6 +78,7 @@ import { TargetAccounts } from './target-key.ts';
 const WAITING_LOG_MS = 5_000;
 const PEM_BYTES_MAX = 64 * 1024;
 const ETCD_RETRY_MS = 500;
+const RELEASE_LOOK_MS = 200;
 
 const parseLeader = openObject({ name: text({ charsMax: 100 }), address: text({ charsMax: 100 }) });
 const clock: Clock = systemClock;
@@ -136,7 +138,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const until = { log, signal, state };
   const accounts = await prepareEtcd(etcd, config, until);
   const { following } = await readAll(store, { endpoints, log, signal });
-  await untilEtcd(() => announce(store, config), until);
+  await untilEtcd(() => announce(store, config, until), until);
   if (config.filterPorts === true) filterPorts(peerNodes, store, log);
   state.waitingFor = null;
   const more = portsOf(config, authority, accounts);
@@ -402,16 +404,44 @@ function followPeers({ stateDir, peers: own }: ControlConfig, peers: Peers, etcd
   });
 }
 
+/**
+ * Waits until this server's release fits the cluster's: another one would read and write what it does not understand.
+ * A cluster that has none yet gets this server's.
+ */
+async function waitForRelease(store: ClusterStore, { log, signal, state }: UntilEtcd): Promise<void> {
+  const own = releaseOf(VERSION);
+  if (own === null) throw new CodedError('failed', `"${VERSION}" is no version of Groundplane.`);
+  const key = `${PREFIX.release}cluster`;
+  for (;;) {
+    const cluster = store.releases.get('cluster')?.value.release;
+    if (cluster !== undefined && fits(own, cluster)) return;
+    if (cluster === undefined) {
+      const value = { release: own, since: Date.now() } satisfies ReleaseRecord;
+      await store.transact([{ key, value, expect: 0 }], null);
+    } else {
+      const waits = `a package of another release: the cluster has release ${cluster}, and this server is of ${own}`;
+      if (state.waitingFor !== waits) log.warn('waiting', { for: waits });
+      state.waitingFor = waits;
+    }
+    await sleep(systemClock, RELEASE_LOOK_MS, { signal });
+    signal.throwIfAborted();
+  }
+}
+
 /** Attempts at writing this node's own record. */
 const ANNOUNCE_TRIES = 5;
 
-/** This control node's own record: what the others and people see of it. One that was drained stays drained. */
-async function announce(store: ClusterStore, { name, address }: ControlConfig): Promise<void> {
+/**
+ * This control node's own record, once its release fits the cluster's: what the others and people see of it. One that
+ * was drained stays drained.
+ */
+async function announce(store: ClusterStore, { name, address }: ControlConfig, until: UntilEtcd): Promise<void> {
+  await waitForRelease(store, until);
   for (let tries = 0; tries < ANNOUNCE_TRIES; tries++) {
     const known = store.controls.get(name);
     const maintenance = known?.value.maintenance;
     const record: ControlRecord = {
-      ...{ name, address, startedAt: Date.now() },
+      ...{ name, address, startedAt: Date.now(), version: VERSION },
       ...(maintenance === undefined ? {} : { maintenance }),
     };
     const write = { key: PREFIX.control + name, value: record, expect: known?.revision ?? null };

@@ -10,6 +10,7 @@ import { setImmediate } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { sleep } from '../base/sleep.ts';
+import { VERSION } from '../base/version.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { TOOL_UID } from '../core/model/users.ts';
 import { storagePortFilter } from '../core/plan/hosts/port-filter.ts';
@@ -81,6 +82,7 @@ async function main(): Promise<void> {
   const target = await openTarget(config, { sharedPool, credentials, confine });
   const service = new StorageService({
     name: config.name,
+    version: VERSION,
     clock: CLOCK,
     disks,
     target,

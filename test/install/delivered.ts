@@ -10,6 +10,8 @@ import { ROOT } from './machines.ts';
 const DELIVERED = '/opt/groundplane';
 /** The image cache there: GP_CACHE_DIR of `gp image build`. */
 export const IMAGE_CACHE = `${DELIVERED}/images`;
+/** See hand.mjs. */
+export const HAND = `${DELIVERED}/hand.mjs`;
 const WORK = join(ROOT, '.cache/install');
 const IMAGES = join(ROOT, '.cache/images');
 const EPOCH_S = 1_796_000_000;
@@ -31,6 +33,7 @@ export async function deliver(versions: readonly string[], signal: AbortSignal):
     const deb = await makePackage(options);
     await copyFile(deb, join(place, basename(deb)));
   }
+  await copyFile(join(import.meta.dirname, 'hand.mjs'), join(layer, HAND));
   const { kernelPath } = await buildTiny({ cacheDir: IMAGES, signal });
   const built = dirname(kernelPath);
   await cp(built, join(layer, IMAGE_CACHE, basename(built)), { recursive: true });

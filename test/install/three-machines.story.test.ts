@@ -9,12 +9,14 @@ import { after, before, test } from 'node:test';
 import { VERSION } from '../../src/base/version.ts';
 import { isRunning } from '../../src/os/process-table.ts';
 import { until } from '../../src/os/testing/until.ts';
-import { debOf, deliver, IMAGE_CACHE } from './delivered.ts';
+import { debOf, deliver, HAND, IMAGE_CACHE } from './delivered.ts';
 import { bareRoot, type Machine, Machines, ROOT } from './machines.ts';
 import { Writes } from './writes.ts';
 
 const SIGNAL = AbortSignal.timeout(15 * 60_000);
 const ROLES = ['etcd', 'control', 'storage', 'agent'] as const;
+/** There is no release before the first: this source, as a version that is one release older. */
+const LAST = '0.0.9';
 /** A guest that writes ten times a second is disturbed when it does not for so long, in ms. */
 const SILENT_MS_MAX = 1_000;
 
@@ -42,13 +44,13 @@ after(async () => {
 });
 
 test('apt installs the package on a bare machine, and nothing starts', async () => {
-  delivered = await deliver([VERSION], SIGNAL);
+  delivered = await deliver([LAST, VERSION], SIGNAL);
   const machine = await machines.boot('bare', '10.0.0.9', [delivered, bare]);
   await machine.sh(
     'cp -a /opt/apt/lists /opt/apt/archives /tmp/ && cp -a /tmp/lists/. /var/lib/apt/lists/ && cp -a /tmp/archives/. /var/cache/apt/archives/',
   );
-  await machine.run(['apt-get', 'install', '-y', '--no-install-recommends', debOf(VERSION)], 300_000);
-  assert.equal(await machine.gp('version'), `${VERSION}\n`);
+  await machine.run(['apt-get', 'install', '-y', '--no-install-recommends', debOf(LAST)], 300_000);
+  assert.equal(await machine.gp('version'), `${LAST}\n`);
   for (const role of ROLES) {
     assert.equal((await machine.try(['systemctl', 'is-active', `groundplane-${role}`])).stdout.trim(), 'inactive');
     assert.equal((await machine.try(['systemctl', 'is-enabled', `groundplane-${role}`])).stdout.trim(), 'disabled');
@@ -107,12 +109,16 @@ test('every control node serves the web interface, and gp ui lets a browser in',
   }
 });
 
-test('a guest writes on while every service is restarted', async () => {
+test('a VM runs on them, with limits of its own', async () => {
   await m1.sh(`GP_CACHE_DIR=${IMAGE_CACHE} gp image build tiny`);
   await m1.gp('vm create web1 --image tiny --memory 96M --append gp.workload=sequence');
-  const qemu = writes.qemu();
+  writes.qemu();
   await writes.goOn();
   await limitsAreSet();
+});
+
+test('a guest writes on while every service is restarted', async () => {
+  const qemu = writes.qemu();
   const silentMs = await writes.silentMsMax(async () => {
     for (const machine of [m1, m2, m3]) {
       const startedAt = performance.now();
@@ -140,6 +146,41 @@ test('it moves live, and a host is drained of it', async () => {
   await m1.gp(`host undrain ${other}`);
   await writes.goOn();
   assert.deepEqual(writes.errors(), []);
+});
+
+test('the cluster is upgraded, taken back and upgraded for good while a guest writes', async () => {
+  for (const machine of [m1, m2, m3])
+    await machine.run(['systemd-run', '--unit=hand', '/usr/lib/groundplane/node', HAND, 'serve', machine.address]);
+  const installs = `/usr/lib/groundplane/node ${HAND} {address} apt-get install -y --allow-downgrades {package}`;
+  const qemu = writes.qemu();
+  const upgrade = async (to: string): Promise<void> => {
+    const startedAt = performance.now();
+    const argv = ['gp', 'cluster', 'upgrade', 'run', '--to', to, '--package', debOf(to), '--run', installs];
+    const said = await m1.run(argv, 300_000);
+    for (const { name } of [m1, m2, m3]) assert.match(said, new RegExp(`^${name}: runs ${to}\\.$`, 'm'));
+    console.log(`three machines to ${to} in ${Math.round(performance.now() - startedAt)} ms`);
+  };
+  assert.match(await m1.gp(`cluster upgrade plan --to ${VERSION}`), /^Release: +0\.0$/m);
+  const skipped = await m1.try(['gp', 'cluster', 'upgrade', 'plan', '--to', '0.2.0']);
+  assert.match(skipped.stderr, /The cluster has release 0\.0: 0\.2\.0 is not that one, nor the next/);
+  const silentMs = await writes.silentMsMax(async () => {
+    await upgrade(VERSION);
+    await upgrade(LAST);
+    await writes.goOn();
+    const early = await m1.try(['gp', 'cluster', 'finalize']);
+    assert.equal(early.exitCode, 0, early.stderr);
+    assert.match(await m1.gp('cluster show'), /^Release: +0\.0$/m);
+    await upgrade(VERSION);
+    await writes.goOn();
+  });
+  console.log(`upgrades: at most ${silentMs} ms without a write`);
+  assert.ok(silentMs < SILENT_MS_MAX, `no write for ${silentMs} ms`);
+  assert.deepEqual(writes.qemu(), qemu, 'the QEMU was not started again');
+  assert.deepEqual(writes.errors(), []);
+  assert.match(await m1.gp('cluster finalize'), /^Release: +0\.1$/m);
+  const back = await m1.try(['gp', 'cluster', 'upgrade', 'plan', '--to', LAST]);
+  assert.match(back.stderr, /finalized is for good/);
+  for (const machine of [m1, m2, m3]) await machine.run(['systemctl', 'stop', 'hand']);
 });
 
 test('a machine leaves its cluster, and nothing of the package stays when it is purged', async () => {

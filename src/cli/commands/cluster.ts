@@ -27,6 +27,7 @@ import {
   TASK_TABLE,
   TOKEN_TABLE,
 } from './presentations.ts';
+import { addUpgradeCommands } from './upgrade.ts';
 
 /** How many of the latest tasks or events are shown by default. */
 const LATEST = 100;
@@ -240,16 +241,16 @@ function addNodes(program: Command, io: Io): void {
         await session.printList(await client.list('/v1/disks', { params: { query }, signal: io.signal }), DISK_TABLE);
       }),
     );
-  program
-    .command('cluster')
-    .description('the cluster as a whole')
+  const cluster = program.command('cluster').description('the cluster as a whole');
+  addUpgradeCommands(cluster, io);
+  cluster
     .command('show')
     .description('summary of the cluster')
     .action(
       action(io, async (session) => {
         const client = await session.client();
-        const cluster = await client.call(client.http.GET('/v1/cluster'));
-        await session.printOne(cluster, { name: (of: Cluster) => of.leader ?? '' }, describeCluster);
+        const shown = await client.call(client.http.GET('/v1/cluster'));
+        await session.printOne(shown, { name: (of: Cluster) => of.leader ?? '' }, describeCluster);
       }),
     );
 }
@@ -287,6 +288,7 @@ function describeCluster(cluster: Cluster): string {
   const verdicts = Object.entries(vms.byVerdict).map(([verdict, count]) => `${count} ${verdict}`);
   return formatFields([
     ['Version', cluster.version],
+    ['Release', cluster.release ?? '-'],
     ['Leader', cluster.leader === null ? 'none at the moment' : `${cluster.leader}, term ${cluster.term ?? '-'}`],
     ['Control nodes', `${controlNodes.alive} of ${controlNodes.total} alive`],
     ['Storage nodes', `${storageNodes.alive} of ${storageNodes.total} alive`],

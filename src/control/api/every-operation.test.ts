@@ -18,9 +18,17 @@ import { type Answer, setUp } from './testing/asking.ts';
 
 type Asking = Awaited<ReturnType<typeof setUp>>;
 
-/** Uploads first, then what creates, changes and deletes. */
+/** Uploads first, then what creates, changes and deletes. A machine that joined and does not run has no version. */
 const order = (id: string): number =>
-  /^(create|put)/.test(id) ? (id === 'putArtifact' ? 0 : 1) : id.startsWith('delete') ? 3 : 2;
+  id === 'finalizeCluster'
+    ? 0
+    : /^(create|put)/.test(id)
+      ? id === 'putArtifact'
+        ? 0
+        : 1
+      : id.startsWith('delete')
+        ? 3
+        : 2;
 const OPERATIONS_IN_ORDER = Object.entries<Operation>(OPERATIONS)
   .filter(([, operation]) => operation.answerMedium !== 'event-stream' && operation.answerMedium !== 'upgrade')
   .sort(([a], [b]) => order(a) - order(b));

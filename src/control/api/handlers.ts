@@ -102,6 +102,7 @@ export function handlersFor({ backend, heartbeatMs, version, build }: HandlerOpt
       return stream;
     },
     getCluster: () => backend.cluster.get(),
+    finalizeCluster: ({ call }) => backend.cluster.finalize(call),
     health: () => backend.controlNodes.health(),
     metrics: async () => prometheusText(await backend.cluster.metrics()),
     // Made for who asks for it first: most servers are never asked.

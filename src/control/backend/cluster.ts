@@ -1,11 +1,15 @@
 /** The cluster as a whole, and one control node's metrics of it. */
 import type { Alarm, Cluster } from '../../api/views.ts';
+import { CodedError } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
+import type { ReleaseRecord } from '../../core/model/cluster-release.ts';
 import { isDue } from '../../core/model/debt.ts';
+import { PREFIX } from '../../core/model/keys.ts';
 import { answering, filledShare } from '../../core/plan/lead/etcd-space.ts';
 import type { PoolReport } from '../../core/ports/storage-link.ts';
-import type { MetricFamily } from '../api/call.ts';
+import { finalized, type RoleVersion } from '../../core/request/finalize.ts';
+import type { Call, MetricFamily } from '../api/call.ts';
 import { alarmsOf } from './alarms.ts';
 import type { BackendContext } from './context.ts';
 import { type ControlNodesBackend, leaderOf } from './control-nodes.ts';
@@ -14,6 +18,8 @@ import { indexOfStore } from './records-index.ts';
 import { Summary } from './summary.ts';
 import { tiesOf } from './ties.ts';
 
+/** The only record of its kind. */
+const CLUSTER = 'cluster';
 const NO_ANSWER = { isLeader: false, version: null, sizeBytes: null, inUseBytes: null };
 
 /** Totals, alarms and metrics. */
@@ -39,6 +45,7 @@ export class ClusterBackend {
     const index = indexOfStore(store);
     return {
       version,
+      release: store.releases.get(CLUSTER)?.value.release ?? null,
       revision: String(store.completeRevision),
       leader: leaderOf(this.#context)?.name ?? null,
       term: this.#context.leading()?.term ?? null,
@@ -52,6 +59,52 @@ export class ClusterBackend {
       etcd: etcdView(this.#context),
       alarms: [...alarmsOf(this.#context)],
     };
+  }
+
+  /**
+   * Raises the release of the cluster to this server's. CodedError 'conflict' while a machine runs another one or does
+   * not say which, and where a release would be skipped. It may be repeated.
+   */
+  async finalize({ principal }: Pick<Call, 'principal'>): Promise<Cluster> {
+    const { store, clock, version } = this.#context;
+    const known = store.releases.get(CLUSTER);
+    const request = { version, cluster: known?.value.release ?? null, roles: this.#roleVersions() };
+    const release = finalized(request);
+    if (release !== known?.value.release) {
+      const key = PREFIX.release + CLUSTER;
+      const now = clock.wallMs();
+      const message = `${principal.name} raised the release of the cluster to ${release}.`;
+      const nobody = { vm: null, vmName: null, host: null, generation: null };
+      const outcome = await store.transact(
+        [
+          { key, value: { release, since: now } satisfies ReleaseRecord, expect: known?.revision ?? 0 },
+          store.eventWrite({ at: now, kind: 'cluster-finalized', ...nobody, message }),
+        ],
+        null,
+      );
+      if (outcome.kind !== 'committed')
+        throw new CodedError('conflict', 'Somebody else changed the release at the same time.', {
+          advice: 'Look at it with "gp cluster show", and try again.',
+        });
+    }
+    return this.get();
+  }
+
+  /** What every role of every machine runs, as far as it is known. */
+  #roleVersions(): readonly RoleVersion[] {
+    const { store } = this.#context;
+    const observer = this.#context.leading()?.controller.storageObserver;
+    return [
+      ...Array.from(store.hosts.values(), ({ value: { name, release } }) => ({
+        ...{ role: 'host', name, version: release?.agent ?? null },
+      })),
+      ...Array.from(store.storage.values()).flatMap(({ value: { name, lost } }) =>
+        lost === undefined ? [{ role: 'storage node', name, version: observer?.report(name)?.version ?? null }] : [],
+      ),
+      ...Array.from(store.controls.values(), ({ value: { name, version = null } }) => ({
+        ...{ role: 'control node', name, version },
+      })),
+    ];
   }
 
   #answers({ name }: HostRecord): boolean {

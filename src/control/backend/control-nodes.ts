@@ -133,7 +133,7 @@ export class ControlNodesBackend {
       leader: control.name === this.leader()?.name,
       state: isAlive ? 'alive' : 'dead',
       address: control.address,
-      version: isSelf ? version : null,
+      version: isSelf ? version : (control.version ?? null),
       maintenance: nodeMaintenanceView(control.maintenance),
     };
   }

@@ -316,6 +316,7 @@ export function storageView(context: ViewContext, entry: Entry<StorageRecord>): 
     served: observer?.silences().get(node.name)?.served ?? null,
     because: silenceOfNode(context, node.name),
     ageMs: observer === undefined ? null : ageOf(observer.see(node.name, '' as never, null, null).ageMs),
+    version: report?.version ?? null,
     addresses: { ...node.addresses },
     disks,
     usedBytes: report === null ? null : report.pool.totalBytes - report.pool.freeBytes,

@@ -53,6 +53,7 @@ const storageReport = {
   ],
   epoch: 0,
   faults: [{ disk: 'disk-0123456789ab', message: 'disk-0123456789ab.qcow2 is empty.' }],
+  version: '0.1.0',
   wallMs: 1_700_000_000_000,
 };
 
@@ -92,6 +93,7 @@ test('a storage node’s report is taken as it should be, and in no other form',
     { ...storageReport, pool: { ...storageReport.pool, largestFileBytes: -1 } },
     { ...storageReport, faults: [{ disk: '../x', message: 'No.' }] },
     { ...storageReport, wallMs: 'now' },
+    { ...storageReport, version: 1 },
     { ...storageReport, artifacts: ['A'.repeat(64)] },
     { ...storageReport, disks: [{ ...disk, disk: 'x' }] },
     { ...storageReport, disks: [{ ...disk, grants: [{ vm: 'vm-0123456789ab', generation: -1, connections: [] }] }] },

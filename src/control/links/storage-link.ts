@@ -70,6 +70,7 @@ const parseReport: Parser<StorageReport> = openObject({
     arrayOf(openObject({ disk: nullable(idOf(parseDiskId)), message: text({ charsMax: 2_000 }) }), { itemsMax: 1_000 }),
     [],
   ),
+  version: optional(text({ charsMax: 100 })),
   wallMs: optional(integer({ min: 0 })),
 });
 const parseFenced: Parser<FenceResult> = openObject({

@@ -34,6 +34,7 @@ import type {
   TaskRecord,
   TokenRecord,
 } from '../../core/model/cluster.ts';
+import type { ReleaseRecord } from '../../core/model/cluster-release.ts';
 import type { DrainRecord } from '../../core/model/drain.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
 import { EPOCH_KEY, EPOCH_PREFIX, PREFIX, prefixOf, ROOT, TARGET_SECRET_KEY } from '../../core/model/keys.ts';
@@ -103,6 +104,7 @@ export class ClusterStore {
   readonly hosts = new Table<HostRecord, HostName>(PREFIX.host);
   readonly storage = new Table<StorageRecord, StorageName>(PREFIX.storage);
   readonly controls = new Table<ControlRecord>(PREFIX.control);
+  readonly releases = new Table<ReleaseRecord>(PREFIX.release);
   readonly disks = new Table<DiskRecord, DiskId>(PREFIX.disk);
   readonly diskPorts = new Table<DiskId>(PREFIX.diskPort);
   readonly sharedDisks = new Table<SharedDiskRecord, DiskId>(PREFIX.sharedDisk);
@@ -126,6 +128,7 @@ export class ClusterStore {
     this.hosts,
     this.storage,
     this.controls,
+    this.releases,
     this.disks,
     this.diskPorts,
     this.sharedDisks,

@@ -94,6 +94,8 @@ export interface ControlRecord {
   readonly address: string;
   /** Unix ms. */
   readonly startedAt: number;
+  /** Of Groundplane, when it started last. Absent: it joined and did not start yet. */
+  readonly version?: string;
   /** Set while it is out of service: it leads only where nobody else can. Absent: it is in service. */
   readonly maintenance?: NodeMaintenance;
 }

@@ -18,6 +18,8 @@ export const PREFIX = {
   host: '/gp/host/',
   storage: '/gp/storage/',
   control: '/gp/control/',
+  /** One record, `cluster`: the release that the whole cluster has (docs/decisions/0020). */
+  release: '/gp/release/',
   disk: '/gp/disk/',
   diskPort: '/gp/disk-port/',
   sharedDisk: '/gp/shared-disk/',

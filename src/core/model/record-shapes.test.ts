@@ -33,6 +33,7 @@ const GOOD: readonly (readonly [key: string, value: unknown])[] = [
   [`${PREFIX.host}h1`, hostRecord(1)],
   [`${PREFIX.storage}s1`, { name: 's1', addresses: { control: '10.0.0.1', storage: '10.1.0.1' }, joinedAt: 0 }],
   [`${PREFIX.control}c1`, { name: 'c1', address: '10.0.0.1', startedAt: 0 }],
+  [`${PREFIX.release}cluster`, { release: '0.1', since: 0 }],
   [PREFIX.disk + DISK, diskRecord()],
   [`${PREFIX.diskPort}s1/30000`, DISK],
   [`${PREFIX.sharedDisk}disk-0000000000a1`, sharedDiskRecord()],

@@ -30,6 +30,7 @@ import {
   type TaskRecord,
   type TokenRecord,
 } from './cluster.ts';
+import type { ReleaseRecord } from './cluster-release.ts';
 import type { Debt } from './debt.ts';
 import type { DrainMove, DrainRecord, TouchedGuestCluster } from './drain.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from './guest-cluster.ts';
@@ -347,8 +348,12 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
     ),
     control: kind(
       'name',
-      fields<ControlRecord>({ name, address: word, startedAt: finite, maintenance: nodeMaintenance }),
+      fields<ControlRecord>({
+        ...{ name, address: word, startedAt: finite, maintenance: nodeMaintenance },
+        version: maybe(word),
+      }),
     ),
+    release: kind(null, fields<ReleaseRecord>({ release: matches(/^\d{1,5}\.\d{1,5}$/, 'release'), since: finite })),
     disk: kind(
       'id',
       fields<DiskRecord>({

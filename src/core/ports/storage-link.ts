@@ -34,6 +34,8 @@ export interface StorageReport {
   readonly epoch?: number | null | undefined;
   /** Faults of entries that are therefore not served. Absent in reports of older services. */
   readonly faults?: readonly PoolFault[];
+  /** Of Groundplane, of its service. Absent in reports of older services. */
+  readonly version?: string | undefined;
   /** The node's wall clock at the time of the call (Unix ms). Absent in reports of older services. */
   readonly wallMs?: number | undefined;
 }

@@ -13,6 +13,7 @@ import type { SharedDisks } from './shared-disks.ts';
 /** Makes the report. Rejects with the first error of the pool or the kernel. */
 export async function reportOf(parts: {
   readonly name: StorageName;
+  readonly version: string;
   readonly clock: Pick<Clock, 'wallMs'>;
   readonly disks: DiskBackend;
   readonly served: ServedDisks;
@@ -20,7 +21,7 @@ export async function reportOf(parts: {
   readonly epoch: number | null;
   readonly refusal: string | null;
 }): Promise<StorageReport> {
-  const { disks, served, shared, name, clock, epoch, refusal } = parts;
+  const { disks, served, shared, name, version, clock, epoch, refusal } = parts;
   const [pool, artifacts, ids, ages] = await Promise.all([
     disks.space(),
     disks.listArtifacts(),
@@ -30,6 +31,7 @@ export async function reportOf(parts: {
   const sharedDisks = await shared.report((address) => idleOf(ages, address));
   return {
     node: name,
+    version,
     sharedDisks,
     epoch,
     faults: [

@@ -34,6 +34,8 @@ export interface StorageServiceOptions {
   readonly name: StorageName;
   readonly clock: Clock;
   readonly log: Log;
+  /** Of Groundplane. */
+  readonly version: string;
   readonly disks: DiskBackend;
   readonly target: TargetBackend;
   readonly readCluster: ClusterFollowerParts['readCluster'];
@@ -219,8 +221,8 @@ export class StorageService {
   }
 
   report(): Promise<StorageReport> {
-    const { name, clock, disks } = this.#options;
+    const { name, version, clock, disks } = this.#options;
     const { epoch, refusal } = this.#follower;
-    return reportOf({ name, clock, disks, served: this.#served, shared: this.#shared, epoch, refusal });
+    return reportOf({ name, version, clock, disks, served: this.#served, shared: this.#shared, epoch, refusal });
   }
 }

@@ -3,8 +3,10 @@
  * Guarantees: it ends with its process and leaves everything in the kernel as it is; a new one on the same kernel knows
  * only what it finds there.
  */
+
 import { messageOf } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
+import { VERSION } from '../../base/version.ts';
 import { AgentHost } from '../../core/agent/agent-host.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 import type { Log } from '../../core/ports/log.ts';
@@ -29,7 +31,7 @@ const TIDY_MS = 2_000;
 /** Begins the life of an agent in a process that has just been started. */
 export function startAgent({ name, clock, kernel, random, troubles, probe, log }: SimAgentOptions): AgentHost {
   const machine = new AgentMachine({ kernel, clock, random, troubles, probe });
-  const host = new AgentHost({ name, version: 'simulated', machine, clock, log });
+  const host = new AgentHost({ name, version: VERSION, machine, clock, log });
   const tidy = (): void => {
     host.tidy().catch((error: unknown) => log.warn('tidying failed', { reason: messageOf(error) }));
     clock.after(TIDY_MS, tidy);

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { parseKillOrder, parseLaunchOrder, parseNetworkOrder } from '../../agent/orders.ts';
 import { CodedError, messageOf } from '../../base/errors.ts';
 import { parseDiskId, parseGeneration, parseHostName, parseSha256 } from '../../base/ids.ts';
+import { VERSION } from '../../base/version.ts';
 import { killOrder, launchOrder, NIC, networkPlan, VM } from '../../core/agent/testing/fake-machine.ts';
 import type { HostLink, LaunchOrder } from '../../core/ports/host-link.ts';
 import { SimMachine, type SimProcess } from '../machines/sim-machine.ts';
@@ -154,7 +155,7 @@ for (const { agent, control } of PAIRS) {
     assert.deepEqual(empty, {
       host: 'h1',
       bootId: 'h1-boot-1',
-      agentVersion: knows ? 'simulated' : 'unknown',
+      agentVersion: knows ? VERSION : 'unknown',
       qemuVersion: knows ? '7.2.0' : undefined,
       capacity: { memoryBytes: 2 ** 30, vcpus: 4, accelerator: 'tcg', cpuModels: knows ? ['baseline', 'EPYC'] : [] },
       incarnations: [],

@@ -5,10 +5,12 @@
  * Guarantees: nothing fails by itself; when `start` resolves, a control node leads and sees every host and storage node
  * alive, and the cluster has the network and the image of a cluster that `gp up` made.
  */
+
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { present } from '../../base/assert.ts';
 import { parseSha256 } from '../../base/ids.ts';
+import { VERSION } from '../../base/version.ts';
 import type { Call } from '../../control/api/call.ts';
 import { type Backend, createBackend } from '../../control/backend/backend.ts';
 import type { Authority } from '../../control/backend/ports.ts';
@@ -110,7 +112,7 @@ export class ApiCluster {
     const { store, clock } = context;
     const announced = [...sim.controls.keys()].map((name) => ({
       key: PREFIX.control + name,
-      value: { name, address: addressOf('control', name), startedAt: clock.wallMs() },
+      value: { name, address: addressOf('control', name), startedAt: clock.wallMs(), version: VERSION },
       expect: 0,
     }));
     await this.#settled(store.transact(announced, null), 'the control nodes');

@@ -6,8 +6,10 @@
  * service and one daemon per disk at a time; every write that gets to a disk is told to `onWrite` at that instant,
  * every acknowledgement to `onAck` when it leaves the daemon.
  */
+
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, Sha256, StorageName } from '../../base/ids.ts';
+import { VERSION } from '../../base/version.ts';
 import type { TraceEntry } from '../../core/check/trace.ts';
 import type { DiskBackend, Grant } from '../../core/ports/disk-backend.ts';
 import type { Order } from '../../core/ports/host-link.ts';
@@ -150,6 +152,7 @@ export class SimStorageNode {
     const disks = new SimDiskBackend(this, process);
     const parts = {
       name,
+      version: VERSION,
       clock: process,
       log,
       disks: disks satisfies DiskBackend,

@@ -69,6 +69,7 @@ export class ServiceWorld {
     this.node.disks.set(diskId(2), { vm: OTHER, sizeBytes: 100 });
     this.service = new StorageService({
       name: parseStorageName('s1'),
+      version: '0.1.0',
       clock: this.clock,
       log: { info: () => undefined, warn: () => undefined },
       disks: this.node.backend,
