@@ -5,37 +5,39 @@
 import { X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile, statfs } from 'node:fs/promises';
+import { request } from 'node:https';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { dirname } from 'node:path';
 import { probeAccelerator } from '../agent/qemu/probe.ts';
 import { CodedError, messageOf } from '../base/errors.ts';
+import { type ClockOffset, clockOffset } from '../core/model/clock-offset.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { tryRun } from '../os/child-process.ts';
+import { systemClock } from '../os/clock.ts';
 import { ownInterfaces } from '../os/own-addresses.ts';
 import { probeTcp } from '../os/tcp-probe.ts';
 import { readCredentials } from '../pki/credentials.ts';
 import { readClusterFile } from './cluster-file.ts';
 import { type MachineConfig, networksOf } from './machine-config.ts';
+import { type Judged, judgeClock, judgeHosts, judgeName } from './machine-facts.ts';
 import { isActive } from './services.ts';
 import { identityDir, type MachineRole, rolesOf } from './setup.ts';
 import { STATE_DIR } from './units.ts';
 
 /** What a check found: `bad` keeps a machine from being a member. */
-export interface Finding {
+export interface Finding extends Judged {
   readonly check: string;
-  readonly level: 'ok' | 'warning' | 'bad';
-  readonly found: string;
-  readonly advice?: string | undefined;
 }
 
-type Check = () => Promise<Omit<Finding, 'check'>>;
+type Check = () => Promise<Judged>;
 
 const GIB = 1024 ** 3;
 const FREE_BYTES_MIN = 2 * GIB;
 const MTU_MIN = 1500;
 const PROBE_MS = 2_000;
 const CALL_MS = 10_000;
+const SECOND_MS = 1_000;
 const DAY_MS = 86_400_000;
 /** A renewal is due with 30 days left, and has two to succeed. */
 const DAYS_LEFT_MIN = 28;
@@ -69,6 +71,7 @@ export async function diagnose(machine: MachineConfig): Promise<readonly Finding
 function common(machine: MachineConfig): Readonly<Record<string, Check>> {
   return {
     localhost: localhostIsNamed,
+    name: async () => judgeName(machine.name, hostname()),
     networks: async () => {
       const { control, storage, overlay, overlayDevice } = networksOf(machine, ownInterfaces());
       return { level: 'ok', found: `control ${control}, storage ${storage}, overlay ${overlay} on ${overlayDevice}` };
@@ -97,17 +100,9 @@ async function findings(checks: Readonly<Record<string, Check>>): Promise<readon
   return all;
 }
 
-const localhostIsNamed: Check = async () => {
-  const hosts = await readFile('/etc/hosts', 'utf8').catch(() => '');
-  if (/^127\.0\.0\.1\s(.*\s)?localhost(\s|$)/m.test(hosts)) return { level: 'ok', found: '127.0.0.1 localhost' };
-  return {
-    level: 'bad',
-    found: '/etc/hosts has no line "127.0.0.1 localhost".',
-    advice: 'Add it: etcd and systemd ask for that name.',
-  };
-};
+const localhostIsNamed: Check = async () => judgeHosts(await readFile('/etc/hosts', 'utf8').catch(() => ''));
 
-async function mtuIsEnough(machine: MachineConfig): Promise<Omit<Finding, 'check'>> {
+async function mtuIsEnough(machine: MachineConfig): Promise<Judged> {
   const { overlayDevice } = networksOf(machine, ownInterfaces());
   const mtu = Number(await readFile(`/sys/class/net/${overlayDevice}/mtu`, 'utf8'));
   if (mtu >= MTU_MIN) return { level: 'ok', found: `${overlayDevice}: ${mtu}` };
@@ -128,7 +123,7 @@ const kvmRuns: Check = async () => {
   };
 };
 
-async function spaceIsThere(machine: MachineConfig): Promise<Omit<Finding, 'check'>> {
+async function spaceIsThere(machine: MachineConfig): Promise<Judged> {
   const low: string[] = [];
   const seen: string[] = [];
   for (const directory of new Set([
@@ -147,7 +142,7 @@ function existing(directory: string): string {
   return existsSync(directory) ? directory : existing(dirname(directory));
 }
 
-async function reachabilityIsRefused(address: string): Promise<Omit<Finding, 'check'>> {
+async function reachabilityIsRefused(address: string): Promise<Judged> {
   const { outcome } = await probeTcp({ address, port: PORTS.reachability }, PROBE_MS);
   if (outcome === 'refused') return { level: 'ok', found: `the kernel refuses it at ${address}` };
   return {
@@ -157,7 +152,7 @@ async function reachabilityIsRefused(address: string): Promise<Omit<Finding, 'ch
   };
 }
 
-async function portsFree(machine: MachineConfig): Promise<Omit<Finding, 'check'>> {
+async function portsFree(machine: MachineConfig): Promise<Judged> {
   const { control, storage } = networksOf(machine, ownInterfaces());
   const taken: string[] = [];
   for (const role of rolesOf(machine)) {
@@ -179,13 +174,37 @@ function canListen(host: string, port: number): Promise<boolean> {
   });
 }
 
-async function controlIsReached(address: string): Promise<Omit<Finding, 'check'>> {
+async function controlIsReached(address: string): Promise<Judged> {
   const { outcome } = await probeTcp({ address, port: PORTS.control }, PROBE_MS);
-  if (outcome === 'accepted') return { level: 'ok', found: 'answers' };
+  if (outcome === 'accepted') return judgeClock(address, await clockAt(address));
   return { level: 'bad', found: `${address}:${PORTS.control}: ${outcome}.`, advice: 'Check the network between.' };
 }
 
-async function servicesRun(machine: MachineConfig): Promise<Omit<Finding, 'check'>> {
+/**
+ * The clock of a control node, by the date of its answer, in whole seconds. Whoever answers is not asked who it is: what
+ * it says is shown to people, and nothing else is done with it.
+ */
+function clockAt(address: string): Promise<ClockOffset> {
+  const sentAt = systemClock.monotonicMs();
+  return new Promise((resolve, reject) => {
+    const options = { host: address, port: PORTS.control, path: '/healthz', timeout: PROBE_MS };
+    const asked = request({ ...options, rejectUnauthorized: false }, (answer) => {
+      answer.destroy();
+      const theirs = Date.parse(answer.headers.date ?? '') + SECOND_MS / 2;
+      const ours = { receivedAt: Date.now(), roundTripMs: systemClock.monotonicMs() - sentAt };
+      const { offsetMs, errorMs } = clockOffset(theirs, ours);
+      if (Number.isNaN(theirs)) reject(new CodedError('failed', `The server at ${address} does not say its time.`));
+      else resolve({ offsetMs, errorMs: errorMs + SECOND_MS / 2 });
+    });
+    asked.once('timeout', () => asked.destroy(new Error('no answer in time')));
+    asked.once('error', (error) =>
+      reject(new CodedError('unavailable', `${address}:${PORTS.control}: ${messageOf(error)}.`, { cause: error })),
+    );
+    asked.end();
+  });
+}
+
+async function servicesRun(machine: MachineConfig): Promise<Judged> {
   const wanted = rolesOf(machine).flatMap((role) =>
     role === 'control'
       ? (['etcd', 'control'] as const)
@@ -199,7 +218,7 @@ async function servicesRun(machine: MachineConfig): Promise<Omit<Finding, 'check
   return { level: 'bad', found: `Not running: ${dead.join(', ')}.`, advice: `\`journalctl -u ${dead[0]}\` says why.` };
 }
 
-async function certificatesLast(machine: MachineConfig): Promise<Omit<Finding, 'check'>> {
+async function certificatesLast(machine: MachineConfig): Promise<Judged> {
   const ends: string[] = [];
   let daysMin = Number.POSITIVE_INFINITY;
   for (const role of rolesOf(machine)) {

@@ -18,7 +18,7 @@ const CACHE = join(ROOT, '.cache/install');
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const BARE = ['systemd-sysv', 'dbus', 'iproute2', 'procps', 'ca-certificates'];
 const CALL_MS = 120_000;
-const BOOT_MS = 60_000;
+const BOOT_MS = 180_000;
 
 /** Where a machine's first process makes its world. The arguments: lower directories, the machine's own, its name. */
 const BOOT = `
