@@ -46,7 +46,7 @@ export const PREFIX = {
 
 /**
  * The kinds of objects, as changes and watches name them, with the prefix of their records' keys. Keys that only make
- * names, ports and VNIs unique, tokens, and the election's keys describe no object.
+ * names, ports and VNIs unique, tokens, the cluster's release, and the election's keys describe no object.
  */
 const OBJECTS = {
   vm: PREFIX.vm,
