@@ -177,3 +177,18 @@ test('a target is taken by somebody else: the rest is planned anew, and said so'
     await gp(cluster(), ['host', 'undrain', host]);
   });
 });
+
+test('a host whose agent is dead is drained', async () => {
+  await judged(async () => {
+    const host = await busyHost(2);
+    await cluster().lab('kill-agent', { target: host });
+    await until('the agent is missed', async () => ((await hostOf(host)).agent === 'alive' ? undefined : true));
+    const drain = await ended((await begin(host)).id);
+    assert.equal(drain.state, 'drained', JSON.stringify(drain));
+    assert.deepEqual((await hostOf(host)).vms, []);
+    assert.notEqual((await hostOf(host)).agent, 'alive');
+    await cluster().lab('restore');
+    await until('the agent is back', async () => ((await hostOf(host)).agent === 'alive' ? true : undefined));
+    await gp(cluster(), ['host', 'undrain', host]);
+  });
+});
