@@ -13,6 +13,7 @@ export const root = join(import.meta.dirname, '../..');
 
 const STEP_DEADLINE_MS = 120_000;
 const UNIT_FILE_DEADLINE_MS = 120_000;
+const UNIT_LEFT_BEHIND_MS = 10_000;
 
 /** One line of the table. */
 export type Step = { readonly name: string; readonly run: (signal: AbortSignal) => Promise<TestCount> };
@@ -66,7 +67,9 @@ function toolSteps(): Step[] {
  */
 const SHARED_PROCESSES: Readonly<Record<string, RegExp>> = {
   'src/sim': /^src\/sim\//,
-  'unit: base, core, wire, web': /^(src\/(base|core|wire)|web\/src)\//,
+  'unit: core, loops and maintenance': /^src\/core\/(loop|maintenance)\//,
+  'unit: core, all else': /^src\/core\//,
+  'unit: base, wire, web': /^(src\/(base|wire)|web\/src)\//,
   'src/cli': /^src\/cli\//,
   'src/audit': /^src\/audit\//,
 };
@@ -83,7 +86,8 @@ export function unitSteps(filter: string): Step[] {
 }
 
 function unitStep(name: string, files: readonly string[]): Step {
-  return { name, run: (signal) => runTestFiles({ root, files, deadlineMs: UNIT_FILE_DEADLINE_MS, signal }) };
+  const limits = { deadlineMs: UNIT_FILE_DEADLINE_MS, leftBehindMs: UNIT_LEFT_BEHIND_MS };
+  return { name, run: (signal) => runTestFiles({ root, files, signal, ...limits }) };
 }
 
 /**

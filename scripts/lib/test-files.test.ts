@@ -9,7 +9,7 @@ import { kindOf, runTestFiles, type TestCount } from './test-files.ts';
 const HEAD = "import { test, describe, it, before } from 'node:test';\n";
 
 /** Runs one planted test file. */
-async function runPlanted(text: string, deadlineMs = 20_000): Promise<TestCount> {
+async function runPlanted(text: string, deadlineMs = 20_000, leftBehindMs?: number): Promise<TestCount> {
   const root = mkdtempSync(join(tmpdir(), 'gp-planted-'));
   try {
     writeFileSync(join(root, 'a.test.ts'), HEAD + text);
@@ -21,6 +21,7 @@ async function runPlanted(text: string, deadlineMs = 20_000): Promise<TestCount>
       deadlineMs,
       signal: new AbortController().signal,
       env,
+      ...(leftBehindMs === undefined ? {} : { leftBehindMs }),
     });
   } finally {
     rmSync(root, { recursive: true, force: true });
@@ -63,6 +64,16 @@ test('a file that does not end in time is a failure', async () => {
   const count = await runPlanted("test('a', () => {}); setInterval(() => {}, 1000);", 1500);
   assert.equal(closingLine(count), '1 passed, 1 failed');
   assert.match(count.failures[0]?.message ?? '', /did not end within/);
+});
+
+test('what a failed test leaves behind does not keep its process alive, nor the tests after it from running', async () => {
+  const count = await runPlanted(
+    "test('a', () => { setInterval(() => {}, 1000); throw new Error('planted'); }); test('b', () => {});",
+    30_000,
+    500,
+  );
+  assert.deepEqual([count.passed, count.failed], [1, 1]);
+  assert.match(count.failures[0]?.message ?? '', /planted/);
 });
 
 test('the suffix says what a test needs', () => {

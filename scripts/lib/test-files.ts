@@ -6,7 +6,7 @@ import { globSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runProcess } from './processes.ts';
-import { RECORD_SEPARATOR, type TestRecord } from './test-reporter.ts';
+import { LEFT_BEHIND_MS, RECORD_SEPARATOR, type TestRecord } from './test-reporter.ts';
 
 const reporter = fileURLToPath(new URL('./test-reporter.ts', import.meta.url));
 
@@ -84,6 +84,11 @@ export type TestRunOptions = {
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
   readonly env?: NodeJS.ProcessEnv;
+  /**
+   * How long after its last test, in ms, a process with a failed test may stay alive by what that test left behind; for
+   * tests whose hooks need less. Absent: until the deadline.
+   */
+  readonly leftBehindMs?: number;
   readonly onTest?: (record: TestRecord) => void;
 };
 
@@ -105,7 +110,10 @@ export async function runTestFiles(options: TestRunOptions): Promise<TestCount> 
     cwd: options.root,
     deadlineMs: options.deadlineMs,
     signal: options.signal,
-    env: programEnv(options.root, options.env),
+    env: {
+      ...programEnv(options.root, options.env),
+      ...(options.leftBehindMs === undefined ? {} : { [LEFT_BEHIND_MS]: String(options.leftBehindMs) }),
+    },
     onLine,
   });
   const end = `exit code ${ended.exitCode ?? 'none'}, ${ended.why}, ${records.length} records`;

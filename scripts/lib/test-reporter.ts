@@ -21,10 +21,25 @@ export type TestRecord = {
 };
 
 const MESSAGE_CHARS_MAX = 4000;
+/**
+ * Variable of the environment: how long after its last test a process with a failed test may stay alive, in ms. Without
+ * it the process lives until its deadline, if a failed test left a socket or a timer behind.
+ */
+export const LEFT_BEHIND_MS = 'GROUNDPLANE_TEST_LEFT_BEHIND_MS';
 
 /** Turns the runner's events into records; everything that is not the end of a test is left out. */
 export default async function* report(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
+  const leftBehindMs = Number(process.env[LEFT_BEHIND_MS] ?? Number.POSITIVE_INFINITY);
+  let open = 0;
+  let hasFailed = false;
+  let ending: NodeJS.Timeout | undefined;
   for await (const event of events) {
+    clearTimeout(ending);
+    if (event.type === 'test:enqueue') open += 1;
+    if (event.type === 'test:complete') open -= 1;
+    if (event.type === 'test:fail') hasFailed = true;
+    if (hasFailed && open === 0 && Number.isFinite(leftBehindMs))
+      ending = setTimeout(() => process.exit(1), leftBehindMs).unref();
     if (event.type === 'test:pass' || event.type === 'test:fail') {
       yield `${RECORD_SEPARATOR}${JSON.stringify(recordOf(event))}\n`;
     }
