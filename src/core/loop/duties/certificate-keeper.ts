@@ -199,7 +199,8 @@ export class CertificateKeeper {
       const said = await identities.read(member, { deadlineMs: CALL_MS });
       const record = store.snapshot.certificates.get(id)?.value;
       if (record !== undefined && record.removed !== null) return;
-      const certPem = this.#isDue(said) || record === undefined ? await this.#renew(member, said) : null;
+      const isKnown = record?.issued.some(({ serial }) => serial === said.certificate.serial) === true;
+      const certPem = this.#isDue(said) || !isKnown ? await this.#renew(member, said) : null;
       const authority = this.#authorityFor(said);
       if (certPem !== null || said.trust !== trust.tag || authority !== undefined) {
         if (!store.leads()) return;
@@ -236,8 +237,10 @@ export class CertificateKeeper {
     const before = store.snapshot.certificates.get(id)?.value;
     if (!membersIn(store.snapshot).some((one) => one.id === id) || (before !== undefined && before.removed !== null))
       throw new CodedError('conflict', `${id} was removed.`);
-    // One that an older version issued is good until it ends, and can be denied from now on.
-    const adopted = before === undefined ? withIssued(before, id, { issued: certificate, now }) : before;
+    // One that the record does not know (an older version issued it, or etcd was restored) is good until it ends, and can
+    // be denied from now on.
+    const isKnown = before?.issued.some(({ serial }) => serial === certificate.serial) === true;
+    const adopted = isKnown ? before : withIssued(before, id, { issued: certificate, now });
     if (!(await this.#put(id, withIssued(adopted, id, { issued, now }))))
       throw new CodedError('conflict', `The record of ${id} changed meanwhile.`);
     return certPem;
