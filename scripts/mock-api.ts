@@ -19,7 +19,6 @@ import { createApiServer } from '../src/control/api/server.ts';
 import { ClusterAuthority } from '../src/control/cluster-authority.ts';
 import { createAuthority } from '../src/pki/authority.ts';
 import { ApiCluster } from '../src/sim/api/api-cluster.ts';
-import { LabFaults } from '../src/sim/stories/lab-faults.ts';
 
 const USAGE = 'npm run mock-api -- [--port N] [--hosts N] [--storage-nodes N] [--vms N] [--seed N] [--speed N]';
 /** The form of an API token, and no secret: the server listens on the loopback address only. */
@@ -93,7 +92,7 @@ async function startCluster(wish: Wish): Promise<ApiCluster> {
   const issuer = await createAuthority({ clusterName: 'mock', daysValid: 30 });
   const hostMemoryBytes = Math.max(HOST_BYTES_MIN, Math.ceil(wish.vms / wish.hosts) * HOST_BYTES_PER_VM);
   return ApiCluster.start({
-    ...{ ...wish, hostMemoryBytes },
+    ...{ ...wish, hostMemoryBytes, hasLab: true },
     adminToken: TOKEN,
     authority: new ClusterAuthority(issuer),
   });
@@ -154,8 +153,7 @@ function vmOf(n: number): object {
 }
 
 /** Carries out the faults that come on standard input. */
-function listenForFaults({ sim }: ApiCluster): void {
-  const faults = new LabFaults(sim, sim.random.fork('lab'));
+function listenForFaults({ lab }: ApiCluster): void {
   createInterface({ input: process.stdin }).on('line', (line) => {
     const [verb = '', target] = line.trim().split(/\s+/);
     if (verb === '') return;
@@ -164,7 +162,7 @@ function listenForFaults({ sim }: ApiCluster): void {
         throw new CodedError('bad-input', `There is no fault ${JSON.stringify(verb)}.`, {
           advice: `There are: ${FAULTS.join(', ')}.`,
         });
-      faults.inject(verb, target);
+      lab?.inject(verb, target);
       console.log(line.trim());
     } catch (error) {
       console.error(`mock-api: ${messageOf(error)}`);

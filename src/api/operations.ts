@@ -6,6 +6,7 @@ import { type TSchema, Type } from 'typebox';
 import * as access from './access-views.ts';
 import { BODY_BYTES_MAX, nullable, strict } from './common.ts';
 import { VmFiguresSchema } from './figure-views.ts';
+import * as lab from './lab-views.ts';
 import * as maintenance from './maintenance-views.ts';
 import { type Operation, operation } from './operation.ts';
 import * as overview from './overview-views.ts';
@@ -652,6 +653,17 @@ export const OPERATIONS = {
     'Raise the release of the cluster to that of all its machines: no way back',
     { answer: views.ClusterSchema, errors: ['conflict'] },
   ),
+  getLab: operation('GET /v1/lab', 'lab', 'Machines of a one-machine cluster, and the faults that can be injected', {
+    answer: lab.LabSchema,
+    anyNode: true,
+    errors: ['conflict'],
+  }),
+  injectFault: operation('POST /v1/lab/faults', 'lab', 'Inject a fault into a one-machine cluster, or undo some', {
+    body: lab.InjectFaultSchema,
+    answer: lab.LabSchema,
+    anyNode: true,
+    errors: ['conflict', 'not-found'],
+  }),
   getCluster: operation('GET /v1/cluster', 'cluster', 'Summary of the cluster', { answer: views.ClusterSchema }),
   health: operation('GET /healthz', 'cluster', 'Whether this control node works', {
     answer: views.HealthSchema,

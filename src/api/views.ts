@@ -566,6 +566,7 @@ export const ClusterSchema = Type.Object(
     release: nullable(
       Type.String({ description: 'of the cluster: machines run it or the next one; `gp cluster finalize` raises it' }),
     ),
+    lab: Type.Boolean({ description: 'it runs on one machine, and faults can be injected into it' }),
     revision: Type.String({ description: 'revision of the store' }),
     leader: nullable(Type.String({ description: 'name of the leading control node' })),
     term: nullable(Type.Integer()),

@@ -41,6 +41,8 @@ const parseConfig = object({
     }),
   ),
   adminTokenSha256: text({ charsMax: 64, pattern: /^[0-9a-f]{64}$/ }),
+  /** The socket of the lab, which injects faults: for one-machine clusters only. */
+  labSocket: optional(path),
   /** Allows crash points: for one-machine clusters only. */
   lab: optional(parseBoolean),
   /** When this file names the crash point that is reached, the process kills itself there. Only with `lab`. */

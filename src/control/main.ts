@@ -47,7 +47,7 @@ import { followCredentials } from '../rpc/service.ts';
 import { createApiServer } from './api/server.ts';
 import { type Backend, createBackend } from './backend/backend.ts';
 import type { BackendContext, Leading } from './backend/context.ts';
-import type { Displays, HostLogs, SerialPorts } from './backend/ports.ts';
+import type { Displays, HostLogs, LabLink, SerialPorts } from './backend/ports.ts';
 import { ClusterAuthority } from './cluster-authority.ts';
 import { type ControlConfig, readConfig } from './config.ts';
 import { crashPointFrom, noCrashPoint } from './crash-point.ts';
@@ -62,6 +62,7 @@ import { etcdRoom } from './links/etcd-room.ts';
 import { createFileLink } from './links/file-link.ts';
 import { createHostLink } from './links/host-link.ts';
 import { createIdentityLink } from './links/identity-link.ts';
+import { createLabLink } from './links/lab.ts';
 import { type ControlPaths, createPaths } from './links/paths.ts';
 import { type PathsToQemus, qmpOverTls } from './links/qmp-connector.ts';
 import { createReach } from './links/reach.ts';
@@ -202,7 +203,7 @@ interface ServerState {
 
 function contextOf(
   { name, adminTokenSha256 }: ControlConfig,
-  parts: Pick<BackendContext, 'store' | 'etcdSpace' | 'hosts' | 'storage' | 'serial' | 'displays'> &
+  parts: Pick<BackendContext, 'store' | 'etcdSpace' | 'hosts' | 'storage' | 'serial' | 'displays' | 'lab'> &
     Pick<Links, 'clients' | 'paths'> & {
       readonly etcd: EtcdClient;
       readonly authority: ClusterAuthority;
@@ -249,6 +250,7 @@ interface Links {
   readonly qmp: QmpSessions;
   readonly serial: SerialPorts;
   readonly displays: Displays;
+  readonly lab: LabLink | null;
   readonly identities: IdentityLink;
 }
 
@@ -281,6 +283,7 @@ function linksOf(
     qmp,
     serial: createSerialPorts(toQemus),
     displays: createDisplays(toQemus),
+    lab: createLabLink(config.labSocket),
     identities: createIdentityLink(clients, snapshot),
   };
 }

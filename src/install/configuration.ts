@@ -62,6 +62,8 @@ export interface ControlSettings {
   readonly adminTokenSha256: string;
   /** A Unix socket that serves the API too. */
   readonly apiSocket?: string;
+  /** The socket of the lab, for faults. For a one-machine cluster only. */
+  readonly labSocket?: string;
   /** The file that names crash points. For a one-machine cluster only. */
   readonly failpointFile?: string;
 }
@@ -70,7 +72,7 @@ export interface ControlSettings {
 export function controlConfig(
   machine: InstalledMachine,
   controlNodes: readonly ControlNode[],
-  { adminTokenSha256, apiSocket, failpointFile }: ControlSettings,
+  { adminTokenSha256, apiSocket, labSocket, failpointFile }: ControlSettings,
 ): ControlConfig {
   const { stateDir, runDir, credentialsDir, authorityDir } = machine.paths;
   return {
@@ -86,6 +88,7 @@ export function controlConfig(
     filterPorts: true,
     apiSocket,
     web: undefined,
+    labSocket,
     lab: failpointFile !== undefined,
     failpointFile,
   };

@@ -3,10 +3,11 @@
  * call ends at its deadline; an error of the lab arrives as the CodedError it was.
  */
 
-import { connect } from 'node:net';
-import { CodedError, isErrorCode } from '../base/errors.ts';
+import { CodedError } from '../base/errors.ts';
+import { labAnswer } from '../base/wire-error.ts';
 import { withDeadline } from '../os/deadline.ts';
 import { readJsonFile } from '../os/files.ts';
+import { exchangeLine } from '../os/line-exchange.ts';
 import { bootId, isRunning, type ProcessIdentity } from '../os/process-table.ts';
 import type { FaultArguments, MachineStatus } from './faults.ts';
 import { type LabLayout, labLayout } from './layout.ts';
@@ -87,59 +88,15 @@ function nothingRuns(layout: LabLayout, cause?: unknown): CodedError {
   });
 }
 
-function call(layout: LabLayout, labRequest: LabRequest, signal: AbortSignal): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ path: layout.labSocket });
-    let text = '';
-    const end = (finish: () => void): void => {
-      socket.destroy();
-      finish();
-    };
-    signal.addEventListener('abort', () => end(() => reject(signal.reason)), { once: true });
-    socket.setEncoding('utf8');
-    socket.once('connect', () => socket.write(`${JSON.stringify(labRequest)}\n`));
-    socket.on('data', (chunk: string) => {
-      text += chunk;
-      if (text.length > ANSWER_BYTES_MAX) end(() => reject(new CodedError('too-large', 'The answer is too long.')));
+async function call(layout: LabLayout, labRequest: LabRequest, signal: AbortSignal): Promise<unknown> {
+  try {
+    const text = await exchangeLine(layout.labSocket, JSON.stringify(labRequest), {
+      ...{ signal, bytesMax: ANSWER_BYTES_MAX },
     });
-    socket.once('error', (error) => {
-      const absent = 'code' in error && (error.code === 'ENOENT' || error.code === 'ECONNREFUSED');
-      end(() => reject(absent ? nothingRuns(layout, error) : error));
-    });
-    socket.once('end', () => end(() => settle(text, resolve, reject, layout)));
-  });
-}
-
-function settle(
-  text: string,
-  resolve: (value: unknown) => void,
-  reject: (error: unknown) => void,
-  layout: LabLayout,
-): void {
-  if (!text.endsWith('\n')) {
-    reject(new CodedError('unavailable', `The cluster in ${layout.dir} ended before it answered.`));
-    return;
+    return labAnswer(text, layout.dir);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : null;
+    if (code === 'ENOENT' || code === 'ECONNREFUSED') throw nothingRuns(layout, error);
+    throw error;
   }
-  const answer = JSON.parse(text) as { readonly result?: unknown; readonly error?: WireError };
-  if (answer.error === undefined) resolve(answer.result);
-  else reject(fromWire(answer.error));
-}
-
-/** A CodedError as it goes over a socket or pipe. */
-export interface WireError {
-  readonly code: string;
-  readonly message: string;
-  readonly advice?: string | undefined;
-}
-
-/** The error again. A code that this version does not know becomes 'failed'; cause and stack stayed behind. */
-export function fromWire(error: WireError): CodedError {
-  const code = isErrorCode(error.code) ? error.code : 'failed';
-  return new CodedError(code, error.message, error.advice === undefined ? {} : { advice: error.advice });
-}
-
-/** What of an error goes to the other side; what is not a CodedError goes as 'failed', with its message alone. */
-export function toWire(error: unknown): WireError {
-  if (error instanceof CodedError) return { code: error.code, message: error.message, advice: error.advice };
-  return { code: 'failed', message: error instanceof Error ? error.message : String(error) };
 }

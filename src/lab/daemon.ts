@@ -5,7 +5,7 @@
  */
 
 import { appendFileSync } from 'node:fs';
-import { toWire } from './client.ts';
+import { toWire } from '../base/wire-error.ts';
 import { labLayout } from './layout.ts';
 import { type LabHandle, type LabOptions, startLab } from './outer.ts';
 import type { DaemonMessage } from './up.ts';

@@ -69,9 +69,12 @@ export type FaultName =
   | 'kill-everything'
   | 'restore'
   | 'status'
+  | 'faults'
   | 'exec';
 
 const ALL: readonly MachineKind[] = ['control', 'storage', 'host'];
+/** They change nothing of the lab. */
+export const READING: readonly string[] = ['status', 'faults', 'exec'];
 const SECONDS_MAX = 3_600;
 const EXEC_DEADLINE_MS = 10_000;
 const EXEC_DEADLINE_MS_MAX = 600_000;
@@ -200,6 +203,14 @@ export const FAULTS: Readonly<Record<FaultName, FaultVerb>> = {
     on: ALL,
     targetOptional: true,
     do: async ({ cluster }, machines) => machines.map((machine) => statusOf(cluster, machine)),
+  },
+  faults: {
+    summary: 'which faults there are, and to which machines they may be done',
+    on: 'none',
+    do: async () =>
+      Object.entries(FAULTS)
+        .filter(([verb]) => !READING.includes(verb))
+        .map(([verb, { summary, on, takes = [] }]) => ({ verb, summary, on: on === 'none' ? [] : on, takes })),
   },
   exec: {
     summary: 'run a program on a machine',

@@ -6,18 +6,17 @@
 import { chmod, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { CodedError } from '../base/errors.ts';
+import { toWire } from '../base/wire-error.ts';
 import { ConnectionGate } from '../os/connection-gate.ts';
-import { type LabRequest, toWire } from './client.ts';
+import type { LabRequest } from './client.ts';
 import type { LabCluster } from './cluster.ts';
-import { injectFault, type Lab } from './faults.ts';
+import { injectFault, type Lab, READING } from './faults.ts';
 import type { MachineSpec } from './shape.ts';
 
 const REQUEST_BYTES_MAX = 1024 * 1024;
 /** Bounds of the lab socket; every connection is the user's own. */
 const SHARE = { max: 64, perAddressMax: 64 };
 const REQUEST_DEADLINE_MS = 10_000;
-/** They change nothing of the lab, so they wait for nobody. */
-const READERS: readonly string[] = ['status', 'exec'];
 
 /** Serves faults on `cluster` until the returned server is closed. */
 export async function serveFaults(cluster: LabCluster, say: (line: string) => void): Promise<Server> {
@@ -27,7 +26,8 @@ export async function serveFaults(cluster: LabCluster, say: (line: string) => vo
   let last: Promise<unknown> = Promise.resolve();
   const carryOut = (labRequest: LabRequest): Promise<unknown> => {
     const { verb, ...args } = labRequest;
-    if (READERS.includes(verb)) return injectFault(lab, verb, args);
+    // What changes nothing waits for nobody.
+    if (READING.includes(verb)) return injectFault(lab, verb, args);
     say(`fault: ${JSON.stringify(labRequest)}`);
     const done = last.then(() => injectFault(lab, verb, args));
     last = done.catch(() => undefined);

@@ -11,6 +11,7 @@ import { totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { sleep } from '../base/sleep.ts';
+import { fromWire } from '../base/wire-error.ts';
 import { systemClock } from '../os/clock.ts';
 import { type DirectoryLock, lockDirectory, makePrivateDirectory, readJsonFile, writeFileAtomic } from '../os/files.ts';
 import { monotonicMs } from '../os/monotonic.ts';
@@ -23,7 +24,7 @@ import {
   waitGone,
 } from '../os/process-table.ts';
 import { type ApiProxy, startApiProxy } from './api-proxy.ts';
-import { fromWire, type RunningLab, readRunning } from './client.ts';
+import { type RunningLab, readRunning } from './client.ts';
 import type { Progress } from './cluster.ts';
 import { codeCacheDir } from './code-cache.ts';
 import { type LabLayout, labLayout } from './layout.ts';

@@ -111,7 +111,9 @@ export function roleConfig(machine: MachineSpec, role: Role, context: RoleContex
   switch (role) {
     case 'control': {
       const { apiSocket, failpointFile } = context.layout.machine(machine.name);
-      return controlConfig(own, nodes, { adminTokenSha256: context.adminTokenSha256, apiSocket, failpointFile });
+      const { labSocket } = context.layout;
+      const { adminTokenSha256 } = context;
+      return controlConfig(own, nodes, { adminTokenSha256, apiSocket, labSocket, failpointFile });
     }
     case 'storage':
       return storageConfig(own, nodes);

@@ -3,7 +3,7 @@
  * of the room's input means that the outer process is gone: the room ends at once.
  */
 
-import type { WireError } from './client.ts';
+import type { WireError } from '../base/wire-error.ts';
 import type { Progress } from './cluster.ts';
 import type { RoleCommands } from './roles.ts';
 import type { ClusterShape } from './shape.ts';

@@ -7,7 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import type { Server } from 'node:net';
-import { toWire } from './client.ts';
+import { toWire } from '../base/wire-error.ts';
 import { LabCluster } from './cluster.ts';
 import { serveFaults } from './lab-socket.ts';
 import { labLayout } from './layout.ts';

@@ -6,8 +6,9 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { CodedError } from '../base/errors.ts';
+import { fromWire, type WireError } from '../base/wire-error.ts';
 import { isRunning, signalProcess, waitGone } from '../os/process-table.ts';
-import { fromWire, readRunning, type WireError } from './client.ts';
+import { readRunning } from './client.ts';
 import type { Progress } from './cluster.ts';
 import { labLayout } from './layout.ts';
 import { type LabInfo, type LabOptions, startLab } from './outer.ts';

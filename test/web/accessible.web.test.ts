@@ -39,6 +39,7 @@ const PAGES = [
   '/images/tiny',
   '/images?do=upload',
   '/settings',
+  '/faults',
   '/login',
 ];
 

@@ -326,6 +326,23 @@ test('a lost connection is shown within 2 s, and heals by itself', async () => {
   assert.ok(healedMs <= HEALED_MS, `healed after ${Math.round(healedMs)} ms`);
 });
 
+test('a plug is pulled on the page of faults: the VM runs elsewhere, and all is undone', async () => {
+  const page = await stage.page();
+  await stage.go(page, '/vms/web6');
+  const host = (await page.locator('.facts a[href^="/hosts/"]').textContent()) ?? '';
+  await page.getByRole('link', { name: 'Faults', exact: true }).click();
+  const machine = page.getByRole('region', { name: host, exact: true });
+  await machine.getByRole('link', { name: 'web6' }).waitFor();
+  await machine.getByRole('button', { name: `Faults of ${host}…` }).click();
+  await page.getByRole('menuitem', { name: /^kill-host/ }).click();
+  await machine.locator('.mark', { hasText: 'off' }).waitFor();
+  assert.equal(await page.locator('.gp-command code').textContent(), `gp lab kill-host ${host}`);
+  await machine.getByRole('link', { name: 'web6' }).waitFor({ state: 'detached', timeout: 60_000 });
+  await page.getByRole('link', { name: 'web6' }).waitFor();
+  await page.getByRole('button', { name: 'Undo all faults' }).click();
+  await machine.locator('header .mark', { hasText: 'on' }).waitFor();
+});
+
 test('a host that dies is seen on the page, without a reload', async () => {
   const page = await stage.page();
   // It runs throughout this file: nothing stops VMs of its tier.

@@ -107,6 +107,17 @@ function addExec(lab: Command, io: Io, fault: FaultVerb): void {
     );
 }
 
+interface FaultRow {
+  readonly verb: string;
+  readonly summary: string;
+  readonly on: readonly string[];
+}
+
+function faultTable(faults: readonly FaultRow[]): string {
+  const rows = faults.map(({ verb, summary, on }) => [verb, on.join(', ') || '-', summary]);
+  return formatTable(['FAULT', 'MACHINES', 'DOES'], rows);
+}
+
 async function call(session: Session, verb: string, args: FaultArguments): Promise<void> {
   const { io } = session;
   const { labCall } = await import('../../lab/client.ts');
@@ -114,6 +125,7 @@ async function call(session: Session, verb: string, args: FaultArguments): Promi
   const result = await labCall(dir, { verb, ...args }, io.signal);
   if (await session.printedAsData(result)) return;
   if (verb === 'status') io.out(statusTable(result as readonly MachineStatus[]));
+  else if (verb === 'faults') io.out(faultTable(result as readonly FaultRow[]));
   else if (verb === 'exec') printRun(session, result as Ran);
   else session.say(`${verb}${args.target === undefined ? '' : ` ${args.target}`}: done`);
 }

@@ -47,7 +47,7 @@ const NAMES: Partial<Record<ParameterName, string>> = {
 };
 
 test('every answer fits the schema of its operation', async (t) => {
-  const { ask, cluster, token } = await setUp(t, {}, { hosts: 4, storageNodes: 3, controls: 3 });
+  const { ask, cluster, token } = await setUp(t, {}, { hosts: 4, storageNodes: 3, controls: 3, hasLab: true });
   const content = Buffer.from('kernel');
   const sha256 = createHash('sha256').update(content).digest('hex');
   const names: Partial<Record<ParameterName, string>> = { ...NAMES, sha256 };
@@ -177,6 +177,7 @@ function bodiesOf(known: {
   const { secret, csrPem, sha256 } = known;
   return {
     createVm: { name: 'web1', image: 'tiny', networks: ['lan'], disks: [{ sizeBytes: 1024 ** 3 }] },
+    injectFault: { verb: 'restore', target: 'h1' },
     checkNewVm: { name: 'web9', image: 'tiny', networks: ['lan'] },
     checkVm: { memoryBytes: 1024 ** 3 },
     patchVm: { labels: { tier: 'web' }, antiAffinity: null },

@@ -103,6 +103,8 @@ export function handlersFor({ backend, heartbeatMs, version, build }: HandlerOpt
     },
     getCluster: () => backend.cluster.get(),
     finalizeCluster: ({ call }) => backend.cluster.finalize(call),
+    getLab: () => backend.lab.get(),
+    injectFault: ({ body }) => backend.lab.inject(body),
     health: () => backend.controlNodes.health(),
     metrics: async () => prometheusText(await backend.cluster.metrics()),
     // Made for who asks for it first: most servers are never asked.

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { VmFigures } from '../../api/figure-views.ts';
+import type { Lab } from '../../api/lab-views.ts';
 import type { Admission, AllowedActions, BulkItem, HostRow, VmRow } from '../../api/overview-views.ts';
-import type { Task } from '../../api/views.ts';
+import type { Cluster, Task } from '../../api/views.ts';
 import { parseHostName } from '../../base/ids.ts';
 import { until } from '../../os/testing/until.ts';
 import { type Answer, assertProblem, setUp } from './testing/asking.ts';
@@ -197,4 +198,20 @@ test('what a VM uses is asked for when somebody asks; a dead agent takes only it
   await ask('POST /v1/vms/web1/stop', { mode: 'hard' });
   await until('web1 is stopped', () => cluster.vms.get('web1')?.phase.kind === 'stopped');
   assertProblem(await ask('GET /v1/vms/web1/figures'), 'conflict');
+});
+
+test('faults are injected through the API of a one-machine cluster, and refused with words by every other', async (t) => {
+  const installed = await setUp(t);
+  const refused = await installed.ask('POST /v1/lab/faults', { verb: 'kill-host', target: 'h1' });
+  assertProblem(refused, 'conflict');
+  assert.match(String(refused.json.detail), /machines of its own/);
+  assert.equal(as<Cluster>(await installed.ask('GET /v1/cluster')).lab, false);
+  const { ask } = await setUp(t, {}, { hasLab: true });
+  const { machines, faults } = as<Lab>(await ask('GET /v1/lab'));
+  assert.deepEqual(machines.map(({ name }) => name).sort(), ['c1', 'h1', 'h2', 'h3', 's1']);
+  assert.ok(faults.some(({ verb, on }) => verb === 'kill-host' && on.includes('host')));
+  const after = as<Lab>(await ask('POST /v1/lab/faults', { verb: 'kill-host', target: 'h2' }));
+  assert.equal(after.machines.find(({ name }) => name === 'h2')?.power, 'off');
+  assertProblem(await ask('POST /v1/lab/faults', { verb: 'explode', target: 'h2' }), 'bad-input');
+  assertProblem(await ask('POST /v1/lab/faults', { verb: 'kill-host', target: 'h9' }), 'not-found');
 });

@@ -19,6 +19,7 @@ import { GuestClustersBackend } from './guest-clusters.ts';
 import { HostsBackend } from './hosts.ts';
 import { ImagesBackend } from './images.ts';
 import { KnownTokens } from './known-tokens.ts';
+import { LabBackend } from './lab.ts';
 import { MaintenancePlans } from './maintenance-plans.ts';
 import { NetworksBackend } from './networks.ts';
 import { OverviewBackend } from './overview.ts';
@@ -44,6 +45,7 @@ export interface Backend {
   readonly guestClusters: GuestClustersBackend;
   readonly hosts: HostsBackend;
   readonly images: ImagesBackend;
+  readonly lab: LabBackend;
   readonly maintenancePlans: MaintenancePlans;
   readonly rolls: RollsBackend;
   readonly networks: NetworksBackend;
@@ -78,6 +80,7 @@ export function createBackend(context: BackendContext): Backend {
     guestClusters: new GuestClustersBackend(context),
     hosts: new HostsBackend(context),
     images: new ImagesBackend(context, artifacts),
+    lab: new LabBackend(context),
     maintenancePlans: new MaintenancePlans(context),
     rolls: new RollsBackend(context),
     networks: new NetworksBackend(context),

@@ -46,6 +46,7 @@ export class ClusterBackend {
     return {
       version,
       release: store.releases.get(CLUSTER)?.value.release ?? null,
+      lab: this.#context.lab !== null,
       revision: String(store.completeRevision),
       leader: leaderOf(this.#context)?.name ?? null,
       term: this.#context.leading()?.term ?? null,

@@ -19,6 +19,7 @@ import type {
   EtcdReaders,
   EtcdRoom,
   HostLogs,
+  LabLink,
   RecordsOfEtcd,
   SerialPorts,
 } from './ports.ts';
@@ -41,6 +42,8 @@ export interface BackendContext extends ChangeContext {
   readonly storage: ArtifactFiles;
   readonly serial: SerialPorts;
   readonly displays: Displays;
+  /** Null: this cluster runs on machines of its own. */
+  readonly lab: LabLink | null;
   readonly authority: Authority;
   readonly adminTokenSha256: string;
   /** What this server needs before it can answer, as a sentence; null once it has read etcd. */

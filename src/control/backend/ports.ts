@@ -6,6 +6,7 @@
  * Every call ends within its deadline; a failure is a CodedError.
  */
 import type { Duplex, Readable } from 'node:stream';
+import type { InjectFault } from '../../api/lab-views.ts';
 import type { HostName, Sha256, StorageName } from '../../base/ids.ts';
 import type { AuthorityEntry } from '../../core/model/authorities.ts';
 import type { EtcdMember } from '../../core/plan/lead/etcd-space.ts';
@@ -24,6 +25,12 @@ export interface HostLogs {
   log(host: HostName, query: string, deadlineMs: number): Promise<string>;
   /** What the host's kernel counts of an incarnation; `query` is that of GET /v1/figures. */
   figures(host: HostName, query: string, deadlineMs: number): Promise<MachineFigures>;
+}
+
+/** The lab that a one-machine cluster runs in. */
+export interface LabLink {
+  /** Carries out a verb of `gp lab`, and returns what it answers; the CodedErrors of the lab. */
+  call(request: { readonly verb: string } & Partial<InjectFault>): Promise<unknown>;
 }
 
 /** The serial ports of QEMUs. */

@@ -91,6 +91,7 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     // Consoles are tested with a real QEMU.
     serial: { openSerial: never },
     displays: { openDisplay: never },
+    lab: null,
     authority: new ClusterAuthority(authority),
     etcdEndpoints: ['https://127.0.0.1:2379'],
     adminTokenSha256: tokenSha256(ADMIN_TOKEN),

@@ -13,7 +13,7 @@ import { parseSha256 } from '../../base/ids.ts';
 import { VERSION } from '../../base/version.ts';
 import type { Call } from '../../control/api/call.ts';
 import { type Backend, createBackend } from '../../control/backend/backend.ts';
-import type { Authority } from '../../control/backend/ports.ts';
+import type { Authority, LabLink } from '../../control/backend/ports.ts';
 import { PREFIX } from '../../core/model/keys.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import { SimCluster } from '../cluster.ts';
@@ -21,6 +21,7 @@ import { calmSwarm } from '../faults/swarm.ts';
 import type { SimControlNode } from '../machines/control-node.ts';
 import { addressOf } from '../network/addresses.ts';
 import { People } from '../people/people.ts';
+import { LabFaults } from '../stories/lab-faults.ts';
 import { PacedTime } from '../time/paced-time.ts';
 import { NO_AUTHORITY } from './surroundings.ts';
 
@@ -37,6 +38,8 @@ export interface ApiClusterOptions {
   readonly speed?: number;
   /** Certifies joiners; by default nobody can join. */
   readonly authority?: Authority;
+  /** Faults can be injected through the API. */
+  readonly hasLab?: boolean;
   /** Every line of the simulation's log. */
   readonly log?: (line: string) => void;
 }
@@ -46,10 +49,25 @@ const GIB = 2 ** 30;
 const KERNEL = Buffer.from('kernel of the image tiny');
 const CALL: Call = { principal: { name: 'admin' }, signal: new AbortController().signal };
 
+/** The simulated lab as the backend sees it. */
+function labLinkOf(lab: LabFaults | null): LabLink | null {
+  if (lab === null) return null;
+  return {
+    call: async ({ verb, target }) => {
+      if (verb === 'status') return lab.status();
+      if (verb === 'faults') return lab.faults();
+      lab.inject(verb, target);
+      return null;
+    },
+  };
+}
+
 /** See the module. */
 export class ApiCluster {
   readonly sim: SimCluster;
   readonly #backends = new WeakMap<object, Backend>();
+  /** Faults as `gp lab` has them; null unless asked for. */
+  readonly lab: LabFaults | null;
   #time: PacedTime | null = null;
 
   private constructor(options: ApiClusterOptions) {
@@ -61,6 +79,7 @@ export class ApiCluster {
       authority: options.authority ?? NO_AUTHORITY,
       adminTokenSha256: createHash('sha256').update(adminToken).digest('hex'),
     });
+    this.lab = options.hasLab === true ? new LabFaults(this.sim, this.sim.random.fork('lab')) : null;
   }
 
   /** Starts a cluster; an Error if it does not come up. */
@@ -90,7 +109,7 @@ export class ApiCluster {
   /** Returns the backend of a control node's server: the leader's by default. */
   backend(node: SimControlNode = this.leader): Backend {
     const context = present(node.context, `the server of ${node.name}`);
-    const backend = this.#backends.get(context) ?? createBackend(context);
+    const backend = this.#backends.get(context) ?? createBackend({ ...context, lab: labLinkOf(this.lab) });
     this.#backends.set(context, backend);
     return backend;
   }

@@ -77,6 +77,7 @@ export function surroundingsOf(server: SimServer): BackendContext {
     storage: filesOf(server),
     serial: serialPortsOf(server),
     displays: displaysOf(server),
+    lab: null,
     waitingFor: () => (store.connected ? null : 'etcd, which it has not read yet'),
     controlAnswers: (control) => answers(server, control.name),
     controlClock: () => null,

@@ -25,6 +25,20 @@ export interface Failpoint {
   readonly step: string;
 }
 
+/** What each verb does, and to which machines, for people who look at a simulated cluster. */
+const VERBS: Readonly<Record<string, readonly [summary: string, ...on: string[]]>> = {
+  'kill-host': ['pull the plug', 'host'],
+  'cut-host': ['cut the host from every network', 'host'],
+  'cut-storage': ['cut from the storage network', 'host', 'storage'],
+  'cut-disks': ['cut the host from the ports of disks', 'host'],
+  'kill-agent': ['kill the agent; VMs run on', 'host'],
+  'freeze-agent': ['stop the agent in its tracks', 'host'],
+  thaw: ['let frozen processes run on', 'host'],
+  'kill-storage': ['kill the storage service and its disk servers', 'storage'],
+  'heal-host': ['undo everything on the machine', 'host', 'storage'],
+  restore: ['undo all faults', 'control', 'storage', 'host'],
+};
+
 const LOOK_MS = 250;
 /** A service manager starts what ended after this. */
 const RESTART_MS = [50, 1_500] as const;
@@ -76,6 +90,41 @@ export class LabFaults {
       act(machine);
     }
     this.#sim.etcd.topologyChanged();
+  }
+
+  /** What is dead, cut or frozen now, as `gp lab status` says it. */
+  status() {
+    return [...this.#sim.machines.values()].map((machine) => {
+      const { name, up } = machine;
+      const kind = this.#sim.controls.has(name)
+        ? 'control'
+        : this.#sim.storage.has(name as StorageName)
+          ? 'storage'
+          : 'host';
+      const isFrozen = (this.#thaws.get(name)?.length ?? 0) > 0;
+      const state = (role: Role): string =>
+        this.#process(machine, role) === null || this.#held.has(`${name} ${role}`)
+          ? 'dead'
+          : isFrozen
+            ? 'frozen'
+            : 'running';
+      return {
+        ...{
+          name,
+          kind,
+          power: up ? 'on' : 'off',
+          cutFrom: (this.#heals.get(name)?.length ?? 0) > 0 ? ['others'] : [],
+        },
+        processes: Object.fromEntries(
+          this.#rolesOf(machine).map((role) => [role, { state: up ? state(role) : 'dead' }]),
+        ),
+      };
+    });
+  }
+
+  /** The verbs that it has, as `gp lab faults` lists them. */
+  faults() {
+    return Object.entries(VERBS).map(([verb, [summary, ...on]]) => ({ verb, summary, on, takes: [] }));
   }
 
   readonly #verbs: Readonly<Record<string, (machine: SimMachine) => void>> = {

@@ -138,3 +138,12 @@ export const sessionQuery = queryOptions({
   ...{ queryKey: ['session'], ...PASSING },
   queryFn: ({ signal }) => dataOf(http.GET('/v1/session', { signal })),
 });
+
+/** How often the lab is looked at while its page is in sight: it is no part of the cluster, which says nothing of it. */
+const LAB_MS = 2_000;
+
+/** The machines of a one-machine cluster and what may be done to them. */
+export const labQuery = queryOptions({
+  ...{ queryKey: ['lab'], retry: false, refetchInterval: LAB_MS, refetchIntervalInBackground: false },
+  queryFn: ({ signal }) => dataOf(http.GET('/v1/lab', { signal })),
+});

@@ -47,6 +47,7 @@ export const PAGE_PATHS = {
   networks: '/networks',
   images: '/images',
   settings: '/settings',
+  faults: '/faults',
 } as const satisfies Record<keyof typeof TEXTS.pages, string>;
 
 /** All entries: pages first, then objects with what can be done to them. */

@@ -102,6 +102,10 @@ const pages = [
     component: lazyRouteComponent(() => import('../pages/images/image-page.tsx'), 'ImagePage'),
   }),
   createRoute({
+    ...{ ...inShell, path: '/faults' },
+    component: lazyRouteComponent(() => import('../pages/faults/faults-page.tsx'), 'FaultsPage'),
+  }),
+  createRoute({
     ...{ ...inShell, path: '/settings' },
     component: lazyRouteComponent(() => import('../pages/settings/settings-page.tsx'), 'SettingsPage'),
   }),

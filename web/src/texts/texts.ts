@@ -56,6 +56,7 @@ export const TEXTS = {
     networks: 'Networks',
     images: 'Images',
     settings: 'Settings',
+    faults: 'Faults',
   },
   promises: {
     drainable: (answer: 'yes' | 'no' | 'unknown', refused: number) =>
@@ -602,6 +603,21 @@ export const TEXTS = {
       began: 'Began',
       ended: 'Ended',
     },
+  },
+  faults: {
+    title: 'Faults',
+    about:
+      'The machines of this cluster are namespaces of one machine. Pull plugs and cut cables, and watch verdict, fence ' +
+      'and restart. A fault goes to processes and links themselves; no part of the cluster is told. Where the only ' +
+      'server is killed, this page stands still too: “gp lab restore” brings it back.',
+    restoreAll: 'Undo all faults',
+    restore: (name: string) => `Restore ${name}`,
+    fault: (name: string) => `Faults of ${name}…`,
+    kinds: { control: 'Control nodes', storage: 'Storage nodes', host: 'Hosts' },
+    power: { on: 'on', off: 'off' },
+    cutFrom: (networks: string) => `cut from ${networks}`,
+    events: 'What the cluster makes of it',
+    eventHeads: ['Time', 'Event', 'VM', 'Host', 'Message'],
   },
   figures: {
     sources:
