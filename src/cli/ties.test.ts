@@ -21,7 +21,17 @@ test('gp vm create --pin: refused without --accept, and a debt with it, which gp
   const [tie] = JSON.parse((await gp(words('ties -o json'))).out) as readonly Tie[];
   assert.deepEqual([tie?.owner, tie?.reason, tie?.until], ['ann', 'a licence', '2100-01-31T23:59:59.000Z']);
   assert.match((await gp(words('ties'))).out, /^debt-[0-9a-f]{12} +vm web1 +web1 is pinned to h1 +ann +.*2100-01-31/m);
-  const renew = ['ties', 'renew', tie?.debt ?? '', '--owner', 'bob', '--reason', 'still', '--until', '2101-01-31'];
+  const renew = [
+    'ties',
+    'renew',
+    tie?.debt ?? '',
+    '--owner',
+    'bob',
+    '--reason',
+    'still',
+    '--until',
+    '2101-01-31T23:59:59.000Z',
+  ];
   const renewed = await gp(renew);
   assert.equal(renewed.code, 0, renewed.err);
   assert.match((await gp(words('ties'))).out, /bob +.*2101-01-31/);

@@ -62,7 +62,8 @@ function parseTime(text: string, what: string, example: string): string {
  */
 export function parseUntil(text: string, nowMs: number = Date.now()): string {
   const isDate = /^[0-9]{4}-[0-9]{2}-[0-9]{2}$/.test(text);
-  const isTime = /^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})$/.test(text);
+  const isTime =
+    /^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:[0-9]{2})$/.test(text);
   const at = isDate ? Date.parse(`${text}T23:59:59Z`) : isTime ? Date.parse(text) : Number.NaN;
   if (Number.isNaN(at) || (isDate && new Date(at).toISOString().slice(0, 10) !== text))
     throw refused(text, 'a date', '2026-12-31, or 2026-12-31T18:00:00Z');
