@@ -5,6 +5,7 @@
  * records there are.
  */
 
+import { CodedError } from '../../base/errors.ts';
 import type { DiskId, Generation, StorageName, VmId } from '../../base/ids.ts';
 import type { DiskRecord } from '../model/cluster.ts';
 import type { SharedDiskRecord } from '../model/guest-cluster.ts';
@@ -78,7 +79,7 @@ export async function readClusterView(
   },
 ): Promise<ClusterView> {
   // First: whatever is read after it belongs to this epoch, or to a later one that the next read finds.
-  const { entries, revision } = await etcd.list(EPOCH_PREFIX);
+  const { entries, revision } = await etcd.list(EPOCH_PREFIX).catch(firstEpochIfForbidden);
   const epoch = epochFrom(entries);
   const diskRecords = await etcd.list(PREFIX.disk);
   const sharedRecords = await etcd.list(PREFIX.sharedDisk);
@@ -114,6 +115,15 @@ export async function readClusterView(
     else unreadableVms.add(record.id);
   });
   return { history: { epoch: epoch.number, id: epoch.id, revision }, epoch, disks, vms, unreadableVms };
+}
+
+/**
+ * Control nodes that are older than epochs do not let storage nodes read them, and never restored the cluster. (A node
+ * that has followed a later epoch refuses this one.)
+ */
+function firstEpochIfForbidden(error: unknown): Awaited<ReturnType<RecordReader['list']>> {
+  if (error instanceof CodedError && error.code === 'forbidden') return { entries: [], revision: 0 };
+  throw error;
 }
 
 function viewOf(record: VmRecord, shared: ReadonlySet<DiskId>): VmView {

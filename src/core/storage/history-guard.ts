@@ -20,6 +20,7 @@ export function whyNotFollowed(known: History | null, found: History): string | 
     return `etcd is in epoch ${found.epoch}, and this node has followed epoch ${known.epoch}: etcd is older than what is served here`;
   if (found.id !== known.id)
     return `etcd is in another epoch ${found.epoch} than the one that this node has followed: two restores took the same number`;
-  if (found.revision >= known.revision) return null;
+  // 0: an etcd whose control nodes are older than epochs does not tell it.
+  if (found.revision >= known.revision || (found.epoch === 0 && found.revision === 0)) return null;
   return `etcd is at revision ${found.revision}, and this node has read revision ${known.revision}: etcd was restored without a new epoch`;
 }

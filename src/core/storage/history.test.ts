@@ -17,6 +17,8 @@ test('G9 only what goes on from the known history, or begins a later epoch, is f
   assert.equal(whyNotFollowed(null, history(0, 1)), null);
   assert.equal(whyNotFollowed(history(0, 9), history(0, 9)), null);
   assert.equal(whyNotFollowed(history(0, 9), history(1, 2)), null);
+  assert.equal(whyNotFollowed(history(0, 9), history(0, 0)), null, 'control nodes of an older version tell none');
+  assert.match(whyNotFollowed(history(1, 9), history(0, 0)) ?? '', /older than what is served/);
   assert.match(whyNotFollowed(history(0, 9), history(0, 8)) ?? '', /restored without a new epoch/);
   assert.match(whyNotFollowed(history(2, 9), history(1, 90)) ?? '', /older than what is served/);
   assert.match(whyNotFollowed(history(2, 9), history(2, 10, 'b')) ?? '', /another epoch 2/);
