@@ -4,6 +4,7 @@
  *   npm run sim -- --seed N [--log FILE]        one run
  *   npm run sim -- --seeds COUNT [--from N]     many
  *   npm run sim -- --story NAME --seed N        a story of scenarios/, with --log FILE too
+ *   … --roll small|large                        runs in which all hosts are rolled over: 12 to 20, or 200
  *   … --bug NAME                                with a mistake planted on purpose
  *
  * Exit status: 0 nothing was found; 1 a rule was broken; 2 wrong use; 130 interrupted.
@@ -15,6 +16,7 @@ import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '../src/base/errors.ts';
 import type { Violation } from '../src/core/check/trace.ts';
 import { findBug } from '../src/sim/faults/planted-bugs.ts';
+import { drawRoll, ROLLS, type RollSize } from '../src/sim/faults/swarm.ts';
 import { type Outcome, runSeed } from '../src/sim/run.ts';
 import { runSeeds } from '../src/sim/seeds.ts';
 import { listStories, tellStory } from '../src/sim/stories/tell.ts';
@@ -22,7 +24,8 @@ import { comparedOf } from '../src/stories/differences.ts';
 import { runProcess } from './lib/processes.ts';
 import { root } from './lib/steps.ts';
 
-const USAGE = 'Use --seed N [--story NAME] [--log FILE], or --seeds COUNT [--from N]; --bug NAME plants a mistake.';
+const USAGE =
+  'Use --seed N [--story NAME] [--log FILE], or --seeds COUNT [--from N]; --roll small|large plays rolls, --bug NAME plants a mistake.';
 const SEED_MAX = 0xffffffff;
 const SEEDS_MAX = 1_000_000;
 /** Broken rules that are shown of one run, and runs that are shown of many. */
@@ -38,20 +41,22 @@ interface Wish {
   readonly from: number;
   readonly log: string | null;
   readonly bug: string | null;
+  /** Runs in which all hosts are rolled over. */
+  readonly roll: RollSize | null;
   /** A story of scenarios/ instead of a run of chance. */
   readonly story: string | null;
 }
 
 function wishOf(argv: readonly string[]): Wish {
   const text = { type: 'string' } as const;
-  const options = { seed: text, seeds: text, from: text, log: text, bug: text, story: text };
+  const options = { seed: text, seeds: text, from: text, log: text, bug: text, story: text, roll: text };
   let values: Partial<Record<keyof typeof options, string>>;
   try {
     values = parseArgs({ args: [...argv], options, strict: true, allowPositionals: false }).values;
   } catch (cause) {
     throw new CodedError('bad-input', messageOf(cause), { cause, advice: USAGE });
   }
-  const { seed, seeds, from, log, bug, story } = values;
+  const { seed, seeds, from, log, bug, story, roll } = values;
   if ((seed === undefined) === (seeds === undefined))
     throw new CodedError('bad-input', 'One of --seed and --seeds is needed.', { advice: USAGE });
   if (seed === undefined && log !== undefined)
@@ -61,12 +66,17 @@ function wishOf(argv: readonly string[]): Wish {
   if (seed === undefined && story !== undefined)
     throw new CodedError('bad-input', 'A story is told with one seed: --story goes with --seed.', { advice: USAGE });
   if (bug !== undefined) findBug(bug);
+  if (roll !== undefined && !Object.hasOwn(ROLLS, roll))
+    throw new CodedError('bad-input', `--roll is ${Object.keys(ROLLS).join(' or ')}.`, { advice: USAGE });
+  if (roll !== undefined && story !== undefined)
+    throw new CodedError('bad-input', 'A story has its own hosts: --roll goes without --story.', { advice: USAGE });
   return {
     seed: seed === undefined ? null : numberOf('--seed', seed, 0, SEED_MAX),
     seeds: seeds === undefined ? 1 : numberOf('--seeds', seeds, 1, SEEDS_MAX),
     from: from === undefined ? 1 : numberOf('--from', from, 0, SEED_MAX - SEEDS_MAX),
     log: log ?? null,
     bug: bug ?? null,
+    roll: (roll as RollSize | undefined) ?? null,
     story: story ?? null,
   };
 }
@@ -98,19 +108,23 @@ async function commitOf(signal: AbortSignal): Promise<string> {
 const lineOf = ({ at, rule, what }: Violation): string => `  ${(at / 1_000).toFixed(3)} s  ${rule}: ${what}`;
 
 /** The command that plays a seed again. */
-function againOf(seed: number, { bug, story }: Pick<Wish, 'bug' | 'story'>): string {
-  const more = [...(story === null ? [] : ['--story', story]), ...(bug === null ? [] : ['--bug', bug])];
+function againOf(seed: number, { bug, story, roll }: Pick<Wish, 'bug' | 'story' | 'roll'>): string {
+  const more = [
+    ...(roll === null ? [] : ['--roll', roll]),
+    ...(story === null ? [] : ['--story', story]),
+    ...(bug === null ? [] : ['--bug', bug]),
+  ];
   return ['npm run sim -- --seed', seed, ...more, `--log sim-${seed}.log`].join(' ');
 }
 
-function explain({ seed, violations }: Outcome, { bug }: Wish, commit: string): string {
+function explain({ seed, violations }: Outcome, { bug, roll }: Wish, commit: string): string {
   const shown = violations.slice(0, SHOWN_MAX).map(lineOf);
   const more = violations.length > SHOWN_MAX ? [`  … ${violations.length - SHOWN_MAX} more`] : [];
   return [
     `seed ${seed} at commit ${commit}:`,
     ...shown,
     ...more,
-    `  again: ${againOf(seed, { bug, story: null })}`,
+    `  again: ${againOf(seed, { bug, roll, story: null })}`,
   ].join('\n');
 }
 
@@ -139,7 +153,8 @@ interface Played {
 
 async function playOne(wish: Wish, { seed, commit, signal }: Played): Promise<boolean> {
   const bug = wish.bug === null ? {} : { bug: findBug(wish.bug) };
-  const outcome = await logged(wish, (options) => runSeed(seed, { ...bug, ...options, signal }));
+  const swarm = wish.roll === null ? {} : { swarm: drawRoll(seed, wish.roll) };
+  const outcome = await logged(wish, (options) => runSeed(seed, { ...bug, ...swarm, ...options, signal }));
   const isGood = outcome.violations.length === 0;
   console.log(
     isGood
@@ -191,6 +206,7 @@ async function playMany(wish: Wish, commit: string, signal: AbortSignal): Promis
       count: wish.seeds,
       threads: availableParallelism(),
       bug: wish.bug,
+      roll: wish.roll,
       stopAtFirst: false,
       signal,
       onOutcome: (outcome) => {

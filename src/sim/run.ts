@@ -10,6 +10,7 @@ import type { PlantedBug } from './faults/planted-bug.ts';
 import { calmSwarm, DEEDS, drawSwarm, FAULTS, type Swarm } from './faults/swarm.ts';
 import { disorder } from './judge/disorder.ts';
 import { People } from './people/people.ts';
+import { RollPeople } from './people/roll-people.ts';
 
 /** How a run ended. What was not in order when its time was over breaks rule `L1-converges`. */
 export interface Outcome {
@@ -46,21 +47,25 @@ const CALM_MS = 4_000;
 const LOOK_MS = 500;
 /** What a script has begun is over by then, in ms. */
 const SCRIPT_MS = 10_000;
+/** A roll over all hosts is over within this time once nothing fails any more, in ms. */
+const ROLL_MS = 900_000;
 /** A run with more events than this does not end; no run that ends has as many. */
 const EVENTS_MAX = 5_000_000;
+const ROLL_EVENTS_MAX = 100_000_000;
 
 /** Plays the run of one seed to its end. */
 export async function runSeed(seed: number, options: RunOptions = {}): Promise<Outcome> {
-  const swarm = options.swarm ?? drawSwarm(seed);
+  const swarm = options.swarm ?? options.bug?.swarm?.(seed) ?? drawSwarm(seed);
   const cluster = new SimCluster({ swarm, log: options.log ?? null, bug: options.bug ?? null });
   cluster.say(() => `seed ${seed}: ${describe(swarm)}`);
+  const eventsMax = swarm.roll === undefined ? EVENTS_MAX : ROLL_EVENTS_MAX;
   const isOver = (): boolean =>
-    cluster.clock.events > EVENTS_MAX ||
+    cluster.clock.events > eventsMax ||
     options.signal?.aborted === true ||
     (options.stopAtFirst === true && cluster.violations.length > 0);
   const stuck = await play(cluster, isOver);
   options.signal?.throwIfAborted();
-  if (cluster.clock.events > EVENTS_MAX) stuck.push(`more than ${EVENTS_MAX} events happened`);
+  if (cluster.clock.events > eventsMax) stuck.push(`more than ${eventsMax} events happened`);
   for (const what of stuck) cluster.accuse('L1-converges', what);
   const { violations, now } = cluster;
   return { seed, violations, simulatedMs: now, events: cluster.clock.events };
@@ -113,6 +118,8 @@ async function play(cluster: SimCluster, isOver: () => boolean): Promise<string[
   const faults = new Faults(cluster, () => people.act(anything.pick(DEEDS)));
   const notBegun = await begin(cluster, people, isOver);
   if (notBegun.length > 0) return notBegun;
+  const roll = swarm.roll === undefined ? null : new RollPeople(cluster, swarm.roll);
+  roll?.start();
   const end = clock.monotonicMs() + swarm.troubleMs;
   const again = (name: string, meanMs: number | undefined, act: () => void): void => {
     if (meanMs === undefined) return;
@@ -131,6 +138,11 @@ async function play(cluster: SimCluster, isOver: () => boolean): Promise<string[
   await clock.run(end, isOver);
   if (isOver()) return [];
   faults.repair();
+  if (roll !== null) {
+    await clock.run(clock.monotonicMs() + ROLL_MS, () => roll.isOver || isOver());
+    if (isOver()) return [];
+    if (!roll.isOver) return [`the roll does not end: ${roll.words}`];
+  }
   const stuck = await converge(cluster, people, isOver);
   readDisks(cluster);
   return stuck;

@@ -4,6 +4,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import { CodedError } from '../base/errors.ts';
+import type { RollSize } from './faults/swarm.ts';
 import type { Job, JobDone } from './worker.ts';
 
 export interface SeedsOptions {
@@ -11,6 +12,8 @@ export interface SeedsOptions {
   readonly count: number;
   readonly threads: number;
   readonly bug: string | null;
+  /** Plays runs in which all hosts are rolled over; absent or null: what each seed draws. */
+  readonly roll?: RollSize | null;
   /** Ends each run at its first broken rule. */
   readonly stopAtFirst: boolean;
   /** Whether each outcome comes with a digest of its log. */
@@ -45,8 +48,8 @@ export async function runSeeds(options: SeedsOptions): Promise<void> {
             return;
           }
           seed = following.value;
-          const { bug, stopAtFirst, digest = false } = options;
-          worker.postMessage({ seed, bug, stopAtFirst, digest } satisfies Job);
+          const { bug, roll = null, stopAtFirst, digest = false } = options;
+          worker.postMessage({ seed, bug, roll, stopAtFirst, digest } satisfies Job);
         };
         worker.on('message', (outcome: JobDone) => {
           const isEnough = options.onOutcome(outcome);

@@ -7,6 +7,7 @@ import type { ControllerPorts } from '../../core/loop/controller.ts';
 import type { StorageServiceOptions } from '../../core/storage/storage-service.ts';
 import type { Truth } from '../judge/truth.ts';
 import type { SimStorageMistakes } from '../storage/sim-daemon.ts';
+import type { Swarm } from './swarm.ts';
 
 /** What a controller stands on, but for its hand on etcd. */
 export type LinksOfController = Omit<ControllerPorts, 'store' | 'lead'>;
@@ -22,6 +23,8 @@ export interface PlantedBug {
    * end.
    */
   readonly rules: readonly string[];
+  /** The runs in which it shows; absent: those that every seed draws. */
+  readonly swarm?: (seed: number) => Swarm;
   /** Replaces what a controller stands on. */
   readonly plant?: (ports: LinksOfController, cluster: { readonly truth: Truth }) => LinksOfController;
   /** Changes a control node's hand on etcd. */

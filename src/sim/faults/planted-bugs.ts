@@ -14,6 +14,7 @@ import type { ClusterView } from '../../core/storage/cluster-view.ts';
 import type { PlantedBug } from './planted-bug.ts';
 import { DRAIN_BUGS } from './planted-drains.ts';
 import { REQUEST_BUGS } from './planted-requests.ts';
+import { ROLL_BUGS } from './planted-rolls.ts';
 import { boundQmp as bound, rewriting } from './planting.ts';
 
 const FENCING = [
@@ -29,6 +30,7 @@ const STUCK = 'L1-converges';
 export const PLANTED_BUGS: readonly PlantedBug[] = [
   ...REQUEST_BUGS,
   ...DRAIN_BUGS,
+  ...ROLL_BUGS,
   {
     name: 'skip-the-fence',
     says: 'a fence that does nothing and says it did',

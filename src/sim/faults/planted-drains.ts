@@ -1,8 +1,8 @@
 /** Mistakes of drains, made on purpose: what a leader does who reads records wrongly. */
-import type { Table } from '../../control/store/table.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import type { DrainRecord } from '../../core/model/drain.ts';
 import type { PlantedBug } from './planted-bug.ts';
+import { misreading } from './planting.ts';
 
 /** In no order. */
 export const DRAIN_BUGS: readonly PlantedBug[] = [
@@ -50,9 +50,3 @@ export const DRAIN_BUGS: readonly PlantedBug[] = [
     plantStore: (store) => misreading<HostRecord>(store.hosts, ({ maintenance: _, ...host }) => host),
   },
 ];
-
-/** A control node takes in other values than etcd holds. */
-function misreading<T>(table: Table<T>, change: (value: T) => T): void {
-  const note = table.note.bind(table);
-  table.note = (key, value, revision) => note(key, value === null ? null : change(value as T), revision);
-}

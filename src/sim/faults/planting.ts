@@ -1,5 +1,6 @@
 /** How mistakes are planted: other writes to etcd, other answers of a link. */
 import type { ClusterStore, Write } from '../../control/store/cluster-store.ts';
+import type { Table } from '../../control/store/table.ts';
 import type { QmpLink } from '../../core/ports/qmp-link.ts';
 
 /** Changes or drops (null) what is written. */
@@ -11,6 +12,12 @@ export function rewriting(store: ClusterStore, change: (write: Write, isLeaders:
       guard,
       unchanged,
     );
+}
+
+/** A control node takes in other values than etcd holds. */
+export function misreading<T>(table: Table<T>, change: (value: T) => T): void {
+  const note = table.note.bind(table);
+  table.note = (key, value, revision) => note(key, value === null ? null : change(value as T), revision);
 }
 
 /** The methods of a QMP link, still on the link they belong to. */

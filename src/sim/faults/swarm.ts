@@ -124,8 +124,27 @@ export interface Swarm {
   readonly deafPercent: number;
   /** How many migrations in a hundred complete without their source hearing of it. */
   readonly lostEndPercent: number;
+  /** VMs that people make no more of; absent: 12. */
+  readonly vmsMax?: number;
+  /** Somebody rolls over all hosts; absent: nobody does. */
+  readonly roll?: RollSwarm;
   /** Of how many agents in a hundred the version is another one than the server's, older or newer. */
   readonly skewPercent: number;
+}
+
+/** A roll, as an administrator begins it. */
+export interface RollSwarm {
+  readonly maxUnavailable: number;
+  readonly perRack: number | null;
+  readonly commands: readonly ('pre' | 'run' | 'verify')[];
+  readonly windows: readonly string[];
+  readonly onFailure: 'stop' | 'continue';
+  /** How many commands in a hundred fail. */
+  readonly workFailsPercent: number;
+  /** How many looks in a hundred, of which there is one each 0.7 s, end the `gp` that runs commands, or make somebody pause or abort the roll. */
+  readonly gpEndsPercent: number;
+  readonly pausePercent: number;
+  readonly abortPercent: number;
 }
 
 const GIB = 2 ** 30;
@@ -208,6 +227,62 @@ function drawFullEstate(
   const vms = hostGib === 3 ? 3 : 3 + random.below(3);
   return { meanMs: random.pick([400, 800, 1_500]), hostGib, vms, isCalm: random.chance(60) };
 }
+
+/** Sizes of a cluster whose hosts are rolled over. */
+export const ROLLS = {
+  /** As `npm test` plays it. */
+  small: { hosts: [12, 20], often: [8_000, 20_000, 45_000], troubleMs: [30_000, 60_000] },
+  large: { hosts: [200, 200], often: [4_000, 10_000, 25_000], troubleMs: [60_000, 150_000] },
+} as const;
+export type RollSize = keyof typeof ROLLS;
+
+/** Draws a run in which somebody rolls over all hosts, while anything may fail and people go on using the cluster. */
+export function drawRoll(seed: number, size: RollSize): Swarm {
+  const random = new SimRandom(seed).fork(`roll ${size}`);
+  const { often, ...sizes } = ROLLS[size];
+  const hosts = sizes.hosts[0] + random.below(sizes.hosts[1] - sizes.hosts[0] + 1);
+  const racks = Math.ceil(hosts / 5);
+  const share = random.pick([0, 0.06, 0.12, 0.25]);
+  const faults = new Map<FaultName, number>();
+  for (const name of FAULTS)
+    if (!OF_SHARED_DISKS.has(name) && random.unit() < share) faults.set(name, random.pick(often));
+  const deeds = new Map<DeedName, number>();
+  for (const name of ['create', 'start', 'stop', 'power-off', 'migrate', 'drain', 'delete', 'ask'] as const)
+    if (random.unit() < 0.5) deeds.set(name, random.pick(often));
+  return {
+    ...calmSwarm(seed, Math.floor(hosts * random.pick([1, 2, 2.5]))),
+    storageNodes: Math.max(2, Math.ceil(hosts / 20)),
+    hosts,
+    racks,
+    hasSharedDisks: false,
+    vmsMax: hosts * 3,
+    troubleMs: random.pick(sizes.troubleMs),
+    faults,
+    deeds,
+    deafPercent: random.pick([0, 0, 30]),
+    lostEndPercent: random.pick([0, 0, 10]),
+    skewPercent: random.pick([0, 0, 50]),
+    roll: {
+      maxUnavailable: Math.max(1, Math.floor(hosts / random.pick([5, 8, 12]))),
+      perRack: random.pick([null, 1, 1, 2]),
+      commands: random.pick([['pre', 'run', 'verify'], ['run'], ['run', 'verify'], []] as const),
+      windows: random.pick(WINDOWS),
+      onFailure: random.pick(['stop', 'continue']),
+      workFailsPercent: random.pick([0, 3, 10]),
+      gpEndsPercent: random.pick([0, 0, 1]),
+      pausePercent: random.pick([0, 0, 1]),
+      abortPercent: random.pick([0, 0, 0, 0.3]),
+    },
+  };
+}
+
+/** A simulation begins at 22:13:20 UTC on a Tuesday. The last window of each is long. */
+const WINDOWS = [
+  [],
+  ['Tue 22:13-22:15 UTC', 'Tue 22:16-04:00 UTC'],
+  ['Tue 23:14-23:15 Europe/Berlin', 'Tue 22:16-22:17 UTC', 'Mon-Sun 22:18-22:12 Europe/London'],
+  ['Wed 03:44-03:45 Asia/Kolkata', 'Tue 17:15-17:16 America/New_York', 'Tue-Wed 22:18-22:17 UTC'],
+] as const;
 
 /** A cluster in which nothing happens by itself. */
 export function calmSwarm(seed: number, vms: number): Swarm {

@@ -37,6 +37,9 @@ export function disorder(cluster: SimCluster): string[] {
     if (disk.phase !== 'ready') wrong.push(`shared disk ${disk.name} (${disk.id}) is still ${disk.phase}`);
   for (const { id, state, hosts } of tables.drain.values())
     if (state !== 'drained' && state !== 'cancelled') wrong.push(`${id} of ${hosts.join(', ')} is still ${state}`);
+  for (const { id, state, held } of tables.roll.values())
+    if (state !== 'completed' && state !== 'aborted')
+      wrong.push(`${id} is still ${state} (${held ?? 'nothing holds it'})`);
   for (const { name, deleting } of tables['guest-cluster'].values())
     if (deleting === true) wrong.push(`guest cluster ${name} is not deleted`);
   for (const disk of tables.disk.values())

@@ -63,7 +63,8 @@ export class ApiPeople {
     const random = this.#random;
     const vms = [...store.vms.values()].map(({ value }) => value);
     const networks = [...store.networks.keys()];
-    if (ask === 'createVm') return vms.length >= VMS_MAX ? null : { body: this.#newVm(networks) };
+    if (ask === 'createVm')
+      return vms.length >= (this.#cluster.swarm.vmsMax ?? VMS_MAX) ? null : { body: this.#newVm(networks) };
     if (ask === 'createNetwork') return networks.length >= NETWORKS_MAX ? null : { body: this.#newNetwork() };
     if (ask === 'deleteNetwork') return networks.length < 2 ? null : { params: { network: random.pick(networks) } };
     if (vms.length === 0) return null;

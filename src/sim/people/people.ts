@@ -65,6 +65,10 @@ export class People {
     });
   }
 
+  get #vmsMax(): number {
+    return this.#cluster.swarm.vmsMax ?? VMS_MAX;
+  }
+
   /** The records that joining leaves, hosts and storage nodes, and a network. */
   async join(context: ChangeContext, lan: NewNetwork = LAN): Promise<void> {
     const { hosts, storage } = this.#cluster;
@@ -116,13 +120,13 @@ export class People {
   }
 
   async #create(node: SimControlNode, store: BackendContext['store']): Promise<void> {
-    if (store.vms.size < VMS_MAX) await this.#ask(node, 'createVm', { body: this.#newVm(store).request });
+    if (store.vms.size < this.#vmsMax) await this.#ask(node, 'createVm', { body: this.#newVm(store).request });
   }
 
   /** A VM that is to run and that the cluster begins with: its disks are on any storage nodes (new-vms.ts). */
   async create(changes: ChangeContext): Promise<void> {
     const { store } = changes;
-    if (store.vms.size >= VMS_MAX) return;
+    if (store.vms.size >= this.#vmsMax) return;
     const { request, nodes, id } = this.#newVm(store);
     const { hasSharedDisks } = this.#cluster.swarm;
     await change(changes, (basis) => simVm(basis, { id, request, nodes, hasSharedDisks }));
