@@ -18,16 +18,6 @@ export const DRAIN_BUGS: readonly PlantedBug[] = [
       })),
   },
   {
-    name: 'claims-are-forgotten',
-    says: 'a leader forgets what drains were promised on other hosts',
-    rules: ['MN4-claims-kept'],
-    plantStore: (store) =>
-      misreading<DrainRecord>(store.drains, (drain) => ({
-        ...drain,
-        moves: drain.moves.map((move) => ({ ...move, memoryMib: 0 })),
-      })),
-  },
-  {
     name: 'resume-moves-again',
     says: 'a drain that somebody resumed begins again with its first move',
     rules: ['MN3-drains-keep-their-plan'],
