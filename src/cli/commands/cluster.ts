@@ -15,6 +15,7 @@ import { formatFields, formatTable } from '../table.ts';
 import { cancelTask, demandSuccess, waitForTask } from '../task-wait.ts';
 import { formatBytes, parseCount, parseDuration, parseSince } from '../units.ts';
 import { addAuthorityCommands } from './authority.ts';
+import { addBackup } from './backup.ts';
 import { action, collect, nameArgument, timeoutOption } from './common.ts';
 import { addHostCommands } from './host.ts';
 import { addNodeDrains } from './node-drains.ts';
@@ -243,6 +244,7 @@ function addNodes(program: Command, io: Io): void {
     );
   const cluster = program.command('cluster').description('the cluster as a whole');
   addUpgradeCommands(cluster, io);
+  addBackup(cluster, io);
   cluster
     .command('show')
     .description('summary of the cluster')

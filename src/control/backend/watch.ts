@@ -17,6 +17,7 @@ import { diskView, eventView, hostView, imageView, networkView, storageView, tas
 
 /** Changes that wait for a slow reader; one more ends its stream, which it can resume. */
 const WAITING_MAX = 2_000;
+const KNOWN_MS = 3_000;
 
 /**
  * Yields every change after `options.after` of the wanted kinds until `signal` aborts; with `since`, kept events come
@@ -28,6 +29,7 @@ export async function* watchChanges(
   signal: AbortSignal,
 ): AsyncGenerator<WatchChange> {
   const ended = new AbortController();
+  if (options.after !== null) await demandKnown(context, Number(options.after));
   const wanted: Wanted = {
     kinds: options.kinds,
     event: options.filter === null ? () => true : eventFilterOf(context.store, options.filter),
@@ -80,6 +82,21 @@ export async function* watchChanges(
     signal.removeEventListener('abort', onAbort);
     ended.abort();
     await watching;
+  }
+}
+
+/**
+ * Another control node may be some changes ahead, for moments. A revision that does not come was of a cluster that has
+ * been restored since: CodedError 'conflict'.
+ */
+async function demandKnown({ store }: BackendContext, revision: number): Promise<void> {
+  try {
+    await store.caughtUp(KNOWN_MS, revision);
+  } catch (cause) {
+    throw new CodedError('conflict', `No change ${revision} is known: the cluster is at ${store.completeRevision}.`, {
+      cause,
+      advice: 'Read everything anew, then watch from its revision.',
+    });
   }
 }
 
