@@ -8,6 +8,7 @@ import { CodedError } from '../base/errors.ts';
 import { parseDiskId, parseNetworkName, parseSha256, parseVmId } from '../base/ids.ts';
 import { LIMITS } from '../core/model/limits.ts';
 import {
+  GUEST_AGENT,
   type KillOrder,
   type LaunchOrder,
   type NetworkPlan,
@@ -40,7 +41,7 @@ const PROBE_MS_MAX = 10_000;
 /** The most member addresses of one kind of machine: three for each of the largest number of hosts. */
 const MEMBERS_MAX = 3 * LIMITS.hosts.max;
 /** What an order may need that not every version has; a name stays here for ever. */
-const FEATURES: readonly string[] = [SHARED_DISKS];
+const FEATURES: readonly string[] = [SHARED_DISKS, GUEST_AGENT];
 
 const parseMac = text({ charsMax: 17, pattern: /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/ });
 const parseVni = integer({ min: 1, max: 16_777_215 });
@@ -144,6 +145,7 @@ const parseLaunchShape = orderOf(
       initrd: nullable(parseArtifact),
       append: nullable(text({ charsMax: LIMITS.kernelAppendBytes.max, pattern: /^[^\n\0]*$/ })),
       display: added(nullable(oneOf('vga')), null),
+      guestAgent: added(parseBoolean, false),
     }),
     disks: arrayOf(
       openObject({

@@ -147,6 +147,10 @@ export const OPERATIONS = {
     ...vmAction,
     body: requests.MigrateVmSchema,
   }),
+  vmGuest: operation('GET /v1/vms/{vm}/guest', 'vms', 'What the guest of a VM says of itself, at most a minute old', {
+    answer: views.VmGuestSchema,
+    errors: ['not-found'],
+  }),
   vmLog: operation('GET /v1/vms/{vm}/log', 'vms', 'End of the serial console’s output', {
     query: requests.VmLogQuerySchema,
     answer: views.VmLogSchema,

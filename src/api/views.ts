@@ -206,6 +206,24 @@ export const VmDetailSchema = Type.Object(
 );
 export type VmDetail = View<typeof VmDetailSchema>;
 
+export const VmGuestSchema = Type.Object(
+  {
+    agent: oneOf(['answers', 'refuses', 'silent', 'no-port', 'not-running'], {
+      description: 'qemu-guest-agent in the guest; no-port: its machine has no channel to one',
+    }),
+    because: nullable(Type.String({ description: 'why nothing is said' })),
+    askedAt: nullable(time),
+    os: nullable(text),
+    kernel: nullable(text),
+    hostname: nullable(text),
+    interfaces: Type.Array(
+      Type.Object({ name: text, mac: nullable(text), addresses: Type.Array(Type.String()) }, strict),
+    ),
+  },
+  { ...strict, title: 'VmGuest', description: 'what the guest says of itself: not to be relied on' },
+);
+export type VmGuest = View<typeof VmGuestSchema>;
+
 export const VmLogSchema = Type.Object(
   {
     vm: text,
@@ -481,6 +499,17 @@ export const GuestClusterSchema = Type.Object(
     disturbed: Type.Array(Type.String(), { description: 'members that move or do not run now, and how' }),
     toleratesMs: nullable(Type.Integer()),
     noticeMs: nullable(Type.Integer({ description: 'how long a guest is told before it is moved; null: it is not' })),
+    readyCheck: nullable(
+      Type.Object(
+        {
+          command: Type.String({
+            description: 'exits with 0 in a member’s guest once the member is ready after a move',
+          }),
+          withinMs: Type.Integer(),
+        },
+        strict,
+      ),
+    ),
     quiet: Type.Array(Type.String(), { description: 'weekly windows in which no drain moves a member' }),
     sharesHosts: Type.Boolean({ description: 'somebody consented to members on one host' }),
     task: nullable(TaskSchema),

@@ -45,6 +45,12 @@ export function describeGuestCluster(cluster: GuestCluster, colours: Colours): s
     ['Disturbed', cluster.disturbed.length === 0 ? 'none' : [...cluster.disturbed]],
     ['Bears', `${cluster.maxDisturbed ?? '-'} at once, a pause of ${cluster.toleratesMs ?? '-'} ms`],
     ['Notice', cluster.noticeMs === null ? 'none' : `${cluster.noticeMs / 1000} s, unless the guest acknowledges`],
+    [
+      'Ready-check',
+      cluster.readyCheck === null
+        ? 'none'
+        : `${cluster.readyCheck.command}  (for ${cluster.readyCheck.withinMs / 1000} s)`,
+    ],
     ['Quiet hours', cluster.quiet.length === 0 ? 'none' : [...cluster.quiet]],
     ['Heartbeat', cluster.heartbeatNetworks.join(', ') || '-'],
     ['Hosts', cluster.sharesHosts ? 'members may share one: somebody consented' : 'members never share one'],

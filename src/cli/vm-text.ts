@@ -1,5 +1,5 @@
 /** VMs for people: a row of the table, and why the cluster believes what it believes. */
-import type { Observations, Verdict, Vm, VmDetail } from '../api/views.ts';
+import type { Observations, Verdict, Vm, VmDetail, VmGuest } from '../api/views.ts';
 import type { Colours } from './io.ts';
 import type { Presentation } from './session.ts';
 import { formatFields } from './table.ts';
@@ -43,7 +43,7 @@ export function describeNic({ network, mac, address, state }: Vm['nics'][number]
 }
 
 /** Everything about one VM, with the observations behind its verdict. */
-export function describeVm(vm: VmDetail, colours: Colours): string {
+export function describeVm(vm: VmDetail & { readonly guest?: VmGuest | null }, colours: Colours): string {
   return formatFields([
     ['Name', vm.name],
     ['Id', vm.id],
@@ -65,6 +65,7 @@ export function describeVm(vm: VmDetail, colours: Colours): string {
       vm.disks.map((disk) => `${disk.id}  ${disk.role}  ${formatBytes(disk.sizeBytes)}  on ${disk.node ?? '-'}`),
     ],
     ['Networks', vm.nics.map(describeNic)],
+    ...(vm.guest == null ? [] : [['Guest', guestLines(vm.guest)] as const]),
     [
       'Shared disks',
       vm.sharedDisks.map(
@@ -81,6 +82,20 @@ export function describeVm(vm: VmDetail, colours: Colours): string {
     ['Revision', vm.revision],
     ['Observed', observed(vm.observations)],
   ]);
+}
+
+/** Everything that a guest says of itself. */
+export function describeGuest(guest: VmGuest): string {
+  return formatFields([['Guest', guestLines(guest)]]);
+}
+
+function guestLines({ agent, because, os, kernel, hostname, interfaces }: VmGuest): readonly string[] {
+  if (agent !== 'answers') return [`agent ${agent.replace('-', ' ')}${because === null ? '' : `: ${because}`}`];
+  const system = [os ?? 'an unnamed system', ...(kernel === null ? [] : [`kernel ${kernel}`])].join(', ');
+  return [
+    `agent answers: ${hostname ?? '-'}, ${system}`,
+    ...interfaces.map(({ name, mac, addresses }) => `${name}  ${mac ?? '-'}  ${addresses.join(', ') || '-'}`),
+  ];
 }
 
 /** A policy as `--migration-policy` takes it. */

@@ -6,6 +6,7 @@ import { NO_IDENTITIES } from '../core/loop/testing/no-identities.ts';
 import { keyOf } from '../core/model/keys.ts';
 import type { VmRecord } from '../core/model/vm.ts';
 import type { Log } from '../core/ports/log.ts';
+import { SILENT_GUESTS } from '../core/ports/testing/silent-guests.ts';
 import { startProxy } from '../etcd/testing/etcd-cluster.ts';
 import { systemClock } from '../os/clock.ts';
 import { randomHex } from '../os/random.ts';
@@ -38,6 +39,7 @@ const ports: Omit<ControllerPorts, 'store' | 'lead'> = {
     createSharedDisk: never,
     deleteSharedDisk: never,
   },
+  guestAgents: SILENT_GUESTS,
   qmp: {
     observe: async () => ({ kind: 'unknown' }),
     cont: never,

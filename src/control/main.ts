@@ -22,6 +22,7 @@ import { PORTS } from '../core/model/ports.ts';
 import { controlPortFilter, membersOf } from '../core/plan/hosts/port-filter.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import type { FileLink } from '../core/ports/file-link.ts';
+import type { GuestAgentLink } from '../core/ports/guest-agent-link.ts';
 import type { HostLink } from '../core/ports/host-link.ts';
 import type { IdentityLink } from '../core/ports/identity-link.ts';
 import type { Reach } from '../core/ports/reach.ts';
@@ -60,6 +61,7 @@ import { etcdMembers } from './links/etcd-members.ts';
 import { etcdReaders } from './links/etcd-readers.ts';
 import { etcdRoom } from './links/etcd-room.ts';
 import { createFileLink } from './links/file-link.ts';
+import { createGuestAgents } from './links/guest-agents.ts';
 import { createHostLink } from './links/host-link.ts';
 import { createIdentityLink } from './links/identity-link.ts';
 import { createLabLink } from './links/lab.ts';
@@ -110,7 +112,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const peerNodes = new Peers(config.peers, store);
   followPeers(config, peerNodes, etcd, log);
   const links = linksOf(config, credentials, { store, etcd, peers: peerNodes });
-  const { clients, hosts, storage, files, paths, reach, qmp, identities } = links;
+  const { clients, qmp } = links;
   const state: ServerState = {
     leading: null,
     leader: null,
@@ -155,7 +157,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     log,
     value: JSON.stringify({ name: config.name, address: config.address }),
     signal,
-    ports: { log, hosts, storage, files, paths, reach, qmp, identities, randomHex, ...more },
+    ports: { ...links, log, randomHex, ...more },
     onLead: (now) => {
       state.leading = now;
       // A monitor serves one client: what this node keeps open would stand in the next leader's way.
@@ -203,7 +205,10 @@ interface ServerState {
 
 function contextOf(
   { name, adminTokenSha256 }: ControlConfig,
-  parts: Pick<BackendContext, 'store' | 'etcdSpace' | 'hosts' | 'storage' | 'serial' | 'displays' | 'lab'> &
+  parts: Pick<
+    BackendContext,
+    'store' | 'etcdSpace' | 'hosts' | 'storage' | 'serial' | 'displays' | 'lab' | 'guestAgents'
+  > &
     Pick<Links, 'clients' | 'paths'> & {
       readonly etcd: EtcdClient;
       readonly authority: ClusterAuthority;
@@ -252,6 +257,7 @@ interface Links {
   readonly displays: Displays;
   readonly lab: LabLink | null;
   readonly identities: IdentityLink;
+  readonly guestAgents: GuestAgentLink;
 }
 
 /** How this node talks to all others, wherever the store says that they are. */
@@ -285,6 +291,7 @@ function linksOf(
     displays: createDisplays(toQemus),
     lab: createLabLink(config.labSocket),
     identities: createIdentityLink(clients, snapshot),
+    guestAgents: createGuestAgents(toQemus),
   };
 }
 

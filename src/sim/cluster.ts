@@ -57,6 +57,8 @@ export interface ClusterOptions {
 }
 
 /** A process that died is started again after this, as a service manager does. */
+/** One guest of so many has no agent. */
+const GUESTS_WITHOUT_AGENT = 4;
 const RESTART_MS = [100, 3_000] as const;
 /**
  * Rules that a leader cannot keep if it began to lead while the record of a VM was unreadable: it cannot know that VM's
@@ -367,6 +369,8 @@ export class SimCluster implements Topology {
     const { swarm } = this;
     qemu.isDeaf = this.#qemuRandom.chance(swarm.deafPercent);
     qemu.lostEndPercent = swarm.lostEndPercent;
+    // The same guest has, or has not, an agent wherever it runs.
+    qemu.hasAgent = Number.parseInt(qemu.order.vm.slice(-1), 16) % GUESTS_WITHOUT_AGENT !== 0;
     this.qemus.add(qemu);
     qemu.process.onEnd(() => this.qemus.delete(qemu));
   }

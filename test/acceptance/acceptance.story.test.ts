@@ -11,6 +11,7 @@ import type { Case } from './case.ts';
 import { consoles } from './consoles.ts';
 import { elsewhere } from './elsewhere.ts';
 import { floods } from './flood.ts';
+import { guestAgents } from './guest-agents.ts';
 import { halted } from './halted.ts';
 import { images } from './images.ts';
 import { maintenance } from './maintenance.ts';
@@ -27,6 +28,7 @@ const AREAS: Readonly<Record<string, readonly Case[]>> = {
   maintenance,
   ties,
   consoles,
+  'guest agents': guestAgents,
   images,
   networks,
   storage,

@@ -168,11 +168,11 @@ const ports: Case = {
     const { host } = await vmOf(cluster, 's1');
     const { slot } = await qemuOf(cluster, 's1');
     const hostAddress = `10.77.2.${present(host, 'host').slice(1)}`;
-    const { qmp, serial } = portsOfSlot(slot);
+    const { qmp, serial, guestAgent } = portsOfSlot(slot);
     const stranger = await identityOf(cluster, host === 'h1' ? 'h2' : 'h1');
     const control = await controlIdentity(cluster);
     const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`;
-    const monitors = [...qmp, serial].map((port) => ({ address: hostAddress, port, send: '\n' }));
+    const monitors = [...qmp, serial, guestAgent].map((port) => ({ address: hostAddress, port, send: '\n' }));
     const services = [
       { address: hostAddress, port: PORTS.agent, send: get('/v1/report') },
       { address: '10.77.1.1', port: PORTS.storage, send: get('/v1/report') },

@@ -2,6 +2,7 @@
  * A large cluster in the simulator: the control node is production's code (election, store, controller) over simulated
  * etcd and network; hosts and storage are what it sees of them (fleet.ts).
  */
+
 import { present } from '../../../src/base/assert.ts';
 import type { VmId } from '../../../src/base/ids.ts';
 import { type Backend, createBackend } from '../../../src/control/backend/backend.ts';
@@ -13,6 +14,7 @@ import { NO_IDENTITIES } from '../../../src/core/loop/testing/no-identities.ts';
 import { PREFIX } from '../../../src/core/model/keys.ts';
 import type { VmRecord } from '../../../src/core/model/vm.ts';
 import type { Log } from '../../../src/core/ports/log.ts';
+import { SILENT_GUESTS } from '../../../src/core/ports/testing/silent-guests.ts';
 import { SimEtcd } from '../../../src/sim/etcd/sim-etcd.ts';
 import { type EtcdRoute, SimEtcdClient } from '../../../src/sim/etcd/sim-etcd-client.ts';
 import { SimMachine, type SimProcess } from '../../../src/sim/machines/sim-machine.ts';
@@ -118,6 +120,7 @@ export class ScaleWorld {
       reach: { self: MEMBER, peers: () => [], tryFrom: async () => null },
       credentials: { issue: async () => ({ caPem: '', certPem: '', keyPem: '' }), targetSecret: async () => '' },
       storageTlsName: (node: string) => node,
+      guestAgents: SILENT_GUESTS,
       crashPoint: async () => undefined,
     };
     const onReady = (): void => {

@@ -92,6 +92,7 @@ export function qemuArguments(order: LaunchOrder, context: QemuContext): readonl
     ...sharedDiskArguments(order, context),
     ...nicArguments(order),
     ...displayArguments(order),
+    ...guestAgentArguments(order),
     ...['-object', 'rng-builtin,id=rng0', '-device', 'virtio-rng-pci,rng=rng0,bus=pcie.0,addr=0x1e'],
     ...['-device', 'isa-serial,chardev=serial0', '-device', 'pvpanic'],
     ...bootArguments(order, context),
@@ -153,9 +154,6 @@ function remoteArguments({ slot }: LaunchOrder, { directory }: QemuContext): str
     policy: 'deny',
     rules: [{ match: 'CN=control:*', policy: 'allow', format: 'glob' }],
   };
-  // Without nodelay an answer that follows another one waits for the client's delayed acknowledgement: 40 ms each time.
-  const listen = (id: string, port: number): string =>
-    `socket,id=${id},host=0.0.0.0,port=${port},server=on,wait=off,nodelay=on,tls-creds=tls-server,tls-authz=control-only`;
   const log = `logfile=${escapeCommas(join(directory, 'serial.log'))},logappend=on`;
   return [
     ...creds('tls-server', 'server'),
@@ -169,6 +167,24 @@ function remoteArguments({ slot }: LaunchOrder, { directory }: QemuContext): str
       ...['-mon', `chardev=qmp${index},mode=control`],
     ]),
     ...['-chardev', `${listen('serial0', ports.serial)},${log}`],
+  ];
+}
+
+/**
+ * A chardev that listens for control nodes. Without nodelay an answer that follows another one waits for the client's
+ * delayed acknowledgement: 40 ms each time.
+ */
+function listen(id: string, port: number): string {
+  return `socket,id=${id},host=0.0.0.0,port=${port},server=on,wait=off,nodelay=on,tls-creds=tls-server,tls-authz=control-only`;
+}
+
+/** The port by whose name guests' agents know it (QEMU's manual, "QEMU Guest Agent"). Port 0 would be a console. */
+function guestAgentArguments({ machine, slot }: LaunchOrder): string[] {
+  if (machine.guestAgent !== true) return [];
+  return [
+    ...['-chardev', listen('agent0', portsOfSlot(slot).guestAgent)],
+    ...['-device', 'virtio-serial-pci,id=ports,bus=pcie.0,addr=0x1a,max_ports=2'],
+    ...['-device', 'virtserialport,bus=ports.0,nr=1,chardev=agent0,name=org.qemu.guest_agent.0'],
   ];
 }
 

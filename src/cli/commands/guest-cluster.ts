@@ -209,12 +209,26 @@ function fateOf({ keep, force }: Fate) {
   return present({ keep, force });
 }
 
+/** How long a ready-check is waited for, in ms, if nobody says. */
+const READY_MS = 300_000;
+
 interface SetOptions extends AcceptOptions {
   readonly maxDisturbed?: number;
   readonly tolerates?: number;
   readonly notice?: number | false;
   readonly quiet?: readonly string[] | false;
+  readonly readyCheck?: string | false;
+  readonly readyWithin?: number;
   readonly ifRevision?: string;
+}
+
+function readyCheckOf(command: SetOptions['readyCheck'], withinMs: number | undefined) {
+  if (withinMs !== undefined && typeof command !== 'string')
+    throw new CodedError('bad-input', '--ready-within goes with --ready-check.', {
+      advice: 'Nothing was changed. Say both.',
+    });
+  if (command === undefined) return undefined;
+  return command === false ? null : { command, withinMs: withinMs ?? READY_MS };
 }
 
 function addSetAndDelete(cluster: Command, io: Io): void {
@@ -229,6 +243,9 @@ function addSetAndDelete(cluster: Command, io: Io): void {
       parseDuration,
     )
     .option('--no-notice', 'do not tell guests')
+    .option('--ready-check <command>', 'the next member waits until this exits with 0 in the guest of the moved one')
+    .option('--ready-within <duration>', 'with --ready-check: for so long at the longest (default: 5m)', parseDuration)
+    .option('--no-ready-check', 'the keys on shared disks tell that a member is healthy')
     .option(
       '--quiet <window>',
       'no drain moves a member then: "Mon-Fri 08:00-18:00 Europe/London"; may be repeated',
@@ -243,11 +260,12 @@ function addSetAndDelete(cluster: Command, io: Io): void {
       action(io, async (session, name: string, { ifRevision, ...options }: SetOptions) => {
         const client = await session.client();
         const header = present({ 'If-Match': ifRevision });
-        const { maxDisturbed, tolerates, notice, quiet } = options;
+        const { maxDisturbed, tolerates, notice, quiet, readyCheck, readyWithin } = options;
         const body = present({
           maxDisturbed,
           toleratesMs: tolerates,
           noticeMs: notice === false ? null : notice,
+          readyCheck: readyCheckOf(readyCheck, readyWithin),
           quiet: quiet === false ? [] : quiet === undefined ? undefined : [...quiet],
           accept: acceptOf(options),
         });

@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander';
 import type { Admission } from '../../api/overview-views.ts';
 import type { CreateVm } from '../../api/requests.ts';
-import type { Task, Verdict, Vm, VmDetail } from '../../api/views.ts';
+import type { Task, Verdict, Vm, VmDetail, VmGuest } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { printableLines } from '../../base/printable.ts';
 import { type AcceptOptions, acceptOf, withAccept } from '../accept.ts';
@@ -12,7 +12,7 @@ import type { Io } from '../io.ts';
 import { present, type Session } from '../session.ts';
 import { cancelTask } from '../task-wait.ts';
 import { parseCount, parseDuration, parseSize } from '../units.ts';
-import { describeNic, describeVm, VM_TABLE } from '../vm-text.ts';
+import { describeGuest, describeNic, describeVm, VM_TABLE } from '../vm-text.ts';
 import { action, collect, nameArgument, parsePair, settle, type WaitOptions, withWaiting } from './common.ts';
 import { EVENT_TABLE } from './presentations.ts';
 
@@ -27,6 +27,7 @@ export function addVmCommands(program: Command, io: Io): void {
   const vm = program.command('vm').description('virtual machines');
   addCreate(vm, io);
   addReading(vm, io);
+  addGuest(vm, io);
   addDisplay(vm, io);
   addLifecycle(vm, io);
   addSet(vm, io);
@@ -212,8 +213,12 @@ function addReading(vm: Command, io: Io): void {
     .argument('<vm>', 'name or id', nameArgument)
     .action(
       action(io, async (session, name: string) => {
-        await session.printOne<VmDetail>(await getVm(session, name), VM_TABLE, (shown) =>
-          describeVm(shown, session.colours),
+        const found = await getVm(session, name);
+        const guest = session.options.output === 'table' ? await getGuest(session, found) : null;
+        await session.printOne<VmDetail & { readonly guest?: VmGuest | null }>(
+          guest === null ? found : { ...found, guest },
+          VM_TABLE,
+          (shown) => describeVm(shown, session.colours),
         );
       }),
     );
@@ -251,6 +256,20 @@ function addReading(vm: Command, io: Io): void {
       action(io, async (session, name: string, { takeOver = false }: { readonly takeOver?: boolean }) => {
         const { attachConsole } = await import('../console.ts');
         await attachConsole(session, name, takeOver);
+      }),
+    );
+}
+
+function addGuest(vm: Command, io: Io): void {
+  vm.command('guest')
+    .description('what the guest of a VM says of itself through its agent: its system, its addresses')
+    .argument('<vm>', 'name or id', nameArgument)
+    .action(
+      action(io, async (session, name: string) => {
+        const client = await session.client();
+        const params = { path: { vm: name } };
+        const guest = await client.call(client.http.GET('/v1/vms/{vm}/guest', { params, signal: io.signal }));
+        await session.printOne<VmGuest>(guest, { name: () => name }, describeGuest);
       }),
     );
 }
@@ -479,6 +498,19 @@ function printNics(session: Session, vm: Vm): Promise<void> {
     const lines = nics.map((nic) => `${name}: ${describeNic(nic)}`);
     return lines.length === 0 ? `${name} has no network card.\n` : `${lines.join('\n')}\n`;
   });
+}
+
+/** What a VM's guest says of itself; null: it cannot say anything, or an older server does not ask it. */
+async function getGuest(session: Session, { id, verdict }: VmDetail): Promise<VmGuest | null> {
+  if (verdict !== 'running') return null;
+  const client = await session.client();
+  const params = { path: { vm: id } };
+  try {
+    return await client.call(client.http.GET('/v1/vms/{vm}/guest', { params, signal: session.io.signal }));
+  } catch (error) {
+    if (error instanceof CodedError && (error.code === 'not-found' || error.code === 'unavailable')) return null;
+    throw error;
+  }
 }
 
 async function getVm(session: Session, name: string): Promise<VmDetail> {

@@ -1452,6 +1452,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/vms/{vm}/guest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the guest of a VM says of itself, at most a minute old */
+        get: operations["vmGuest"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/vms/{vm}/log": {
         parameters: {
             query?: never;
@@ -2389,6 +2406,11 @@ export interface components {
             noticeMs: number | null;
             /** @description weekly windows in which no drain moves a member */
             quiet: string[];
+            readyCheck: {
+                /** @description exits with 0 in a member’s guest once the member is ready after a move */
+                command: string;
+                withinMs: number;
+            } | null;
             revision: string | null;
             /** @description somebody consented to members on one host */
             sharesHosts: boolean;
@@ -2732,6 +2754,12 @@ export interface components {
             noticeMs?: number | null;
             /** @description weekly windows in which no drain moves a member: all of them; an empty list: none */
             quiet?: string[];
+            readyCheck?: {
+                /** @description for /bin/sh in the guest, as the user of its agent: exits with 0 once the member is ready */
+                command: string;
+                /** @description how long the next member waits for it at the longest, in ms */
+                withinMs: number;
+            } | null;
             /** @description the longest pause that the heartbeat of its guests bears, in ms */
             toleratesMs?: number;
         };
@@ -3478,6 +3506,24 @@ export interface components {
                 residentBytes: number;
             } | null;
             machineMissing: string | null;
+        };
+        /** @description what the guest says of itself: not to be relied on */
+        VmGuest: {
+            /**
+             * @description qemu-guest-agent in the guest; no-port: its machine has no channel to one
+             * @enum {unknown}
+             */
+            agent: "answers" | "refuses" | "silent" | "no-port" | "not-running";
+            askedAt: string | null;
+            because: string | null;
+            hostname: string | null;
+            interfaces: {
+                addresses: string[];
+                mac: string | null;
+                name: string;
+            }[];
+            kernel: string | null;
+            os: string | null;
         };
         VmLog: {
             generation: number;
@@ -14178,6 +14224,100 @@ export interface operations {
             };
             /** @description conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    vmGuest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vm: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What the guest of a VM says of itself, at most a minute old */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VmGuest"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

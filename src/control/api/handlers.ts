@@ -135,6 +135,7 @@ function vmHandlers(backend: Backend): Pick<Handlers, VmOperations> {
     suspendVm: ({ params }) => backend.vms.suspend(params.vm),
     resumeVm: ({ params }) => backend.vms.resume(params.vm),
     migrateVm: ({ params, body }) => backend.vms.migrate(params.vm, body),
+    vmGuest: ({ params }) => backend.vms.guest(params.vm),
     vmLog: ({ params, query }) => backend.vms.log(params.vm, query),
     vmFigures: ({ params }) => backend.vms.figures(params.vm),
     vmEvents: ({ params, query, call }) => backend.events.list({ ...query, vm: params.vm }, call),

@@ -22,7 +22,8 @@ export function consolePorts({ store, serial, displays, clock }: BackendContext)
   };
 }
 
-function targetOf(
+/** How an incarnation's QEMU is reached. CodedError 'unavailable' if its host is none of the cluster any more. */
+export function targetOf(
   store: BackendContext['store'],
   { id, name }: VmRecord,
   { generation, host, slot }: Incarnation,

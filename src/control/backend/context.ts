@@ -8,6 +8,7 @@ import { CodedError } from '../../base/errors.ts';
 import type { Controller } from '../../core/loop/controller.ts';
 import type { ClockOffset } from '../../core/model/clock-offset.ts';
 import type { ControlRecord } from '../../core/model/cluster.ts';
+import type { GuestAgentLink } from '../../core/ports/guest-agent-link.ts';
 import type { Observed } from '../../core/request/basis.ts';
 import type { ChangeContext } from './changes.ts';
 import type { AskPeers } from './consoles.ts';
@@ -44,6 +45,7 @@ export interface BackendContext extends ChangeContext {
   readonly displays: Displays;
   /** Null: this cluster runs on machines of its own. */
   readonly lab: LabLink | null;
+  readonly guestAgents: GuestAgentLink;
   readonly authority: Authority;
   readonly adminTokenSha256: string;
   /** What this server needs before it can answer, as a sentence; null once it has read etcd. */

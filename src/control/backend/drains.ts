@@ -140,6 +140,21 @@ export function drainSummary({ value, revision }: Entry<DrainRecord>): DrainSumm
   };
 }
 
+/** How a moved member of a guest cluster was seen healthy, in words; null: nothing is, or was, awaited of it. */
+function healthText({ health }: DrainMove, drain: DrainRecord): string | null {
+  if (health === undefined) return null;
+  switch (health) {
+    case 'awaited':
+      return isDrainOver(drain) ? 'It was not seen healthy yet when this ended.' : 'It is not seen healthy yet.';
+    case 'by-check':
+      return 'Its ready-check succeeded.';
+    case 'by-keys':
+      return 'It was seen healthy by its keys.';
+    case 'no':
+      return 'It was not seen healthy in time.';
+  }
+}
+
 /** A drain as the API shows it. */
 function drainView(entry: Entry<DrainRecord>, heldBack: readonly string[]): Drain {
   const { moves, deviations, guestClusters = [], roll = null } = entry.value;
@@ -151,7 +166,7 @@ function drainView(entry: Entry<DrainRecord>, heldBack: readonly string[]): Drai
       startedAt: timeOrNull(move.startedAt),
       endedAt: timeOrNull(move.endedAt),
       measuredPauseMs: move.measuredPauseMs,
-      note: move.note,
+      note: move.note ?? healthText(move, entry.value),
     })),
     deviations: deviations.map(({ at, what }) => ({ at: time(at), what })),
     heldBack: [...heldBack],

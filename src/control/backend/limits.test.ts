@@ -407,6 +407,10 @@ const PROBES: Readonly<Record<Exclude<LimitName, ApiLimitName>, Partial<Record<L
   heartbeatNetworks: { API: (count) => cluster({ heartbeatNetworks: many(count, (i) => `n${i}`) }) },
   toleratesMs: { API: (toleratesMs) => cluster({ toleratesMs }) },
   noticeMs: { API: (noticeMs) => api(PatchGuestClusterSchema, { noticeMs }) },
+  readyCheckChars: {
+    API: (count) => api(PatchGuestClusterSchema, { readyCheck: { command: 'x'.repeat(count), withinMs: 60_000 } }),
+  },
+  readyCheckMs: { API: (withinMs) => api(PatchGuestClusterSchema, { readyCheck: { command: 'true', withinMs } }) },
   quietWindows: { API: (count) => api(PatchGuestClusterSchema, { quiet: many(count, () => 'Sat 08:00-18:00 UTC') }) },
   fileBytes: {
     API: (bytes) => uploadSize('disk', { 'content-length': String(bytes) }),

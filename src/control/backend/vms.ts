@@ -12,7 +12,7 @@ import type {
   VmLogQuery,
   VmQuery,
 } from '../../api/requests.ts';
-import type { Task, Vm, VmDetail, VmLog } from '../../api/views.ts';
+import type { Task, Vm, VmDetail, VmGuest, VmLog } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { StorageName } from '../../base/ids.ts';
 import { lastLines } from '../../base/lines.ts';
@@ -34,6 +34,7 @@ import { seedOf } from './cloud-init.ts';
 import { type BackendContext, observedBy } from './context.ts';
 import { figuresOf } from './figures.ts';
 import { checkGuarded, guarded, guardedTask, type Signed } from './guarded.ts';
+import { GuestFacts } from './guest-facts.ts';
 import { taskView, verdictOf, vmDetailView, vmView } from './views.ts';
 
 const LOG_DEADLINE_MS = 5_000;
@@ -44,11 +45,13 @@ const LOG_LINES_DEFAULT = 200;
 export class VmsBackend {
   readonly #context: BackendContext;
   readonly #artifacts: Artifacts;
+  readonly #guests: GuestFacts;
 
   /** `artifacts` is the node's own instance, which also deletes unused files. */
   constructor(context: BackendContext, artifacts = new Artifacts(context)) {
     this.#context = context;
     this.#artifacts = artifacts;
+    this.#guests = new GuestFacts(context);
   }
 
   list(query: VmQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<Vm>> {
@@ -71,6 +74,11 @@ export class VmsBackend {
   /** The VM of a name or an id. CodedError 'not-found'. */
   find(vm: string): VmRecord {
     return findVm(snapshotOf(this.#context.store), vm).value;
+  }
+
+  /** What the guest says of itself; waits for it for some seconds at the longest. */
+  guest(vm: string): Promise<VmGuest> {
+    return this.#guests.of(this.find(vm));
   }
 
   get(vm: string): VmDetail {

@@ -18,6 +18,7 @@ import { makePrivateDirectory } from '../../os/files.ts';
 import { isRunning, type ProcessIdentity, signalProcess, waitGone } from '../../os/process-table.ts';
 import { type CertifiedKey, createAuthority, issue } from '../../pki/authority.ts';
 import { type Credentials, writeCredentials } from '../../pki/credentials.ts';
+import { createGuestAgents } from './guest-agents.ts';
 import { type PathsToQemus, qmpOverTls } from './qmp-connector.ts';
 import { createSerialPorts } from './serial-ports.ts';
 
@@ -56,7 +57,7 @@ async function startQemu(generation: number, incoming = false): Promise<Qemu> {
   const identity: PeerIdentity = { kind: 'incarnation', vmId: VM, generation: parseGeneration(generation) };
   const creds = join(work, `creds-${address}`);
   await writeCredentials(creds, await credentialsOf(identity));
-  const { qmp, serial } = portsOfSlot(0);
+  const { qmp, serial, guestAgent } = portsOfSlot(0);
   const tls = 'tls-creds=tls-server,tls-authz=a';
   const argv = [
     ...['qemu-system-x86_64', '-M', 'q35', '-m', '64', '-accel', 'tcg', '-nodefaults', '-display', 'none', '-S'],
@@ -69,6 +70,8 @@ async function startQemu(generation: number, incoming = false): Promise<Qemu> {
     ]),
     ...['-chardev', `socket,id=s,host=${address},port=${serial},server=on,wait=off,${tls}`],
     ...['-serial', 'chardev:s'],
+    ...['-chardev', `socket,id=a,host=${address},port=${guestAgent},server=on,wait=off,${tls}`],
+    ...['-device', 'virtio-serial-pci', '-device', 'virtserialport,chardev=a,name=org.qemu.guest_agent.0'],
     ...['-blockdev', 'null-co,node-name=disk0,size=1048576,read-zeroes=on'],
     ...['-device', 'virtio-blk-pci,drive=disk0,werror=stop'],
     ...(incoming ? ['-incoming', 'defer'] : []),
@@ -243,6 +246,22 @@ test('a destination takes the stream of the expected source only', async () => {
   await until('its stop is told', () => Promise.resolve(told.length > 0));
   assert.deepEqual(told, [null]);
   link.close();
+});
+
+test('a guest without an agent is silent, as often as it is asked, and keeps nobody from asking', async () => {
+  const { target } = await startQemu(9);
+  const agents = [createGuestAgents(directly(), 1_000), createGuestAgents(directly(), 1_000)];
+  for (let again = 0; again < 3; again++) {
+    for (const link of agents) {
+      const answer = await link.begin(target, 'true');
+      assert.equal(answer.kind, 'silent');
+      // It was reached: QEMU has noticed each time that the one before is gone, though the guest reads nothing.
+      assert.match(answer.kind === 'silent' ? answer.why : '', /^No end of the guest agent's answer/);
+    }
+  }
+  const other = { ...target, generation: parseGeneration(99) };
+  const stranger = await createGuestAgents(directly()).facts(other);
+  assert.match(stranger.kind === 'silent' ? stranger.why : '', /cannot be reached/, 'only to the incarnation itself');
 });
 
 test('a console serves one at a time and takes a paste of 500 characters', async () => {

@@ -1,4 +1,5 @@
 /** For tests: a leading backend on a real store, whose hosts and storage nodes are what a test says. */
+
 import type { Readable } from 'node:stream';
 import { CodedError } from '../../base/errors.ts';
 import { parseSha256, type Sha256, type Term } from '../../base/ids.ts';
@@ -6,6 +7,7 @@ import { Controller, type ControllerPorts } from '../../core/loop/controller.ts'
 import type { FileKeeper } from '../../core/loop/duties/file-keeper.ts';
 import { NO_IDENTITIES } from '../../core/loop/testing/no-identities.ts';
 import type { ArtifactInfo, StorageReport } from '../../core/ports/storage-link.ts';
+import { SILENT_GUESTS } from '../../core/ports/testing/silent-guests.ts';
 import { ETCD_QUOTA_BYTES } from '../../etcd/member.ts';
 import { systemClock } from '../../os/clock.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
@@ -92,6 +94,7 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     serial: { openSerial: never },
     displays: { openDisplay: never },
     lab: null,
+    guestAgents: SILENT_GUESTS,
     authority: new ClusterAuthority(authority),
     etcdEndpoints: ['https://127.0.0.1:2379'],
     adminTokenSha256: tokenSha256(ADMIN_TOKEN),
@@ -172,6 +175,7 @@ function controllerOf(store: RunningStore['store'], world: World, files: Artifac
     },
     hosts: { report: never, launch: never, kill: never, applyNetwork: never, probe: never },
     files: createFileLink(files),
+    guestAgents: SILENT_GUESTS,
     storage: {
       report: never,
       fence: never,

@@ -173,6 +173,10 @@ const told = (state: 'scheduled' | 'started', at: number, number = 1): TraceEntr
   const value = memberRecord(1, state === 'started' ? MIGRATING : on(1), { notice });
   return { ...commit({ kind: 'vm', id: value.id, value }), at };
 };
+/** A member that was moved, and is generation 2 now. */
+const awaited = (): TraceEntry => vm(running(2), { settling: { registered: [] } });
+const isReady = (n: number): TraceEntry => ({ kind: 'ready', at: 0, vm: VM, generation: gen(n) });
+const settledBy = (seenHealthy: VmRecord['seenHealthy'] & string): TraceEntry => vm(running(2), { seenHealthy });
 const changesOf = (entry: TraceEntry): readonly Change[] => (entry.kind === 'commit' ? entry.changes : []);
 const SHARED = commit({ kind: 'shared-disk', id: sharedDiskRecord().id, value: sharedDiskRecord() });
 const sharing = (): TraceEntry => {
@@ -286,6 +290,10 @@ const TABLE: Readonly<
   'GC10-notice-before-move': {
     broken: [declaring(), told('scheduled', 5_000), told('started', 8_000)],
     kept: [declaring(), told('scheduled', 5_000), told('started', 15_100)],
+  },
+  'GC14-ready-before-settled': {
+    broken: [awaited(), isReady(1), settledBy('by-check')],
+    kept: [awaited(), isReady(2), settledBy('by-check')],
   },
   'GC4-membership-agrees': {
     broken: [commit(...changesOf(guestCluster()), ...changesOf(clustered(1, on(1))))],

@@ -9,7 +9,7 @@ import {
   oneCurrentIncarnation,
 } from './generation-checkers.ts';
 import { fewMembersMove } from './guest-cluster-checkers.ts';
-import { noticeBeforeMove } from './notice-checkers.ts';
+import { noticeBeforeMove, readyBeforeSettled } from './notice-checkers.ts';
 import {
   nothingIsForgotten,
   onlyLeadersDecide,
@@ -75,6 +75,7 @@ export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'G5-cont-current-and-fenced': contOnlyCurrentAndFenced,
   'G6-nothing-else-granted': nothingElseGranted,
   'GC10-notice-before-move': noticeBeforeMove,
+  'GC14-ready-before-settled': readyBeforeSettled,
   'M1-switch-when-both-paused': switchOnlyWhenBothPaused,
   'M3-no-order-aborts-a-qemu': noOrderAbortsAQemu,
   ...COMMIT_CHECKERS,

@@ -1,5 +1,8 @@
-/** Checker of the notices that members of guest clusters are given: written anew from docs/specs/guest-clusters.md. */
-import type { GuestClusterName, VmId } from '../../base/ids.ts';
+/**
+ * Checkers of the notices that members of guest clusters are given, and of their ready-checks: written anew from
+ * docs/specs/guest-clusters.md.
+ */
+import type { Generation, GuestClusterName, VmId } from '../../base/ids.ts';
 import { FollowedRecords } from './followed-records.ts';
 import type { Checker } from './trace.ts';
 
@@ -40,6 +43,39 @@ export function noticeBeforeMove(): Checker {
       const isOver = waited * CLOCK_RATE_MAX >= Math.min(notice.forMs, declaring.noticeMs ?? 0);
       if (!isOver && !acknowledged.has(`${id} ${notice.number}`))
         found = `${name} of ${declaring.name} is moved ${Math.round(waited)} ms after its guest was told, which did not acknowledge`;
+    }
+    return found;
+  };
+}
+
+/**
+ * GC14: a member counts as ready by its ready-check only after that succeeded in the guest where it runs now; one that is
+ * still awaited keeps the cluster from moving another where that would be too many.
+ */
+export function readyBeforeSettled(): Checker {
+  const records = new FollowedRecords();
+  const ready = new Map<VmId, Generation>();
+  const changedAt = new Map<GuestClusterName, number>();
+  return (entry) => {
+    if (entry.kind === 'ready') ready.set(entry.vm, entry.generation);
+    if (entry.kind !== 'commit') return null;
+    let found: string | null = null;
+    for (const change of entry.changes) {
+      const before = change.kind === 'vm' ? records.vms.get(change.id) : undefined;
+      if (change.kind === 'guest-cluster') changedAt.set(change.id, entry.at);
+      records.note(change, () => undefined);
+      if (change.kind !== 'vm' || change.value === null) continue;
+      const { id, name, phase, settling, seenHealthy } = change.value;
+      const isSettled = before?.settling !== undefined && settling === undefined && phase.kind === 'running';
+      if (isSettled && seenHealthy === 'by-check' && ready.get(id) !== phase.incarnation.generation)
+        found = `${name} counts as ready by a check that did not succeed in its guest`;
+      if (phase.kind !== 'migrating' || before?.phase.kind !== 'running' || entry.by === 'people') continue;
+      for (const { name: cluster, members, maxDisturbed } of records.clustersOf(id)) {
+        if (entry.at - (changedAt.get(cluster) ?? 0) <= UNSEEN_MS) continue;
+        const awaited = members.filter((member) => member !== id && records.vms.get(member)?.settling !== undefined);
+        if (awaited.length >= maxDisturbed)
+          found = `${name} of ${cluster} is moved while ${awaited.length} members are not seen healthy yet`;
+      }
     }
     return found;
   };

@@ -94,6 +94,8 @@ export type TraceEntry = { readonly at: number } & (
     }
   /** A guest acknowledged the notice of a move to the agent of its host. */
   | { readonly kind: 'notice-acknowledged'; readonly vm: VmId; readonly number: number }
+  /** The ready-check of a member of a guest cluster succeeded in this incarnation's guest. */
+  | { readonly kind: 'ready'; readonly vm: VmId; readonly generation: Generation }
   /** A guest that boots, or who looks when all is over, reads the disk: blocks 1 to `found` are there. */
   | {
       readonly kind: 'booted';

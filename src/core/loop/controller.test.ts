@@ -14,6 +14,7 @@ import { answers, host, hostRecord, incarnation, NOW, vmRecord } from '../plan/t
 import type { NetworkPlan } from '../ports/host-link.ts';
 import type { QmpLink, QmpTarget } from '../ports/qmp-link.ts';
 import type { Change, Entry, LeaderStore, Snapshot } from '../ports/store.ts';
+import { SILENT_GUESTS } from '../ports/testing/silent-guests.ts';
 import { Controller } from './controller.ts';
 import { NO_IDENTITIES } from './testing/no-identities.ts';
 
@@ -112,6 +113,7 @@ class SmallWorld {
         onCommit: () => undefined,
       },
       ...NO_IDENTITIES,
+      guestAgents: SILENT_GUESTS,
       hosts: {
         report: async (name) => (name === SILENT ? unused() : this.#report(name)),
         // What the records say runs, as far as anybody can see: an incarnation that is decided upon is there at once.

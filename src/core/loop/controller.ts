@@ -22,6 +22,7 @@ import { expectedIncarnations, type VmRecord } from '../model/vm.ts';
 import type { SeenPool } from '../plan/vm/decision.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { FileLink } from '../ports/file-link.ts';
+import type { GuestAgentLink } from '../ports/guest-agent-link.ts';
 import type { HostLink } from '../ports/host-link.ts';
 import type { Certifier, IdentityLink } from '../ports/identity-link.ts';
 import type { Log } from '../ports/log.ts';
@@ -65,6 +66,7 @@ export interface ControllerPorts {
   readonly storage: StorageLink;
   readonly files: FileLink;
   readonly qmp: QmpLink;
+  readonly guestAgents: GuestAgentLink;
   readonly paths: Paths;
   readonly reach: Reach;
   readonly lead: LeadHand;
@@ -168,6 +170,7 @@ export class Controller {
       pool: (node) => this.#poolOf(node),
       crashPoint: ports.crashPoint,
       whyRestored: (vm) => this.adoption.whyOf(vm),
+      guestAgents: ports.guestAgents,
     });
     this.dirtyRates = new DirtyRates({ clock, log, qmp, target: (vm) => this.#executor.currentTarget(vm) });
     const seeHost = (host: HostName) => this.observer.see(host);

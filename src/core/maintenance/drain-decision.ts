@@ -277,6 +277,13 @@ function noteMoves(drain: DrainRecord, index: ClusterIndex, now: number): DrainR
   let isChanged = false;
   let noted = drain;
   const moves = drain.moves.map((move) => {
+    if (move.health === 'awaited') {
+      const health = healthOf(index.vm(move.vm));
+      if (health === 'awaited') return move;
+      isChanged = true;
+      if (health === 'no') noted = withDeviation(noted, now, `${move.name}: It was not seen healthy after its move.`);
+      return { ...move, health };
+    }
     if (move.state !== 'waiting' && move.state !== 'moving') return move;
     // The second move of a VM that goes by way of a third host: it is not there yet.
     if (drain.moves.some((other) => isBefore(other, move))) return move;
@@ -300,6 +307,12 @@ function isArriving({ phase, migrationRequest }: VmRecord, host: HostName): bool
   return phase.kind === 'running' && migrationRequest?.to === host;
 }
 
+/** How a member was seen healthy after its move; one that is gone, or starts anew, is not awaited any longer. */
+function healthOf(vm: VmRecord | null): NonNullable<DrainMove['health']> {
+  if (vm?.settling !== undefined) return 'awaited';
+  return vm?.seenHealthy ?? 'no';
+}
+
 function outcomeOf(move: DrainMove, vm: VmRecord | null, now: number): DrainMove {
   const ended = (state: 'moved' | 'gone', note: string | null): DrainMove => ({ ...move, state, note, endedAt: now });
   if (vm === null) return ended('gone', 'It was deleted.');
@@ -313,7 +326,11 @@ function outcomeOf(move: DrainMove, vm: VmRecord | null, now: number): DrainMove
   if (vm.phase.kind !== 'running' && vm.phase.kind !== 'starting') return move;
   if (vm.migrationRequest !== null) return move;
   if (at === move.to && vm.phase.kind === 'running')
-    return { ...ended('moved', null), measuredPauseMs: vm.pausesMs?.at(-1) ?? null };
+    return {
+      ...ended('moved', null),
+      measuredPauseMs: vm.pausesMs?.at(-1) ?? null,
+      ...(vm.settling === undefined ? {} : { health: 'awaited' }),
+    };
   if (at !== move.from) return ended('gone', `It was restarted on ${at}.`);
   if (vm.phase.kind === 'starting') return ended('gone', `It was restarted on ${at}.`);
   return undone(move, 'Its move was undone.');

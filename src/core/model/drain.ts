@@ -11,6 +11,7 @@
 import type { DrainId, GuestClusterName, HostName, RollId, TaskId, VmId } from '../../base/ids.ts';
 import type { Remedy } from '../maintenance/fast-writers.ts';
 import type { PlannedMove } from '../maintenance/plan.ts';
+import type { SeenHealthy } from './vm.ts';
 
 /**
  * `drained`: the hosts are empty. `returned`: VMs were brought back (`home`). `cancelled`: somebody ended the drain;
@@ -41,6 +42,8 @@ export interface DrainMove extends Omit<PlannedMove, 'startsAtMs' | 'converges'>
   readonly remedy?: Remedy | null;
   /** The VM was stopped for this move, and was asked to start again: once. */
   readonly restarted?: true;
+  /** How its VM, a member of a guest cluster, was seen healthy after the move. Absent: nothing is awaited of it. */
+  readonly health?: 'awaited' | SeenHealthy;
 }
 
 /** What the next moves of a drain wait for while none is under way. */

@@ -26,6 +26,14 @@ export interface SharedDiskRecord {
   readonly createdAt: number;
 }
 
+/** A command in a member's guest that exits with 0 once the member is ready after its move. */
+export interface ReadyCheck {
+  /** For the guest's shell, as the user of its agent. */
+  readonly command: string;
+  /** How long the next member waits for it at the longest, in ms. */
+  readonly withinMs: number;
+}
+
 /** VMs that form a cluster inside their guests. */
 export interface GuestClusterRecord {
   readonly name: GuestClusterName;
@@ -40,6 +48,8 @@ export interface GuestClusterRecord {
    * How long a member's guest is told before it is moved, in ms, unless it acknowledges earlier. Absent: it is not told.
    */
   readonly noticeMs?: number;
+  /** How a member is seen to be ready after its move. Absent: by its keys on shared disks alone. */
+  readonly readyCheck?: ReadyCheck;
   /** Weekly windows (core/maintenance/time-window.ts) in which no drain moves a member. Absent: none. */
   readonly quiet?: readonly string[];
   /** Somebody consented to members on one host. */

@@ -45,12 +45,20 @@ export interface SlotPorts {
   readonly migration: number;
   /** VNC server, of VMs with a display. */
   readonly vnc: number;
+  /** The channel to the guest's agent (`org.qemu.guest_agent.0`): one client at a time. */
+  readonly guestAgent: number;
 }
 
 /** The ports of the QEMU in `slot` (0 to SLOTS_PER_HOST - 1) of a host, on every address of that host. */
 export function portsOfSlot(slot: number): SlotPorts {
   const first = SLOT_BASE + slot * PORTS_PER_SLOT;
-  return { qmp: [first, first + 1, first + 2], serial: first + 3, migration: first + 4, vnc: first + 5 };
+  return {
+    qmp: [first, first + 1, first + 2],
+    serial: first + 3,
+    migration: first + 4,
+    vnc: first + 5,
+    guestAgent: first + 6,
+  };
 }
 
 /** Returns true for the ports at which a storage node serves disks: the NBD servers' and the iSCSI target's. */

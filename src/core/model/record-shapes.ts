@@ -33,7 +33,7 @@ import {
 import type { ReleaseRecord } from './cluster-release.ts';
 import type { Debt } from './debt.ts';
 import type { DrainMove, DrainRecord, TouchedGuestCluster } from './drain.ts';
-import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from './guest-cluster.ts';
+import type { GuestClusterRecord, ReadyCheck, ReservationRecord, SharedDiskRecord } from './guest-cluster.ts';
 import { EPOCH_KEY, EPOCH_PORTS_KEY, EPOCH_VMS_KEY, PREFIX, prefixOf } from './keys.ts';
 import type { MoveNotice } from './move-notice.ts';
 import { SLOTS_PER_HOST } from './ports.ts';
@@ -179,6 +179,7 @@ const spec = fields<VmSpec>({
   guestCluster: maybe(nullable(name)),
   display: maybe(oneOf('vga')),
   pin: maybe(nullable(name)),
+  guestAgent: maybe(isTrue),
 });
 const debts = maybe(
   listOf(
@@ -224,6 +225,7 @@ const vmFields = fields<VmRecord>({
     }),
   ),
   settling: maybe(fields({ registered: listOf(diskId) })),
+  seenHealthy: maybe(oneOf('by-check', 'by-keys', 'no')),
   failures: nullable(fields({ count, lastAt: finite, message: prose })),
   debts,
   createdAt: finite,
@@ -277,6 +279,7 @@ const drainMove = fields<DrainMove>({
   dirtyMibPerSecond: maybe(nullable(finite)),
   remedy: maybe(nullable(oneOf('slow-down', 'longer-pause', 'stop'))),
   restarted: maybe(isTrue),
+  health: maybe(oneOf('awaited', 'by-check', 'by-keys', 'no')),
 });
 
 const nodeMaintenance = maybe(
@@ -400,6 +403,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         maxDisturbed: integer(1),
         toleratesMs: finite,
         noticeMs: maybe(finite),
+        readyCheck: maybe(fields<ReadyCheck>({ command: prose, withinMs: finite })),
         quiet: maybe(listOf(word)),
         sharesHosts: boolean,
         deleting: maybe(isTrue),

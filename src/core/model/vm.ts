@@ -103,6 +103,12 @@ export type VmPhase =
 export type StartReason = 'requested' | 'lost' | 'crashed' | 'guest-reset' | 'launch-failed';
 export type StopReason = 'requested' | 'guest-shutdown' | 'deleted' | 'failed';
 
+/**
+ * How a moved member was seen healthy: its guest cluster's ready-check succeeded, it has the keys that it had (and its
+ * guest cluster has no ready-check, or its guest no agent), or not at all in the time for it.
+ */
+export type SeenHealthy = 'by-check' | 'by-keys' | 'no';
+
 export interface VmRecord {
   readonly id: VmId;
   readonly name: string;
@@ -152,6 +158,8 @@ export interface VmRecord {
    * disks that it had a key on when its move began. Absent: nothing is awaited.
    */
   readonly settling?: { readonly registered: readonly DiskId[] };
+  /** How that ended after its last move. Absent before the first. */
+  readonly seenHealthy?: SeenHealthy;
   /** Consecutive failures to start or crashes soon after a start, for the back-off. */
   readonly failures: {
     readonly count: number;
@@ -201,6 +209,8 @@ export interface VmSpec {
   readonly display?: 'vga';
   /** The only host that it may be on: somebody signed for that. Absent or null: any. */
   readonly pin?: HostName | null;
+  /** Its machine has a port for the guest's agent. Machines from before there was one lack it, until they start again. */
+  readonly guestAgent?: true;
 }
 
 /** The measures that an owner allows for moving a guest that writes faster than it is copied. */
@@ -273,6 +283,11 @@ export function isSameCard(a: VmNic, b: VmNic): boolean {
 export function withNextNics(vm: VmRecord): VmRecord {
   const { nextNics, ...rest } = vm;
   return nextNics === undefined ? vm : { ...rest, spec: { ...vm.spec, nics: nextNics } };
+}
+
+/** Returns the VM whose next machine has a port for the guest's agent. */
+export function withGuestAgent(vm: VmRecord): VmRecord {
+  return vm.spec.guestAgent === true ? vm : { ...vm, spec: { ...vm.spec, guestAgent: true } };
 }
 
 /** Returns the VM without a notice that is to come to something. */

@@ -20,6 +20,8 @@ import type { ProbeResult } from './probe-result.ts';
 
 /** The feature that orders with shared disks need (`Order.needs`). */
 export const SHARED_DISKS = 'shared-disks';
+/** The feature that launches of machines with a port for the guest's agent need. */
+export const GUEST_AGENT = 'guest-agent';
 
 /** Every order to a host or storage node carries the leader's term. */
 export interface Order {
@@ -103,6 +105,8 @@ export interface LaunchMachine {
   readonly append: string | null;
   /** Null or absent: no display, and no VNC server. */
   readonly display?: 'vga' | null;
+  /** A port for the guest's agent; absent: none. Needs GUEST_AGENT. */
+  readonly guestAgent?: boolean;
 }
 
 /** A file the agent fetches from a storage node (GET /v1/artifacts/SHA256, mutual TLS as `host:*`) and checks. */

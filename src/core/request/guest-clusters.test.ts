@@ -164,6 +164,11 @@ test('a notice is declared where every member can be told, and quiet hours where
     [['Mon-Sun 04:00-24:00 UTC', 'Mon-Sun 00:00-00:01 UTC'], /leave no four hours/],
   ] as const)
     assert.throws(() => patch({ quiet }), { code: 'bad-input', message });
+  const readyCheck = { command: 'pg_isready', withinMs: 60_000 };
+  world.take(patch({ readyCheck }));
+  assert.deepEqual([cluster(world)?.readyCheck, cluster(world)?.noticeMs], [readyCheck, 60_000]);
+  world.take(patch({ readyCheck: null }));
+  assert.equal(cluster(world)?.readyCheck, undefined);
   world.take(patch({ noticeMs: null, quiet: [] }));
   assert.deepEqual([cluster(world)?.noticeMs, cluster(world)?.quiet], [undefined, undefined]);
 });

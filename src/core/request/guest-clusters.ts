@@ -8,7 +8,7 @@ import { type NetworkName, parseGuestClusterName, parseNetworkName } from '../..
 import { listed } from '../../base/listed.ts';
 import { longestTimeOutside, parseTimeWindow } from '../maintenance/time-window.ts';
 import type { TaskRecord } from '../model/cluster.ts';
-import type { GuestClusterRecord, SharedDiskRecord } from '../model/guest-cluster.ts';
+import type { GuestClusterRecord, ReadyCheck, SharedDiskRecord } from '../model/guest-cluster.ts';
 import { cardsOf, type VmRecord } from '../model/vm.ts';
 import type { Change, Entry, ObjectRef, RequestSnapshot } from '../ports/store.ts';
 import {
@@ -59,6 +59,8 @@ export interface GuestClusterRequest {
 export interface GuestClusterPatch extends Pick<GuestClusterRequest, 'maxDisturbed' | 'toleratesMs'> {
   /** How long guests are told before they are moved; null: they are not told. */
   readonly noticeMs?: number | null | undefined;
+  /** How a member is seen to be ready after its move; null: by its keys alone. */
+  readonly readyCheck?: ReadyCheck | null | undefined;
   /** Weekly windows in which no drain moves a member, all of them; an empty list: none. */
   readonly quiet?: readonly string[] | undefined;
 }
@@ -106,8 +108,9 @@ export function patchGuestCluster(
   const cluster = clusterOf(records, name, ifMatch);
   if (cluster.deleting === true)
     throw new CodedError('conflict', `Guest cluster ${name} is being deleted.`, { advice: 'Nothing was changed.' });
-  const { noticeMs: noticeBefore, quiet: quietBefore, ...rest } = cluster;
+  const { noticeMs: noticeBefore, quiet: quietBefore, readyCheck: checkBefore, ...rest } = cluster;
   const noticeMs = more.noticeMs === undefined ? noticeBefore : (more.noticeMs ?? undefined);
+  const readyCheck = more.readyCheck === undefined ? checkBefore : (more.readyCheck ?? undefined);
   const quiet = more.quiet ?? quietBefore ?? [];
   if (more.quiet !== undefined) demandQuietHours(more.quiet, now);
   if (typeof more.noticeMs === 'number') demandTold(records, cluster);
@@ -116,6 +119,7 @@ export function patchGuestCluster(
     maxDisturbed: maxDisturbed ?? cluster.maxDisturbed,
     toleratesMs: toleratesMs ?? cluster.toleratesMs,
     ...(noticeMs === undefined ? {} : { noticeMs }),
+    ...(readyCheck === undefined ? {} : { readyCheck }),
     ...(quiet.length === 0 ? {} : { quiet }),
   };
   return { changes: [{ kind: 'guest-cluster', id: value.name, value }], result: null };

@@ -154,6 +154,7 @@ export function plannedVm(
       nics,
       // Even none: its machine has a place for those that come while it runs.
       sharedDisks: [],
+      guestAgent: true,
     },
     intent: start ? 'running' : 'stopped',
     generation: floorOfEpoch(basis.records.epoch.number),

@@ -23,6 +23,7 @@ import type { Etcd } from '../../etcd/api.ts';
 import type { SimProcess } from '../machines/sim-machine.ts';
 import type { Topology } from '../machines/topology.ts';
 import type { Hop } from '../network/network.ts';
+import { simGuestAgents } from '../qemu/guest-agents.ts';
 import type { QemuProcess } from '../qemu/qemu-process.ts';
 import type { SimStorageNode } from '../storage/sim-storage-node.ts';
 import type { SimRandom } from '../time/sim-random.ts';
@@ -78,6 +79,7 @@ export function surroundingsOf(server: SimServer): BackendContext {
     serial: serialPortsOf(server),
     displays: displaysOf(server),
     lab: null,
+    guestAgents: simGuestAgents(topology, process),
     waitingFor: () => (store.connected ? null : 'etcd, which it has not read yet'),
     controlAnswers: (control) => answers(server, control.name),
     controlClock: () => null,

@@ -1,4 +1,5 @@
 /** Control nodes over the simulated etcd, with the code of production: who leads, and whose commits count. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTaskId, type TaskId } from '../../base/ids.ts';
@@ -11,6 +12,7 @@ import type { ControllerPorts } from '../../core/loop/controller.ts';
 import { NO_IDENTITIES } from '../../core/loop/testing/no-identities.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
+import { SILENT_GUESTS } from '../../core/ports/testing/silent-guests.ts';
 import type { Leadership } from '../../etcd/election.ts';
 import { SimMachine, type SimProcess } from '../machines/sim-machine.ts';
 import { SimClock } from '../time/sim-clock.ts';
@@ -43,6 +45,7 @@ const PORTS: Omit<ControllerPorts, 'store' | 'lead' | 'clock' | 'log'> = {
     createSharedDisk: never,
     deleteSharedDisk: never,
   },
+  guestAgents: SILENT_GUESTS,
   qmp: {
     observe: async () => ({ kind: 'unknown' }),
     cont: never,

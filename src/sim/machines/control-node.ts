@@ -25,6 +25,7 @@ import { simEtcdRoom } from '../etcd/sim-etcd-room.ts';
 import type { LinksOfController } from '../faults/planted-bug.ts';
 import { addressOf } from '../network/addresses.ts';
 import { simHostLink, simPaths, simReach, simStorageLink } from '../network/links.ts';
+import { simGuestAgents } from '../qemu/guest-agents.ts';
 import { SimQmpDialer } from '../qemu/qmp-dialer.ts';
 import type { SimRandom } from '../time/sim-random.ts';
 import type { SimMachine, SimProcess } from './sim-machine.ts';
@@ -208,6 +209,7 @@ export class SimControlNode implements ControlNode {
       paths: simPaths(topology, caller),
       reach: simReach(topology, caller),
       qmp,
+      guestAgents: simGuestAgents(topology, process),
       credentials: {
         issue: async () => ({ caPem: PEM, certPem: PEM, keyPem: PEM }),
         targetSecret: async (account) => `secret-of-${account.replace(':', '-')}`,

@@ -19,6 +19,8 @@ const DISKS_MAX = 6;
 const DISK_BYTES = 2 ** 20;
 const TELLS_PERCENT = 40;
 const NOTICES_MS = [null, 1_000, 3_000, 8_000] as const;
+/** How long a ready-check is waited for. */
+const CHECKS_MS = [null, 2_000, 60_000] as const;
 const QUIET_PERCENT = 25;
 /** Some minutes: longer than most of a run. */
 const QUIET_MS = 120_000;
@@ -90,11 +92,17 @@ export class GuestPeople {
   #told({ records, now }: Basis): readonly Change[] {
     const clusters = [...recordsOf(records.guestClusters)];
     if (clusters.length === 0) return [];
-    const { noticeMs: _, quiet: __, ...cluster } = this.#telling.pick(clusters);
+    const { noticeMs: _, quiet: __, readyCheck: ___, ...cluster } = this.#telling.pick(clusters);
     const noticeMs = this.#telling.pick(NOTICES_MS);
     const day = new Date(now).toISOString().slice(11, 16);
     const quiet = this.#telling.chance(QUIET_PERCENT) ? [`Mon-Sun ${day}-${laterBy(now, QUIET_MS)} UTC`] : null;
-    const value = { ...cluster, ...(noticeMs === null ? {} : { noticeMs }), ...(quiet === null ? {} : { quiet }) };
+    const withinMs = this.#telling.pick(CHECKS_MS);
+    const value = {
+      ...cluster,
+      ...(noticeMs === null ? {} : { noticeMs }),
+      ...(withinMs === null ? {} : { readyCheck: { command: 'is-ready', withinMs } }),
+      ...(quiet === null ? {} : { quiet }),
+    };
     this.#cluster.say(() => `people: ${cluster.name} is told of moves ${noticeMs ?? 0} ms before`);
     return [{ kind: 'guest-cluster', id: cluster.name, value }];
   }

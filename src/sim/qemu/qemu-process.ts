@@ -9,6 +9,7 @@
 import type { DiskId, Generation } from '../../base/ids.ts';
 import { own } from '../../base/own.ts';
 import { sharedDeviceId } from '../../core/model/shared-disk-devices.ts';
+import type { CommandOutcome, GuestAnswer } from '../../core/ports/guest-agent-link.ts';
 import type { LaunchOrder } from '../../core/ports/host-link.ts';
 import type { Note } from '../machines/note.ts';
 import type { SimProcess } from '../machines/sim-machine.ts';
@@ -41,6 +42,9 @@ export interface MonitorClient {
   readonly onClosed: () => void;
 }
 
+/** How long a ready-check takes, and how long after the first one its guest is ready. */
+const CHECK_MS = [0, 1_500] as const;
+const READY_MS = [-1_500, 6_000] as const;
 const THINK_MS = [20, 180] as const;
 /** How long QEMU waits at its start for its disks. */
 const OPEN_MS = 3_000;
@@ -82,12 +86,18 @@ export class QemuProcess implements ReceivingMachine {
   #isActive: boolean;
   /** `cont` while it waits for a stream makes it run as soon as the stream is complete. */
   #autostart = false;
+  /** The ready-checks that run in the guest, and when they end. */
+  readonly #checks = new Map<number, number>();
+  #checksBegun = 0;
+  #readyAt: number | null = null;
   readonly #whenIdle: (() => void)[] = [];
   readonly #thinking = new Set<NbdClient>();
   /** Ignores the power button. */
   isDeaf = false;
   /** Writes about as fast as it is copied. */
   isBusy = false;
+  /** An agent runs in its guest, and answers while the guest computes. */
+  hasAgent = true;
   /** Of how many migrations in a hundred the source does not hear that they are complete. */
   lostEndPercent = 0;
 
@@ -164,6 +174,25 @@ export class QemuProcess implements ReceivingMachine {
   /** The client of a monitor has ended its connection. */
   disconnect(port: number, client: MonitorClient): void {
     if (this.#monitors.get(port) === client) this.#monitors.delete(port);
+  }
+
+  /** Begins a ready-check in the guest; answers its process there. */
+  beginCheck(): number {
+    const { random } = this.#around;
+    this.#checks.set(++this.#checksBegun, this.process.monotonicMs() + random.between(CHECK_MS[0], CHECK_MS[1]));
+    return this.#checksBegun;
+  }
+
+  /** How a ready-check has come out: well once the guest has run here for a while. */
+  checkOutcome(pid: number): GuestAnswer<CommandOutcome> {
+    const endsAt = this.#checks.get(pid);
+    if (endsAt === undefined) return { kind: 'refuses', why: 'PID does not exist' };
+    if (this.process.monotonicMs() < endsAt) return { kind: 'answers', value: { exited: false } };
+    this.#checks.delete(pid);
+    this.#readyAt ??= endsAt + this.#around.random.between(READY_MS[0], READY_MS[1]);
+    const isReady = endsAt >= this.#readyAt;
+    if (isReady) this.#around.note({ kind: 'ready', vm: this.order.vm, generation: this.order.generation });
+    return { kind: 'answers', value: { exited: true, exitCode: isReady ? 0 : 1, output: isReady ? '' : 'not yet' } };
   }
 
   /** Calls back after every event, as long as the process lives. */

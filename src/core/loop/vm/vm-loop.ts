@@ -17,6 +17,7 @@ import { NOTHING_ACKNOWLEDGED, type Step } from '../../plan/vm/steps.ts';
 import { unreadableFor } from '../../plan/vm/unreadable.ts';
 import { decide } from '../../plan/vm/vm-decision.ts';
 import type { Clock } from '../../ports/clock.ts';
+import type { GuestAgentLink } from '../../ports/guest-agent-link.ts';
 import type { Log } from '../../ports/log.ts';
 import type { QmpLink } from '../../ports/qmp-link.ts';
 import type { Entry, LeaderStore, Snapshot } from '../../ports/store.ts';
@@ -29,6 +30,7 @@ import type { Executor } from './executor.ts';
 import type { Outcome } from './newcomers.ts';
 import { orderPatiently } from './patience.ts';
 import { Questions } from './questions.ts';
+import { ReadyChecks } from './ready-checks.ts';
 import { Schedule } from './schedule.ts';
 import { msUntilLook, steadyIntervalMs } from './steady-looks.ts';
 import type { WrittenDecision } from './transaction.ts';
@@ -49,6 +51,7 @@ export interface VmLoopPorts {
   readonly crashPoint: CrashPoint;
   /** Why it is not known yet what runs of a VM that was restored, in words. */
   readonly whyRestored: (vm: VmId) => string;
+  readonly guestAgents: GuestAgentLink;
 }
 
 /** Things one activation may do before it yields to the next wake-up. */
@@ -75,6 +78,7 @@ class Situation implements VmSituation {
   readonly monotonicMs: number;
   readonly phaseForMs: number;
   readonly notice: VmSituation['notice'];
+  readonly readiness: VmSituation['readiness'];
   readonly #snapshot: Snapshot;
 
   constructor(snapshot: Snapshot, parts: Omit<VmSituation, 'disks'>) {
@@ -88,6 +92,7 @@ class Situation implements VmSituation {
     this.monotonicMs = parts.monotonicMs;
     this.phaseForMs = parts.phaseForMs;
     this.notice = parts.notice;
+    this.readiness = parts.readiness;
   }
 
   get disks(): VmSituation['disks'] {
@@ -103,6 +108,7 @@ export class VmLoop {
   readonly #questions: Questions;
   readonly #commits: Commits;
   readonly #diskErrors: DiskErrors;
+  readonly #readyChecks: ReadyChecks;
   readonly #evidence = new Map<VmId, Evidence>();
   /** Why a VM is not further, in words. */
   readonly #whys = new Map<VmId, string>();
@@ -142,12 +148,17 @@ export class VmLoop {
       onCommitted: (vm, decision) => this.#committed(vm, decision),
     });
     this.#diskErrors = new DiskErrors(ports);
+    this.#readyChecks = new ReadyChecks({
+      ...{ clock, guestAgents: ports.guestAgents, target: (vm, incarnation) => executor.target(vm, incarnation) },
+      onNews: (id) => this.wake(id),
+    });
     qmp.onEvent(({ vm, generation }, told) => this.#hear(vm, generation, told));
   }
 
   /** Ends the loop: running activations finish their present step and stop. */
   stop(): void {
     this.#schedule.stop();
+    this.#readyChecks.stop();
   }
 
   /** Looks at a VM soon. `fresh`: what QMP said before, of all its generations or of this one, counts no more. */
@@ -204,6 +215,7 @@ export class VmLoop {
       monotonicMs: clock.monotonicMs(),
       phaseForMs: evidence?.phaseForMs(vm) ?? 0,
       notice: this.#noticeOf(vm, evidence),
+      readiness: this.#readyChecks.of(vm),
     });
   }
 
@@ -264,6 +276,7 @@ export class VmLoop {
         return UNREADABLE_LOOK_MS;
       }
       evidence.notePhase(entry.value);
+      this.#readyChecks.follow(entry.value, this.#ports.index.guestClusterOf(entry.value)?.readyCheck ?? null);
       // Also without a question: nothing is decided while whoever woke it is still changing things.
       await (this.#refresh(entry.value, evidence) ?? undefined);
       // The term may be over by now, or the record another one: what is decided from it would be late.
@@ -366,6 +379,7 @@ export class VmLoop {
     this.#questions.forget(id);
     this.#commits.forget(id);
     this.#diskErrors.over(id);
+    this.#readyChecks.forget(id);
   }
 
   #intervalMs(): number {

@@ -2,35 +2,72 @@
  * Whether a member of a guest cluster that was moved is seen healthy again. Pure. Until then it counts as disturbed
  * (guest-cluster-limits.ts), so that the next member waits.
  *
- * Guarantees: nothing is awaited for longer than SETTLE_MS: a member that does not get well holds no maintenance up for
- * ever, and the cluster says so.
+ * Guarantees: nothing is awaited for longer than SETTLE_MS, or than the guest cluster declared for its ready-check: a
+ * member that does not get well holds no maintenance up for ever, and the cluster says so. A guest without an agent is
+ * judged by its keys.
  */
-import { type Incarnation, settled, sharedDisksOf, type VmRecord } from '../../model/vm.ts';
-import { type Decision, type VmSituation, wait } from '../vm/decision.ts';
+import type { ReadyCheck } from '../../model/guest-cluster.ts';
+import { type Incarnation, type SeenHealthy, settled, sharedDisksOf, type VmRecord } from '../../model/vm.ts';
+import { type Decision, type Readiness, type VmSituation, wait } from '../vm/decision.ts';
 import type { Verdict } from '../vm/verdict.ts';
 
-/** How long a moved member may take to be seen healthy, in ms by this leader's clock. */
+/** How long a moved member may take to be seen healthy where no ready-check says otherwise, in ms by this leader's clock. */
 export const SETTLE_MS = 300_000;
+/** A guest's agent that was silent for so long since the move is none, in ms. */
+export const NO_AGENT_MS = 20_000;
 const LOOK_MS = 1_000;
 
 /** What comes next for a member that was moved and runs; null: nothing is awaited of it. */
 export function decideSettling(situation: VmSituation, { host }: Incarnation, verdict: Verdict): Decision | null {
-  const { vm, phaseForMs } = situation;
+  const { vm, phaseForMs, cluster, readiness } = situation;
   if (vm.settling === undefined) return null;
-  const missing = verdict === 'running' ? whatIsMissing(situation, vm.settling.registered) : `its guest is ${verdict}`;
-  if (missing === null) return settle(vm, 'member-healthy', `${vm.name} is seen healthy on ${host} after its move.`);
-  if (phaseForMs >= SETTLE_MS)
-    return settle(
-      vm,
-      'member-not-healthy',
-      `${vm.name} was not seen healthy within ${SETTLE_MS / 60_000} minutes of its move: ${missing}. It is not waited for any longer.`,
-    );
+  const check = cluster.index.guestClusterOf(vm)?.readyCheck;
+  const missing =
+    verdict !== 'running'
+      ? `its guest is ${verdict}`
+      : (whatIsMissing(situation, vm.settling.registered) ?? whatIsNotReady(check, readiness));
+  if (missing === null) {
+    const how = check !== undefined && readiness.kind === 'ready' ? 'by-check' : 'by-keys';
+    const message = `${vm.name} is seen healthy on ${host} after its move${because(check, how)}.`;
+    return settle(vm, { how, kind: 'member-healthy', message });
+  }
+  const limitMs = check?.withinMs ?? SETTLE_MS;
+  if (phaseForMs >= limitMs) {
+    const message = `${vm.name} was not seen healthy within ${limitMs / 1_000} s of its move: ${missing}. It is not waited for any longer.`;
+    return settle(vm, { how: 'no', kind: 'member-not-healthy', message });
+  }
   // A person who asked for another move of it knows better.
   return vm.migrationRequest === null ? wait(`${vm.name} is not seen healthy yet: ${missing}.`, LOOK_MS) : null;
 }
 
-function settle(vm: VmRecord, kind: string, message: string): Decision {
-  return { kind: 'commit', vm: settled(vm), event: { kind, message } };
+interface Settled {
+  readonly how: SeenHealthy;
+  readonly kind: string;
+  readonly message: string;
+}
+
+function settle(vm: VmRecord, { how, kind, message }: Settled): Decision {
+  return { kind: 'commit', vm: { ...settled(vm), seenHealthy: how }, event: { kind, message } };
+}
+
+function because(check: ReadyCheck | undefined, how: SeenHealthy): string {
+  if (how === 'by-check') return ': its ready-check succeeded';
+  return check === undefined ? '' : ' by its keys: no agent answers in its guest, so its ready-check was not run';
+}
+
+/** Null: the check succeeded, or there is none, or nobody in the guest who would run it. */
+function whatIsNotReady(check: ReadyCheck | undefined, readiness: Readiness): string | null {
+  if (check === undefined) return null;
+  switch (readiness.kind) {
+    case 'ready':
+      return null;
+    case 'not-ready':
+      return `its ready-check ${readiness.why}`;
+    case 'unasked':
+      return 'its ready-check was not run yet';
+    case 'silent':
+      return readiness.forMs >= NO_AGENT_MS ? null : 'the agent in its guest does not answer yet';
+  }
 }
 
 /** The reservations' view: a member that lost a key while it moved was fenced by the others. */

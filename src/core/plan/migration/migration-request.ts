@@ -83,7 +83,7 @@ export function beginMigration(situation: VmSituation, source: Incarnation, requ
   };
   return {
     kind: 'commit',
-    vm: inPhase(vm, phase, now, { generation, migrationRequest: null, ...notice, ...settlingOf(situation) }),
+    vm: inPhase(awaitedVm(situation), phase, now, { generation, migrationRequest: null, ...notice }),
     event: {
       kind: 'migrating',
       message: `${vm.name} migrates from ${source.host} to ${destination.host}, generation ${generation}.`,
@@ -141,7 +141,10 @@ export function withdrawNotice({ vm }: VmSituation): Decision | null {
   };
 }
 
-/** What is awaited of a member after its move: that it has the keys that it has now. */
-function settlingOf({ vm, cluster }: VmSituation): Pick<VmRecord, 'settling'> {
-  return cluster.index.guestClusterOf(vm) === null ? {} : { settling: { registered: cluster.registeredOn(vm) } };
+/**
+ * What is awaited of a member after its move: that it has the keys that it has now. How it was seen healthy after an
+ * earlier move says nothing of this one.
+ */
+function awaitedVm({ vm: { seenHealthy: _, ...vm }, cluster }: VmSituation): VmRecord {
+  return cluster.index.guestClusterOf(vm) === null ? vm : { ...vm, settling: { registered: cluster.registeredOn(vm) } };
 }

@@ -227,6 +227,7 @@ export function situation(vm: VmRecord, seen: Seen = {}, more: Partial<VmSituati
     monotonicMs: NOW,
     phaseForMs: 0,
     notice: { knownForMs: 0, isAcknowledged: false },
+    readiness: { kind: 'unasked' },
     ...more,
   };
 }

@@ -19,6 +19,7 @@ import {
   sharedDisksOf,
   type VmPhase,
   type VmRecord,
+  withGuestAgent,
   withNextNics,
   withoutNotice,
 } from '../../model/vm.ts';
@@ -48,7 +49,19 @@ export interface VmSituation {
   readonly phaseForMs: number;
   /** What is known of the VM's notice, where it has one that waits. */
   readonly notice: NoticeSituation;
+  /** What its guest cluster's ready-check has said since its move, where one is awaited. */
+  readonly readiness: Readiness;
 }
+
+/** What is known of a moved member's ready-check (loop/vm/ready-checks.ts). */
+export type Readiness =
+  /** It was not asked for yet, or nothing came of it yet. */
+  | { readonly kind: 'unasked' }
+  | { readonly kind: 'ready' }
+  /** `why`: continues a sentence about the check, "exited with 1". */
+  | { readonly kind: 'not-ready'; readonly why: string }
+  /** No agent answered for so long, in ms by this leader's monotonic clock, and none has answered since the move. */
+  | { readonly kind: 'silent'; readonly forMs: number };
 
 /** How far a notice has come. */
 export interface NoticeSituation {
@@ -285,9 +298,11 @@ export function startNext(situation: VmSituation, options: StartOptions): Decisi
   const generation = nextGeneration(vm.generation);
   const incarnation: Incarnation = { generation, host: placement.host, slot: placement.slot };
   const failures = options.failure === undefined ? vm.failures : countFailure(vm, options, now);
+  // A recovery does not ask more of the hosts than the machine before: one of an older version may be left alone.
+  const machine = options.reason === 'requested' ? withGuestAgent(vm) : vm;
   return {
     kind: 'commit',
-    vm: inPhase(vm, { kind: 'starting', incarnation, reason: options.reason, avoid }, now, {
+    vm: inPhase(machine, { kind: 'starting', incarnation, reason: options.reason, avoid }, now, {
       generation,
       failures,
       // Pauses of earlier moves were another run's, and a guest that was slow once must not keep it from moving for

@@ -10,6 +10,7 @@ import { PORTS } from '../../../model/ports.ts';
 import { accountName, initiatorName, targetName } from '../../../model/shared-disk-identity.ts';
 import { startedSharedDisks, type VmRecord, type VmSharedDisk } from '../../../model/vm.ts';
 import {
+  GUEST_AGENT,
   type LaunchDisk,
   type LaunchMachine,
   type LaunchOrder,
@@ -46,7 +47,8 @@ export async function launchOrder(
     ...(incoming && vm.phase.kind === 'migrating' ? { receives: vm.phase.source.generation } : {}),
     machine: launchMachine(snapshot, vm),
     disks: vm.spec.disks.map((use) => launchDisk(context, use, disks.get(use.disk), generation)),
-    ...(vm.spec.sharedDisks === undefined ? {} : await launchSharedDisks(context, generation)),
+    ...(vm.spec.sharedDisks === undefined ? {} : { sharedDisks: await launchSharedDisks(context, generation) }),
+    ...needsOf(vm),
     nics: vm.spec.nics.map(({ mac, network }) => {
       const record = snapshot.networks.get(network);
       if (record === undefined) throw new CodedError('not-found', `Network ${network} of ${vm.name} is gone.`);
@@ -57,16 +59,21 @@ export async function launchOrder(
   };
 }
 
+/** What an agent must know to make this machine. */
+function needsOf({ spec }: VmRecord): Pick<LaunchOrder, 'needs'> {
+  const needs = [
+    ...(spec.sharedDisks === undefined ? [] : [SHARED_DISKS]),
+    ...(spec.guestAgent === true ? [GUEST_AGENT] : []),
+  ];
+  return needs.length === 0 ? {} : { needs };
+}
+
 /** With none in it, too: the machine has the controller for those that come. */
-async function launchSharedDisks(
-  context: StepContext,
-  generation: Generation,
-): Promise<Pick<LaunchOrder, 'sharedDisks' | 'needs'>> {
+async function launchSharedDisks(context: StepContext, generation: Generation): Promise<readonly LaunchSharedDisk[]> {
   const { ports, vm } = context;
-  const sharedDisks = await Promise.all(
+  return Promise.all(
     standing(ports.store, startedSharedDisks(vm)).map((use) => launchSharedDisk(context, use, generation)),
   );
-  return { sharedDisks, needs: [SHARED_DISKS] };
 }
 
 /** How one incarnation reaches a shared disk. */
@@ -115,7 +122,7 @@ function launchDisk(
 }
 
 function launchMachine(snapshot: Snapshot, vm: VmRecord): LaunchMachine {
-  const { vcpus, memoryBytes, cpuModel, boot, display } = vm.spec;
+  const { vcpus, memoryBytes, cpuModel, boot, display, guestAgent } = vm.spec;
   const nodes = [...snapshot.storage.values()].filter(({ value }) => value.lost === undefined);
   const from = nodes.map(({ value }) => ({
     node: value.name,
@@ -133,5 +140,6 @@ function launchMachine(snapshot: Snapshot, vm: VmRecord): LaunchMachine {
       direct === null || direct.initrd === null ? null : { sha256: direct.initrd, sizeBytes: direct.initrdBytes, from },
     append: direct === null ? null : direct.append,
     ...(display === undefined ? {} : { display }),
+    ...(guestAgent === undefined ? {} : { guestAgent }),
   };
 }
