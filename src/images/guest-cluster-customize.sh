@@ -41,6 +41,8 @@ main()
 PYTHON
 chmod +x "$root/usr/sbin/fence_scsi"
 chroot "$root" env --ignore-environment /usr/sbin/fence_scsi -o metadata >/dev/null
+# The agent that asks the metadata service is Debian's own, unmodified: what it imports is compiled here.
+chroot "$root" env --ignore-environment OCF_ROOT=/usr/lib/ocf /usr/lib/ocf/resource.d/heartbeat/azure-events-az meta-data >/dev/null
 
 # An empty database, copied to the shared disk by the first member that gets it: initdb takes half a minute under software emulation.
 mkdir -p "$root/usr/lib/groundplane/shared" "$root/srv/sql"

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { parseNetworkName, parseVmId } from '../../base/ids.ts';
 import { HostGuests } from '../../core/agent/host-guests.ts';
 import type { NetworkPlan } from '../../core/ports/host-link.ts';
+import { until } from '../../os/testing/until.ts';
 import { MetadataService } from './service.ts';
 
 const PORT = 17_446;
@@ -78,4 +79,45 @@ test('a guest that only opens connections has four of them, for five seconds, an
   assert.equal(await ask('127.0.0.12'), 200);
   await Promise.all(idle.map(closed));
   assert.equal(await ask('127.0.0.10'), 200);
+});
+
+/** Sends something and waits for the end of the connection; the milliseconds until then. */
+async function untilClosed(localAddress: string, text: string): Promise<number> {
+  const socket = await opened(localAddress);
+  const startMs = performance.now();
+  socket.resume().write(text);
+  await closed(socket);
+  return performance.now() - startMs;
+}
+
+const REQUEST = 'GET /metadata/scheduledevents?api-version=2020-07-01 HTTP/1.1\r\nhost: x\r\nmetadata: true\r\n';
+
+test('headers that do not end or are too large, and a body that does not come, are not waited for', async (t) => {
+  serving(t);
+  const post = REQUEST.replace('GET', 'POST');
+  const tookMs = await Promise.all([
+    untilClosed('127.0.0.10', REQUEST),
+    untilClosed('127.0.0.10', `${post}content-length: 1000\r\n\r\n{`),
+  ]);
+  assert.ok(Math.max(...tookMs) < 10_000, `${tookMs.join()} ms`);
+  // More than that is not even waited for.
+  const large = await untilClosed('127.0.0.10', `${REQUEST}x: ${'y'.repeat(32 * 1024)}`);
+  assert.ok(large < 3_000, `${large} ms`);
+  assert.equal(await ask('127.0.0.10'), 200);
+});
+
+test('a guest that opens a thousand connections has four, and another guest is answered meanwhile', async (t) => {
+  const { guests } = serving(t);
+  const [first] = PLAN.guests ?? [];
+  assert(first !== undefined);
+  guests.planned({ ...PLAN, guests: [first, { ...first, name: 'other', address: '127.0.0.12' }] });
+  const sockets = Array.from({ length: 1_000 }, () =>
+    connect({ host: GATEWAY, port: PORT, localAddress: '127.0.0.10' }),
+  );
+  for (const socket of sockets) socket.on('error', () => socket.destroy()).resume();
+  const answered = await ask('127.0.0.12');
+  const isOpen = (socket: Socket): boolean => !socket.destroyed && socket.readyState === 'open';
+  await until('all but four are refused', () => sockets.filter(isOpen).length <= 4);
+  for (const socket of sockets) socket.destroy();
+  assert.equal(answered, 200);
 });

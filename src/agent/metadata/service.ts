@@ -12,11 +12,13 @@ import type { Socket } from 'node:net';
 import { messageOf } from '../../base/errors.ts';
 import type { HostGuests, ServedNetwork } from '../../core/agent/host-guests.ts';
 import { answerMetadata, type MetadataAnswer } from '../../core/agent/metadata-answer.ts';
+import { LIMITS } from '../../core/model/limits.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import type { Log } from '../../os/log.ts';
 
 const CONNECTIONS_PER_GUEST = 4;
-const CONNECTIONS_MAX = 512;
+/** So that every guest of a full host has its own: none keeps the others out. */
+const CONNECTIONS_MAX = CONNECTIONS_PER_GUEST * LIMITS.vmsPerHost.max;
 const CONNECTION_MS = 5_000;
 const HEADER_BYTES_MAX = 8 * 1024;
 const BODY_BYTES_MAX = 16 * 1024;

@@ -93,6 +93,18 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     plant: (ports) => ({ ...ports, qmp: { ...bound(ports.qmp), unplug: async () => undefined } }),
   },
   {
+    name: 'ready-checks-are-believed-early',
+    says: 'a leader takes a ready-check for succeeded as soon as it has begun',
+    rules: ['GC14-ready-before-settled'],
+    plant: (ports) => ({
+      ...ports,
+      guestAgents: {
+        ...ports.guestAgents,
+        outcome: async () => ({ kind: 'answers', value: { exited: true, exitCode: 0, output: '' } }),
+      },
+    }),
+  },
+  {
     name: 'notices-are-not-waited-for',
     says: 'a leader takes every notice for acknowledged as soon as it is given',
     rules: ['GC10-notice-before-move'],
