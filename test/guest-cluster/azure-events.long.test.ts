@@ -42,7 +42,17 @@ before(async () => {
   await writeFile(userData, `members=${addresses}\ntold=eth1\nrate=2\n`);
   for (const name of NAMES) {
     const cards = ['--network', 'hb', '--network', 'told'];
-    await gp(cluster, ['vm', 'create', name, '--image', 'guest-cluster', '--user-data', userData, ...cards, '--no-start']);
+    await gp(cluster, [
+      'vm',
+      'create',
+      name,
+      '--image',
+      'guest-cluster',
+      '--user-data',
+      userData,
+      ...cards,
+      '--no-start',
+    ]);
   }
   const limits = ['--heartbeat-network', 'hb', '--max-disturbed', '1', '--tolerates', '3s'];
   const disk = ['--shared-disk', 'data:256M'];
@@ -69,14 +79,14 @@ function step(name: string, run: Run): void {
 }
 
 const eventsOf = (vm: string) => gpJson<readonly Event[]>(cluster, ['vm', 'events', vm]);
-const sqlOf = async (): Promise<GuestCluster> =>
-  gpJson<GuestCluster>(cluster, ['guest-cluster', 'show', 'sql']);
+const sqlOf = async (): Promise<GuestCluster> => gpJson<GuestCluster>(cluster, ['guest-cluster', 'show', 'sql']);
 const others = (name: string): string[] => NAMES.filter((other) => other !== name);
 const secondsSince = (startMs: number): string => ((performance.now() - startMs) / 1_000).toFixed(0);
 
 /** Waits until an event of this kind is there that was not there before; answers it. */
 async function eventAfter(vm: string, kind: string, known: readonly Event[], deadlineMs: number): Promise<Event> {
-  const isNew = (event: Event): boolean => event.kind === kind && !known.some(({ revision }) => revision === event.revision);
+  const isNew = (event: Event): boolean =>
+    event.kind === kind && !known.some(({ revision }) => revision === event.revision);
   return until(`${vm} has a new event ${kind}`, async () => (await eventsOf(vm)).find(isNew), { deadlineMs });
 }
 

@@ -192,7 +192,10 @@ test("a port for the guest's agent where the order names it, for control nodes o
   const argvOf = (machine: object): readonly string[] =>
     qemuArguments(order({ machine, needs: ['guest-agent'] }), CONTEXT);
   const [chardev, bus, port] = argvOf({ guestAgent: true }).filter((word) => !argvOf({}).includes(word));
-  assert.match(chardev ?? '', /^socket,id=agent0,host=0\.0\.0\.0,port=21022,.*tls-creds=tls-server,tls-authz=control-only$/);
+  assert.match(
+    chardev ?? '',
+    /^socket,id=agent0,host=0\.0\.0\.0,port=21022,.*tls-creds=tls-server,tls-authz=control-only$/,
+  );
   assert.equal(bus, 'virtio-serial-pci,id=ports,bus=pcie.0,addr=0x1a,max_ports=2');
   assert.equal(port, 'virtserialport,bus=ports.0,nr=1,chardev=agent0,name=org.qemu.guest_agent.0');
   assert.deepEqual(argvOf({ guestAgent: false }), argvOf({}));
