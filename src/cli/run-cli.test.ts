@@ -48,6 +48,8 @@ test('the life of a VM, from create to delete', async (t) => {
   assert.match((await gp(words('vm resume web1'))).out, /running/);
   assert.match((await gp(words('vm reset web1'))).out, /web1 reset/);
   assert.match((await gp(words('vm log web1 --lines 1'))).out, /^Welcome to web1\n$/);
+  assert.match((await gp(words('vm guest web1'))).out, /^Guest: +agent answers: -, Simulated 1\n$/);
+  assert.match((await gp(words('vm show web1'))).out, /\nGuest: +agent answers: -, Simulated 1\n/);
   assert.match((await gp(words('vm events web1'))).out, /it came from h[123]/);
   assert.match((await gp(words('vm stop web1 --patience 1s'))).out, /stopped {2}generation 2/);
   assert.match((await gp(words('vm set web1 --vcpus 4'))).out, /web1 changed/);
@@ -149,6 +151,12 @@ test('a guest cluster, from its declaration to its end', async (t) => {
   assert.match(out, /^ +key 0123456789abcdef {2}sql2 {2}for 1m$/m);
   assert.match(out, /^ +reserved {2}write exclusive, registrants only {2}by sql2 {2}for 1m$/m);
   assert.match((await gp(words('vm show sql1'))).out, /^Guest cluster: +sql$/m);
+  const check = ['guest-cluster', 'set', 'sql', '--ready-check', 'pg_isready -q'];
+  assert.equal((await gp([...check, '--ready-within', '2m'])).code, 0);
+  assert.match((await gp(words('guest-cluster show sql'))).out, /Ready-check: +pg_isready -q {2}\(for 120 s\)/);
+  assert.equal((await gp(words('guest-cluster set sql --ready-within 2m'))).code, 2);
+  assert.equal((await gp(words('guest-cluster set sql --no-ready-check'))).code, 0);
+  assert.match((await gp(words('guest-cluster show sql'))).out, /Ready-check: +none/);
   assert.equal((await gp(words('guest-cluster add-member sql sql3'))).code, 0);
   assert.match((await gp(words('guest-cluster add-disk sql logs:2G'))).out, /disks quorum, data, logs/);
   assert.equal((await gp(words('guest-cluster resize-disk sql logs 4G'))).code, 0);

@@ -369,8 +369,9 @@ export class SimCluster implements Topology {
     const { swarm } = this;
     qemu.isDeaf = this.#qemuRandom.chance(swarm.deafPercent);
     qemu.lostEndPercent = swarm.lostEndPercent;
-    // The same guest has, or has not, an agent wherever it runs.
-    qemu.hasAgent = Number.parseInt(qemu.order.vm.slice(-1), 16) % GUESTS_WITHOUT_AGENT !== 0;
+    // The same guest has, or has not, an agent wherever it runs; where guests have no faults, each has one.
+    qemu.hasAgent =
+      swarm.deafPercent === 0 || Number.parseInt(qemu.order.vm.slice(-1), 16) % GUESTS_WITHOUT_AGENT !== 0;
     this.qemus.add(qemu);
     qemu.process.onEnd(() => this.qemus.delete(qemu));
   }
