@@ -68,14 +68,18 @@ after(async () => {
 type Run = (say: (line: string) => void) => Promise<void>;
 
 function step(name: string, run: Run): void {
-  test(name, async (t) => {
-    try {
-      await run((line) => t.diagnostic(line));
-    } catch (error) {
-      const words = [await cluster.lastWords(), ...NAMES.map((member) => members.lastLines(member))].join('\n');
-      throw new assert.AssertionError({ message: `${error instanceof Error ? error.message : error}\n\n${words}` });
-    }
-  });
+  test(name, (t) => assertHolds(run, (line) => t.diagnostic(line)));
+}
+
+/** Runs a step; its failure also says what the cluster and the members said last. */
+async function assertHolds(run: Run, say: (line: string) => void): Promise<void> {
+  try {
+    await run(say);
+  } catch (error) {
+    const words = [await cluster.lastWords(), ...NAMES.map((member) => members.lastLines(member))].join('\n');
+    const said = error instanceof Error ? error.message : String(error);
+    throw new assert.AssertionError({ message: `${said}\n\n${words}`, stackStartFn: assert.fail });
+  }
 }
 
 const eventsOf = (vm: string) => gpJson<readonly Event[]>(cluster, ['vm', 'events', vm]);
