@@ -77,3 +77,18 @@ export const DiskBytes = integerWithin(LIMITS.diskBytes, { description: 'size in
 export const PatienceMs = integerWithin(LIMITS.patienceMs);
 export const RestartPolicySchema = oneOf(['always', 'on-failure', 'never']);
 export const FirmwareSchema = oneOf(['bios', 'uefi', 'direct']);
+/** How a member of a guest cluster is seen to be ready after its move. */
+export const ReadyCheck = Type.Object(
+  {
+    command: Type.String({
+      minLength: LIMITS.readyCheckChars.min,
+      maxLength: LIMITS.readyCheckChars.max,
+      pattern: '^[^\\u0000-\\u001f]*$',
+      description: 'for /bin/sh in the guest, as the user of its agent: exits with 0 once the member is ready',
+    }),
+    withinMs: integerWithin(LIMITS.readyCheckMs, {
+      description: 'how long the next member waits for it at the longest, in ms',
+    }),
+  },
+  strict,
+);

@@ -18,6 +18,7 @@ import {
   oneOf,
   PatienceMs,
   Rack,
+  ReadyCheck,
   Remark,
   RestartPolicySchema,
   Sha256Hex,
@@ -444,20 +445,6 @@ const ToleratesMs = integerWithin(LIMITS.toleratesMs, {
 const NoticeMs = integerWithin(LIMITS.noticeMs, {
   description: 'how long a member’s guest is told before it is moved, in ms, unless it acknowledges earlier',
 });
-const ReadyCheck = Type.Object(
-  {
-    command: Type.String({
-      minLength: LIMITS.readyCheckChars.min,
-      maxLength: LIMITS.readyCheckChars.max,
-      pattern: '^[^\\u0000-\\u001f]*$',
-      description: 'for /bin/sh in the guest, as the user of its agent: exits with 0 once the member is ready',
-    }),
-    withinMs: integerWithin(LIMITS.readyCheckMs, {
-      description: 'how long the next member waits for it at the longest, in ms',
-    }),
-  },
-  strict,
-);
 const Quiet = Type.Array(Type.String({ maxLength: 100, description: 'such as "Mon-Fri 08:00-18:00 Europe/London"' }), {
   maxItems: LIMITS.quietWindows.max,
   description: 'weekly windows in which no drain moves a member: all of them; an empty list: none',
