@@ -170,7 +170,6 @@ const spec = fields<VmSpec>({
   labels: mapOf(prose),
   image: nullable(name),
   storagePatienceMs: finite,
-  // Records written before these fields existed lack them.
   antiAffinity: maybe(nullable(word)),
   sharedDisks: maybe(
     listOf(fields({ disk: diskId, lun: integer(0, 255), joining: maybe(isTrue), leaving: maybe(isTrue) })),
@@ -208,7 +207,6 @@ const vmFields = fields<VmRecord>({
   stopRequest: nullable(fields({ mode: oneOf('acpi', 'hard'), patienceMs: finite, taskId })),
   resetRequest: nullable(fields({ taskId })),
   startTask: nullable(taskId),
-  // Records written before these fields existed lack them.
   cancelRequest: maybe(nullable(fields({ taskId }))),
   pauseTask: maybe(nullable(taskId)),
   deleting: boolean,
@@ -275,7 +273,6 @@ const drainMove = fields<DrainMove>({
   measuredPauseMs: nullable(finite),
   failures: count,
   note: nullable(prose),
-  // Drains from before these fields existed lack them.
   dirtyMibPerSecond: maybe(nullable(finite)),
   remedy: maybe(nullable(oneOf('slow-down', 'longer-pause', 'stop'))),
   restarted: maybe(isTrue),
