@@ -25,7 +25,7 @@ const answers: Case = {
       const shown = await gp(cluster, ['vm', 'show', 'ga1']);
       return shown.stdout.includes('agent answers') ? shown : undefined;
     });
-    assert.match(stdout, /Guest .*agent answers: chosen, Groundplane tiny, kernel 6\./);
+    assert.match(stdout, /Guest:\s+agent answers: chosen, Groundplane tiny, kernel 6\./);
     assert.notEqual((await vmOf(cluster, 'ga1')).host, host);
     await gp(cluster, ['lab', 'restore', host]);
     await deleteVms(cluster, ['ga1']);
