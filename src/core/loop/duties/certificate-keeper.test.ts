@@ -14,7 +14,8 @@ import { removedCertificates } from '../../request/member-certificates.ts';
 import { MemoryStore } from '../testing/memory-store.ts';
 import { CertificateKeeper } from './certificate-keeper.ts';
 
-const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 const LIFE_MS = 90 * DAY_MS;
 
 /** Machines that say and take what production's do, an authority that counts, and time that a test turns. */
@@ -30,13 +31,14 @@ class World {
   readonly keeper: CertificateKeeper;
   #serials = 0;
 
-  constructor() {
+  /** `intervalMs`: between two rounds; the days of some tests are long. */
+  constructor(intervalMs = 300_000) {
     const world = this;
     this.keeper = new CertificateKeeper({
       clock: this.clock,
       log: { info: () => undefined, warn: () => undefined },
       store: this.store,
-      intervalMs: 300_000,
+      intervalMs,
       identities: {
         read: async ({ kind, name }) => {
           const id = `${kind}:${name}`;
@@ -141,7 +143,7 @@ class World {
 }
 
 test('a certificate is renewed after two thirds of its life, and recorded before it is handed out', async () => {
-  const world = new World();
+  const world = new World(HOUR_MS);
   const id = world.addHost('h1');
   world.keeper.start();
   await world.turn(60_000);
@@ -150,9 +152,9 @@ test('a certificate is renewed after two thirds of its life, and recorded before
     [[id, null]],
     'what to trust is told once, and nothing is renewed',
   );
-  await world.turn(60 * DAY_MS - 400_000);
+  await world.turn(60 * DAY_MS - 2 * HOUR_MS);
   assert.equal(world.given.length, 1);
-  await world.turn(600_000);
+  await world.turn(4 * HOUR_MS);
   const renewed = present(world.machines.get(id), id).certificate;
   assert.equal(renewed.serial, 'S2');
   assert.deepEqual(
@@ -179,7 +181,7 @@ test('a machine that an older version certified is taken up, and one of another 
 });
 
 test('a removed machine is denied by all others at once, and renewed by nobody', async () => {
-  const world = new World();
+  const world = new World(HOUR_MS);
   const id = world.addHost('h1');
   world.addHost('h2');
   world.addStorage('s1');
@@ -199,7 +201,7 @@ test('a removed machine is denied by all others at once, and renewed by nobody',
 });
 
 test('a machine that is removed while its certificate is made does not get it', async () => {
-  const world = new World();
+  const world = new World(HOUR_MS);
   const id = world.addHost('h1');
   world.keeper.start();
   await world.turn(60_000);
@@ -209,13 +211,13 @@ test('a machine that is removed while its certificate is made does not get it', 
   assert.deepEqual(world.given, []);
   assert.notEqual(world.record(id)?.removed, null);
   // Whoever lost a race for the record has nothing to hand out either.
-  const other = new World();
+  const other = new World(HOUR_MS);
   other.addHost('h1');
   other.keeper.start();
   await other.turn(60_000);
   other.given.length = 0;
   other.meanwhile = () => other.store.results.push('conflict');
-  await other.turn(60 * DAY_MS + 700_000);
+  await other.turn(60 * DAY_MS + 4 * HOUR_MS);
   assert.ok(other.given.every(([, { certPem }]) => certPem === null || other.record('host:h1')?.issued.length === 2));
 });
 
