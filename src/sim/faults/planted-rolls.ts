@@ -31,8 +31,8 @@ export const ROLL_BUGS: readonly PlantedBug[] = [
       })),
   },
   {
-    name: 'resume-moves-again',
-    says: 'who goes on with a drain makes the moves again that were made already',
+    name: 'roll-resume-moves-again',
+    says: 'who goes on with a drain of a roll makes the moves again that were made already',
     rules: ['MN3-drains-keep-their-plan'],
     swarm,
     plantStore: (store) => {
