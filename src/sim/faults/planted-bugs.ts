@@ -16,6 +16,7 @@ import { DRAIN_BUGS } from './planted-drains.ts';
 import { REQUEST_BUGS } from './planted-requests.ts';
 import { ROLL_BUGS } from './planted-rolls.ts';
 import { boundQmp as bound, rewriting } from './planting.ts';
+import { drawSwarm } from './swarm.ts';
 
 const FENCING = [
   'G5-cont-current-and-fenced',
@@ -375,6 +376,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'detour-is-a-crash',
     says: 'a guest whose QMP answers by a detour only is taken for one that panicked',
     rules: ['V3-what-runs-stays'],
+    // Hosts lose one of their networks, and nothing else happens: other runs seldom have a detour.
+    swarm: (seed) => ({ ...drawSwarm(seed), faults: new Map([['cut-host-network', 2_500]]) }),
     plant: (ports) => {
       const { qmp } = ports;
       const observe: QmpLink['observe'] = async (target) => {

@@ -215,17 +215,17 @@ export function drawSwarm(seed: number): Swarm {
 }
 
 /**
- * Maintenance of a cluster that is nearly full, in a third of the seeds: three hosts with room for two or three VMs each,
+ * Maintenance of a cluster that is nearly full, in a quarter of the seeds: three hosts with room for two or three VMs each,
  * so that what a drain was promised is what somebody else wants, and often no misfortune that hides it; null: none.
  */
 function drawFullEstate(
   seed: number,
 ): { readonly meanMs: number; readonly vms: number; readonly hostGib: number; readonly isCalm: boolean } | null {
   const random = new SimRandom(seed).fork('maintain');
-  if (random.unit() >= 1 / 3) return null;
+  if (random.unit() >= 1 / 4) return null;
   const hostGib = random.pick([3, 4]);
   const vms = hostGib === 3 ? 3 : 3 + random.below(3);
-  return { meanMs: random.pick([400, 800, 1_500]), hostGib, vms, isCalm: random.chance(60) };
+  return { meanMs: random.pick([400, 800, 1_500]), hostGib, vms, isCalm: random.chance(40) };
 }
 
 /** Sizes of a cluster whose hosts are rolled over. */
