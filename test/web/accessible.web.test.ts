@@ -28,6 +28,7 @@ const PAGES = [
   '/maintenance/rolls',
   'ROLL',
   '/ties',
+  '/ties?tab=reasons',
   '/tasks',
   '/events',
   '/storage',

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import type { Page } from 'playwright-core';
+import type { Locator, Page } from 'playwright-core';
 import { CountingProxy } from './counting-proxy.ts';
 import { Stage } from './stage.ts';
 
@@ -21,6 +21,24 @@ after(() => stage.close());
 async function vmBecomes(page: Page, name: string, state: string): Promise<void> {
   await page.getByRole('heading', { name, level: 1 }).waitFor();
   await page.locator('.page-head .mark', { hasText: state }).waitFor();
+}
+
+/** A request of a program beside the browser. */
+async function ask(method: 'POST' | 'DELETE', path: string, body?: object): Promise<void> {
+  const authorization = `Bearer ${stage.token}`;
+  const sent =
+    body === undefined
+      ? { headers: { authorization } }
+      : { headers: { authorization, 'content-type': 'application/json' }, body: JSON.stringify(body) };
+  const answer = await fetch(stage.apiOrigin + path, { method, ...sent });
+  assert.ok(answer.ok, `${method} ${path}: ${await answer.text()}`);
+}
+
+/** Signs in the form within `place`. */
+async function sign(place: Page | Locator, owner: string, until: string): Promise<void> {
+  await place.getByLabel('Who answers for it').fill(owner);
+  await place.getByLabel('Why it is accepted').fill('a licence');
+  await place.getByLabel('Until').fill(until);
 }
 
 test('a one-time link logs in once, and its secret leaves the address', async () => {
@@ -91,6 +109,67 @@ test('a refusal is shown in the words of the API, with what to do', async () => 
   await page.getByRole('button', { name: 'Create', exact: true }).click();
   await page.getByRole('alert').filter({ hasText: 'web1' }).waitFor();
   assert.match(page.url(), /\/vms\/new$/);
+});
+
+test('a tie is refused while it is typed, signed for in the form, listed, and signed anew', async () => {
+  const page = await stage.page();
+  await stage.go(page, '/vms/new');
+  await page.getByLabel('Name').fill('tied1');
+  await page.getByLabel('Image').selectOption('tiny');
+  await page.getByLabel('Only on host').selectOption('h1');
+  await page.getByLabel('Start it at once').uncheck();
+  await page
+    .getByRole('status', { name: 'What the cluster would say' })
+    .filter({ hasText: 'tied1 is pinned to h1' })
+    .waitFor();
+  await page.getByRole('list', { name: 'Ties' }).filter({ hasText: 'tied1 is pinned to h1' }).waitFor();
+  await sign(page, 'ann', '2100-01-31');
+  const command = (await page.locator('.gp-command code').textContent()) ?? '';
+  assert.match(command, / --pin h1 --no-start --accept --owner ann --reason 'a licence' --until 2100-01-31$/);
+  await page.getByRole('button', { name: 'Create', exact: true }).click();
+  await vmBecomes(page, 'tied1', 'stopped');
+  await page.getByRole('link', { name: 'Cluster', exact: true }).click();
+  const debts = page.locator('.figure', { hasText: 'Debts' });
+  const before = Number(await debts.getByRole('link').textContent());
+  await debts.getByRole('link').click();
+  const row = page.getByRole('table', { name: 'Ties and debts' }).getByRole('row').filter({ hasText: 'tied1' });
+  await row.filter({ hasText: /signed.*ann.*2100-0[12].*a licence.*pinned/ }).waitFor();
+  await row.getByRole('button', { name: 'Sign anew' }).click();
+  const dialog = page.getByRole('dialog');
+  await sign(dialog, 'bob', '2101-01-31');
+  await dialog.getByRole('button', { name: 'Sign anew' }).click();
+  await row.filter({ hasText: /bob.*2101-0[12]/ }).waitFor();
+  await stage.go(page, '/vms/tied1?tab=edit');
+  await page.getByLabel('Only on host').selectOption('h2');
+  await page.getByRole('list', { name: 'Ties' }).filter({ hasText: 'tied1 is pinned to h2' }).waitFor();
+  await sign(page, 'carl', '2102-01-31');
+  await page.getByRole('button', { name: 'Save changes' }).click();
+  await page.getByRole('link', { name: 'Ties and debts', exact: true }).click();
+  await row.filter({ hasText: /tied1 is pinned to h2.*carl/ }).waitFor();
+  // What ends the debt is heard of here.
+  await ask('DELETE', '/v1/vms/tied1');
+  await row.waitFor({ state: 'detached' });
+  await page.getByRole('link', { name: 'Cluster', exact: true }).click();
+  await debts.getByRole('link', { name: String(before - 1), exact: true }).waitFor();
+});
+
+test('a start that leaves hosts which cannot be drained is refused with the reasons, and made when signed', async () => {
+  const names = ['apart1', 'apart2', 'apart3', 'apart4'];
+  for (const name of names)
+    await ask('POST', '/v1/vms', { name, image: 'tiny', antiAffinity: 'apart', start: name !== 'apart4' });
+  const page = await stage.page();
+  await stage.go(page, '/vms/apart4');
+  await page.getByRole('button', { name: 'Start' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByRole('row', { name: /^h1 cannot be drained .*apart/ }).waitFor();
+  assert.equal(await page.locator('.notice.tone-bad').count(), 0, 'it is said once');
+  await sign(dialog, 'ann', '2100-01-31');
+  await dialog.getByRole('button', { name: 'Start' }).click();
+  await vmBecomes(page, 'apart4', 'running');
+  await stage.go(page, '/ties?q=apart4');
+  const row = page.getByRole('table', { name: 'Ties and debts' }).getByRole('row').filter({ hasText: 'apart4' });
+  await row.filter({ hasText: /h1, h2, h3, h4/ }).waitFor();
+  for (const name of names) await ask('DELETE', `/v1/vms/${name}`);
 });
 
 test('a host is drained with the timeline before and during, and taken back', async () => {
@@ -299,10 +378,7 @@ test('eight tabs of one browser have one watch between them, and all of them hea
       await page.locator('.live-sign', { hasText: 'Live' }).waitFor();
     }
     assert.equal(proxy.openOf('/v1/watch'), 1);
-    const headers = { authorization: `Bearer ${stage.token}`, 'content-type': 'application/json' };
-    const body = JSON.stringify({ name: 'tabs', cidr: '10.88.0.0/24' });
-    const answer = await fetch(`${stage.apiOrigin}/v1/networks`, { method: 'POST', headers, body });
-    assert.equal(answer.status, 201);
+    await ask('POST', '/v1/networks', { name: 'tabs', cidr: '10.88.0.0/24' });
     for (const page of pages) await page.getByRole('row').filter({ hasText: 'tabs' }).waitFor();
     assert.equal(proxy.openOf('/v1/watch'), 1);
     await context.close();

@@ -1,6 +1,7 @@
 /** Answers of the API that are read one by one; live/derived.ts says which changes make them old. */
 import { queryOptions } from '@tanstack/react-query';
 import { dataOf, http } from './client.ts';
+import type { Tie, TiePage } from './types.ts';
 
 const FRESH = { staleTime: Number.POSITIVE_INFINITY } as const;
 /** For answers that no change announces: they are read again when somebody looks again. */
@@ -81,6 +82,23 @@ export const guestClusterQuery = (guestCluster: string) =>
 
 /** The most of a list that a settings page shows. */
 const query = { limit: 1_000 };
+
+/** All ties and debts. Their number is bounded by what they are about, each of which has a few at most. */
+export const tiesQuery = queryOptions({
+  ...{ queryKey: ['ties'], ...PASSING },
+  queryFn: async ({ signal }) => {
+    const ties: Tie[] = [];
+    let after: string | null = null;
+    do {
+      const page: TiePage = await dataOf(
+        http.GET('/v1/ties', { params: { query: after === null ? query : { ...query, after } }, signal }),
+      );
+      ties.push(...page.items);
+      after = page.next;
+    } while (after !== null);
+    return ties;
+  },
+});
 
 /** API tokens. */
 export const tokensQuery = queryOptions({

@@ -28,4 +28,6 @@ export type VmFigures = Schemas['VmFigures'];
 export type Lab = Schemas['Lab'];
 export type Admission = Schemas['Admission'];
 export type AllowedAction = Schemas['AllowedAction'];
+export type Tie = Schemas['Tie'];
+export type TiePage = Schemas['TiePage'];
 export type BulkAction = Schemas['BulkAction'];

@@ -4,6 +4,7 @@ import { MutationCache, QueryClient, QueryClientProvider } from '@tanstack/react
 import { RouterProvider } from '@tanstack/react-router';
 import { useEffect } from 'react';
 import { CodedError } from '../../../src/base/errors.ts';
+import { NeedsAcceptance } from '../../../src/base/problem.ts';
 import { onSessionEnd } from '../api/client.ts';
 import { connectLive } from '../live/connection.ts';
 import { Notices, tellProblem } from '../ui/notices.tsx';
@@ -26,7 +27,10 @@ const cache = new QueryClient({
   },
   mutationCache: new MutationCache({
     onError: (error, _variables, _context, { meta }) => {
-      if (meta?.['shownInPlace'] !== true) tellProblem(error);
+      if (meta?.['shownInPlace'] === true) return;
+      // Whoever asked is shown the form that signs for it.
+      if (meta?.['signedInPlace'] === true && error instanceof NeedsAcceptance) return;
+      tellProblem(error);
     },
   }),
 });

@@ -35,6 +35,9 @@ export function Bar({ onTree, onSearch }: BarProps) {
   );
 }
 
+/** The part of the page that has the reasons. */
+const REASONS = { tab: 'reasons' };
+
 /** "Every host can be drained", and what somebody has to look after. */
 function Promises() {
   const cluster = useQuery(clusterQuery).data;
@@ -43,11 +46,11 @@ function Promises() {
   const { possible, refused } = evacuability.drain;
   return (
     <div className="promises">
-      <Link to="/ties" className={`chip tone-${possible === 'no' ? 'bad' : 'good'}`}>
+      <Link to="/ties" search={REASONS as never} className={`chip tone-${possible === 'no' ? 'bad' : 'good'}`}>
         {TEXTS.promises.drainable(possible, refused)}
       </Link>
       {alarms.length > 0 ? (
-        <Link to="/ties" className="chip tone-warn">
+        <Link to="/ties" search={REASONS as never} className="chip tone-warn">
           {TEXTS.promises.alarms(alarms.length)}
         </Link>
       ) : null}

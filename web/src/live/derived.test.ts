@@ -21,6 +21,18 @@ test('an event is about the host that it names, and a forgotten one about nothin
   ]);
 });
 
+test('what may change ties reads them again, and an ordinary event does not', () => {
+  const ofTies = (kind: string, object: unknown) =>
+    affectedQueries([change(kind, 'x', object)]).some(([first]) => first === 'ties');
+  assert.ok(ofTies('event', { kind: 'debt-due', vm: 'web1', host: null }));
+  assert.ok(ofTies('guest-cluster', {}));
+  assert.ok(ofTies('host', {}));
+  assert.ok(!ofTies('event', { kind: 'vm-started', vm: 'web1', host: 'h1' }));
+  assert.ok(!ofTies('event', null));
+  assert.ok(!ofTies('vm', { name: 'web1' }));
+  assert.ok(ofTies('vm', null), 'debts go with their VM');
+});
+
 test('many hosts at once are read as one list', () => {
   const events = Array.from({ length: 21 }, (_, n) => change('event', `e${n}`, { host: `h${n}` }));
   assert.deepEqual(affectedQueries(events), [

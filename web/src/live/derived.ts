@@ -10,7 +10,13 @@ const SINGLE_MAX = 20;
 /** What no summary of the cluster depends on. */
 const NOT_IN_OVERVIEW = new Set(['event', 'task', 'drain', 'roll']);
 
+/** Events that say that ties, debts or what they cost are others now. */
+const OF_TIES = new Set(['debt-accepted', 'debt-due', 'debt-settled', 'evacuability-lost', 'evacuability-back']);
+/** Records that can end or begin a tie that nobody signed for. */
+const BOUND = new Set(['host', 'guest-cluster']);
+
 interface EventObject {
+  readonly kind: string;
   readonly vm: string | null;
   readonly host: string | null;
 }
@@ -29,6 +35,10 @@ export function affectedQueries(changes: readonly Change[]): readonly (readonly 
     const host = kind === 'event' ? ((object as EventObject | null)?.host ?? null) : null;
     if (host !== null) hosts.add(host);
     if (kind === 'event') vms ||= ((object as EventObject | null)?.vm ?? null) !== null;
+    // With a VM go its debts, without a word.
+    const endsDebts = kind === 'vm' && object === null;
+    if (endsDebts || BOUND.has(kind) || (kind === 'event' && OF_TIES.has((object as EventObject | null)?.kind ?? '')))
+      add('ties');
     if (!NOT_IN_OVERVIEW.has(kind)) add('overview');
   }
   if (hosts.size > 0) add('list', 'host-row');

@@ -1,5 +1,6 @@
 /** Every text of the interface that does not come from the API, in one place. */
 import { countText } from './format.ts';
+import { ACCEPT_TEXTS, TIES_TEXTS } from './ties-texts.ts';
 
 export const TEXTS = {
   product: 'Groundplane',
@@ -181,6 +182,7 @@ export const TEXTS = {
       firmware: 'Firmware',
       restartPolicy: 'Restart policy',
       antiAffinity: 'Anti-affinity group',
+      pin: 'Only on host',
       created: 'Created',
       id: 'Id',
     },
@@ -220,6 +222,8 @@ export const TEXTS = {
       antiAffinity: 'Anti-affinity group',
       restartPolicy: 'Restart policy',
       standard: 'standard (on-failure)',
+      pin: 'Only on host',
+      anyHost: 'any host',
       policies: ['always', 'on-failure', 'never'],
       userData: 'cloud-init user-data',
       userDataHint: 'YAML or a script, handed to the guest byte for byte',
@@ -285,6 +289,11 @@ export const TEXTS = {
     memory: 'Memory in use',
     of: (whole: string) => `of ${whole}`,
     legend: 'VMs by state',
+    losable: 'Any host may be lost',
+    refused: (count: number) => `no (${count})`,
+    alarms: 'Alarms',
+    debts: 'Debts',
+    dueOf: (debts: number, due: number) => (due === 0 ? String(debts) : `${debts}, ${due} due`),
   },
   chosen: { label: 'Chosen in the picture' },
   guestCluster: {
@@ -343,13 +352,8 @@ export const TEXTS = {
       tolerates: 'Tolerates',
     },
   },
-  ties: {
-    drainable: 'Can every host be drained now?',
-    losable: 'May any host be lost now?',
-    hostHeads: ['Host', 'Why not'],
-    alarms: 'What somebody has to look after',
-    alarmHeads: ['Kind', 'About', 'What is the matter'],
-  },
+  accept: ACCEPT_TEXTS,
+  ties: TIES_TEXTS,
   storage: {
     empty: 'There is no storage node yet.',
     emptyHint: 'Create a join token for one under Settings.',

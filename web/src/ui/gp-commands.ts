@@ -5,17 +5,20 @@ export function shellWord(word: string): string {
   return /^[A-Za-z0-9_./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
-/** A command; what is null or an empty list is left out, `true` is an option without a value. */
-export function gpCommand(
-  words: readonly string[],
-  options: Readonly<Record<string, string | number | boolean | null | readonly string[]>> = {},
-): string {
-  const given = Object.entries(options).flatMap(([name, value]) => {
+type Options = Readonly<Record<string, string | number | boolean | null | readonly string[]>>;
+
+/** Options as words; what is null or an empty list is left out, `true` is an option without a value. */
+export function gpOptions(options: Options): readonly string[] {
+  return Object.entries(options).flatMap(([name, value]) => {
     if (value === null || value === false || value === '') return [];
     if (value === true) return [`--${name}`];
     return (Array.isArray(value) ? value : [value]).flatMap((each) => [`--${name}`, shellWord(String(each))]);
   });
-  return ['gp', ...words.map(shellWord), ...given].join(' ');
+}
+
+/** A command with its options. */
+export function gpCommand(words: readonly string[], options: Options = {}): string {
+  return ['gp', ...words.map(shellWord), ...gpOptions(options)].join(' ');
 }
 
 const GIB = 2 ** 30;

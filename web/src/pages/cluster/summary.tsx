@@ -2,13 +2,15 @@
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { useMemo } from 'react';
-import { clusterQuery } from '../../api/queries.ts';
+import { clusterQuery, tiesQuery } from '../../api/queries.ts';
 import type { Verdict } from '../../api/types.ts';
 import type { Estate } from '../../live/estate.ts';
 import { TONE_WEIGHT, VERDICT_STYLES } from '../../picture/verdict-style.ts';
 import { bytesText, percentOf } from '../../texts/format.ts';
 import { TEXTS } from '../../texts/texts.ts';
 import { Meter } from '../../ui/mark.tsx';
+import type { Search } from '../../ui/search.ts';
+import { countDebts } from '../ties/ties-table.ts';
 
 /** See the module. */
 export function Summary({ estate }: { readonly estate: Estate }) {
@@ -25,6 +27,19 @@ export function Summary({ estate }: { readonly estate: Estate }) {
             value={`${cluster.storageNodes.alive} / ${cluster.storageNodes.total}`}
             to="/storage"
           />
+          <Figure
+            name={TEXTS.summary.losable}
+            value={lossText(cluster.evacuability.loss)}
+            to="/ties"
+            search={{ tab: 'reasons' }}
+          />
+          <Figure
+            name={TEXTS.summary.alarms}
+            value={String(cluster.alarms.length)}
+            to="/ties"
+            search={{ tab: 'reasons' }}
+          />
+          <Debts />
           <div className="figure">
             <span className="hint">{TEXTS.summary.memory}</span>
             <span>
@@ -52,11 +67,32 @@ export function Summary({ estate }: { readonly estate: Estate }) {
   );
 }
 
-function Figure({ name, value, to }: { readonly name: string; readonly value: string; readonly to: string }) {
+function lossText({ possible, refused }: { readonly possible: 'yes' | 'no' | 'unknown'; readonly refused: number }) {
+  return possible === 'no' ? TEXTS.summary.refused(refused) : TEXTS[possible];
+}
+
+/** What was signed for, and how much of it is due. */
+function Debts() {
+  const ties = useQuery(tiesQuery).data;
+  if (ties === undefined) return null;
+  const { debts, due } = countDebts(ties);
+  return <Figure name={TEXTS.summary.debts} value={TEXTS.summary.dueOf(debts, due)} to="/ties" />;
+}
+
+interface FigureProps {
+  readonly name: string;
+  readonly value: string;
+  readonly to: string;
+  readonly search?: Search;
+}
+
+function Figure({ name, value, to, search = {} }: FigureProps) {
   return (
     <div className="figure">
       <span className="hint">{name}</span>
-      <Link to={to as '/'}>{value}</Link>
+      <Link to={to as '/'} search={search as never}>
+        {value}
+      </Link>
     </div>
   );
 }

@@ -6,10 +6,11 @@ import { dataOf, http } from '../../api/client.ts';
 import { guestClusterQuery } from '../../api/queries.ts';
 import type { GuestCluster } from '../../api/types.ts';
 import { TEXTS } from '../../texts/texts.ts';
+import { AcceptForm, useSignature } from '../../ui/accept-form.tsx';
 import { GpCommand } from '../../ui/command.tsx';
 import { tell } from '../../ui/notices.tsx';
 import { Problem, Section } from '../../ui/page.tsx';
-import { type LimitsForm, limitsCommand, limitsOf, limitsPatch } from './limits-form.ts';
+import { type LimitsForm, limitsCommand, limitsOf, limitsPatch, type PatchGuestCluster } from './limits-form.ts';
 
 const { guestCluster: texts } = TEXTS;
 
@@ -21,12 +22,14 @@ export function EditLimits({ cluster }: { readonly cluster: GuestCluster }) {
   const cache = useQueryClient();
   const patch = limitsPatch(before.form, form);
   const isChanged = Object.keys(patch).length > 0;
+  const signature = useSignature(patch);
   const save = useMutation({
     meta: { shownInPlace: true },
-    mutationFn: () => {
+    mutationFn: (unsigned: PatchGuestCluster) => {
       const params = { path: { guestCluster: name }, header: { 'If-Match': before.revision } };
-      return dataOf(http.PATCH('/v1/guest-clusters/{guestCluster}', { params, body: patch }));
+      return dataOf(http.PATCH('/v1/guest-clusters/{guestCluster}', { params, body: signature.signed(unsigned) }));
     },
+    onError: signature.hear,
     onSuccess: (changed) => {
       tell(TEXTS.vm.form.saved(name));
       setBefore({ form: limitsOf(changed), revision: changed.revision ?? '' });
@@ -36,7 +39,7 @@ export function EditLimits({ cluster }: { readonly cluster: GuestCluster }) {
   });
   const submit = (event: FormEvent): void => {
     event.preventDefault();
-    save.mutate();
+    save.mutate(patch);
   };
   const field = (key: Exclude<keyof LimitsForm, 'quiet'>, hint: string | null = null) => (
     <TextInput
@@ -63,8 +66,9 @@ export function EditLimits({ cluster }: { readonly cluster: GuestCluster }) {
           value={form.quiet}
           onChange={({ currentTarget: { value } }) => setForm({ ...form, quiet: value })}
         />
+        <AcceptForm signature={signature} />
         {save.error === null ? null : <Problem error={save.error} />}
-        {isChanged ? <GpCommand command={limitsCommand(name, patch)} /> : null}
+        {isChanged ? <GpCommand command={signature.command(limitsCommand(name, patch))} /> : null}
         <div className="form-end">
           <Button type="submit" disabled={!isChanged} loading={save.isPending}>
             {TEXTS.save}

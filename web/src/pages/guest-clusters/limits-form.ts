@@ -3,7 +3,7 @@ import type { components } from '../../../../src/client/generated/schema.d.ts';
 import type { GuestCluster } from '../../api/types.ts';
 import { gpCommand } from '../../ui/gp-commands.ts';
 
-type PatchGuestCluster = components['schemas']['PatchGuestCluster'];
+export type PatchGuestCluster = components['schemas']['PatchGuestCluster'];
 
 /** Fields as texts, as somebody typed them; times in seconds, a window in each line. */
 export interface LimitsForm {

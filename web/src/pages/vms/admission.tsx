@@ -10,16 +10,16 @@ import { Mark } from '../../ui/mark.tsx';
 
 const PAUSE_MS = 350;
 
-interface AdmissionProps {
-  /** The request; null: it is not complete enough to be asked for. */
-  readonly request: object | null;
-  readonly ask: (signal: AbortSignal) => Promise<Admission>;
-  /** What is said where it is admitted. */
-  readonly fine: (admission: Admission) => string;
+/** What is known of a request now. */
+interface Checked {
+  /** Whether there is a request to ask for. */
+  readonly isAsked: boolean;
+  readonly answer: Admission | undefined;
+  readonly error: Error | null;
 }
 
-/** See the module. */
-export function AdmissionSays({ request, ask, fine }: AdmissionProps) {
+/** Asks what would become of a request; null: it is not complete enough to be asked for. */
+export function useAdmission(request: object | null, ask: (signal: AbortSignal) => Promise<Admission>): Checked {
   const now = request === null ? '' : JSON.stringify(request);
   const settled = useSettled(now);
   const { data, error } = useQuery({
@@ -28,15 +28,26 @@ export function AdmissionSays({ request, ask, fine }: AdmissionProps) {
     enabled: settled !== '' && settled === now,
     ...{ gcTime: 0, staleTime: 0, retry: false },
   });
-  const isCurrent = settled === now && now !== '';
+  const isAsked = now !== '';
+  return isAsked && settled === now ? { isAsked, answer: data, error } : { isAsked, answer: undefined, error: null };
+}
+
+interface SaysProps {
+  readonly checked: Checked;
+  /** What is said where it is admitted. */
+  readonly fine: (admission: Admission) => string;
+}
+
+/** See the module. */
+export function AdmissionSays({ checked: { isAsked, answer, error }, fine }: SaysProps) {
   return (
     <div className="admission" role="status" aria-label={TEXTS.admission.label}>
-      {isCurrent ? said(data, error, fine) : <span className="hint">{now === '' ? '' : TEXTS.admission.asking}</span>}
+      {isAsked ? said(answer, error, fine) : null}
     </div>
   );
 }
 
-function said(admission: Admission | undefined, error: Error | null, fine: AdmissionProps['fine']) {
+function said(admission: Admission | undefined, error: Error | null, fine: SaysProps['fine']) {
   // A request that the API's schema refuses is no different to whoever fills in the form.
   if (error !== null) return <Mark tone="bad">{error.message}</Mark>;
   if (admission === undefined) return <span className="hint">{TEXTS.admission.asking}</span>;

@@ -6,11 +6,12 @@ import { type FormEvent, useState } from 'react';
 import { dataOf, http } from '../../api/client.ts';
 import { useList } from '../../live/lists.ts';
 import { TEXTS } from '../../texts/texts.ts';
+import { AcceptForm, useSignature } from '../../ui/accept-form.tsx';
 import { GpCommand } from '../../ui/command.tsx';
 import { tell } from '../../ui/notices.tsx';
 import { Page, Problem, Section } from '../../ui/page.tsx';
-import { AdmissionSays } from './admission.tsx';
-import { createCommand, createRequest, NEW_VM, type NewVm } from './vm-form.ts';
+import { AdmissionSays, useAdmission } from './admission.tsx';
+import { type CreateVm, createCommand, createRequest, NEW_VM, type NewVm, pinChoices } from './vm-form.ts';
 import './vm-form.css';
 
 const { form: texts } = TEXTS.vm;
@@ -20,9 +21,14 @@ export function CreateVmPage() {
   const [form, setForm] = useState<NewVm>(NEW_VM);
   const navigate = useNavigate();
   const request = createRequest(form);
+  const checked = useAdmission(form.name === '' ? null : request, (signal) =>
+    dataOf(http.POST('/v1/vms/check', { body: request, signal })),
+  );
+  const signature = useSignature(request, checked.answer?.acceptance);
   const create = useMutation({
     meta: { shownInPlace: true },
-    mutationFn: () => dataOf(http.POST('/v1/vms', { body: request })),
+    mutationFn: (unsigned: CreateVm) => dataOf(http.POST('/v1/vms', { body: signature.signed(unsigned) })),
+    onError: signature.hear,
     onSuccess: ({ name }) => {
       tell(TEXTS.actionBegan(TEXTS.vm.create, name));
       void navigate({ to: `/vms/${name}` as '/' });
@@ -30,7 +36,7 @@ export function CreateVmPage() {
   });
   const submit = (event: FormEvent): void => {
     event.preventDefault();
-    create.mutate();
+    create.mutate(request);
   };
   const change = (part: Partial<NewVm>): void => setForm((before) => ({ ...before, ...part }));
   return (
@@ -39,13 +45,10 @@ export function CreateVmPage() {
         <form className="form" onSubmit={submit}>
           <MainFields form={form} change={change} />
           <MoreFields form={form} change={change} />
-          <AdmissionSays
-            request={form.name === '' ? null : request}
-            ask={(signal) => dataOf(http.POST('/v1/vms/check', { body: request, signal }))}
-            fine={({ node }) => TEXTS.admission.created(form.name, node ?? '')}
-          />
+          <AdmissionSays checked={checked} fine={({ node }) => TEXTS.admission.created(form.name, node ?? '')} />
+          <AcceptForm signature={signature} />
           {create.error === null ? null : <Problem error={create.error} />}
-          <GpCommand command={createCommand(form)} />
+          <GpCommand command={signature.command(createCommand(form))} />
           <div className="form-end">
             <Button type="submit" loading={create.isPending} disabled={form.name === ''}>
               {TEXTS.create}
@@ -106,6 +109,7 @@ function MainFields({ form, change }: FieldsProps) {
 }
 
 function MoreFields({ form, change }: FieldsProps) {
+  const hosts = useList('host').map(({ name }) => name);
   return (
     <>
       <TextInput
@@ -125,6 +129,12 @@ function MoreFields({ form, change }: FieldsProps) {
           value={form.restartPolicy}
           data={[{ value: '', label: texts.standard }, ...texts.policies]}
           onChange={({ currentTarget }) => change({ restartPolicy: currentTarget.value })}
+        />
+        <NativeSelect
+          label={texts.pin}
+          value={form.pin}
+          data={[{ value: '', label: texts.anyHost }, ...pinChoices(form.pin, hosts)]}
+          onChange={({ currentTarget }) => change({ pin: currentTarget.value })}
         />
       </div>
       <Textarea

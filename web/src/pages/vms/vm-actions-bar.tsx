@@ -3,15 +3,19 @@ import { Button, Menu, NativeSelect, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
+import { NeedsAcceptance } from '../../../../src/base/problem.ts';
 import { vmActionsQuery } from '../../api/queries.ts';
 import type { VmDetail } from '../../api/types.ts';
 import { useList } from '../../live/lists.ts';
 import { TEXTS } from '../../texts/texts.ts';
+import { SigningFields, WhatBreaks } from '../../ui/accept-form.tsx';
+import { acceptOf, signedCommand, type ToAccept, UNSIGNED } from '../../ui/acceptance.ts';
 import { ActionButton, ActionItem } from '../../ui/action-button.tsx';
 import { useSearch } from '../../ui/address.ts';
 import { GpCommand } from '../../ui/command.tsx';
 import { Dialog } from '../../ui/dialog.tsx';
 import { gpCommand } from '../../ui/gp-commands.ts';
+import { Problem } from '../../ui/page.tsx';
 import { useVmAction, type VmAction } from '../../ui/vm-actions.ts';
 
 const { vmActions: names } = TEXTS;
@@ -19,8 +23,14 @@ const { vmActions: names } = TEXTS;
 /** See the module. */
 export function VmActions({ vm }: { readonly vm: VmDetail }) {
   const { search, setSearch } = useSearch();
-  const act = useVmAction();
-  const begin = (action: VmAction): void => act.mutate({ vm: vm.name, action });
+  const act = useVmAction({ signedInPlace: true });
+  const [toSign, setToSign] = useState<ToAccept | null>(null);
+  const begin = (action: VmAction): void => {
+    const onError = (error: unknown): void => {
+      if (error instanceof NeedsAcceptance) setToSign(error.acceptance as ToAccept);
+    };
+    act.mutate({ vm: vm.name, action }, { onError });
+  };
   const ask = (what: string): void => setSearch({ do: what });
   const actions = useQuery(vmActionsQuery(vm.name)).data;
   const isOff = vm.intent === 'stopped';
@@ -59,6 +69,7 @@ export function VmActions({ vm }: { readonly vm: VmDetail }) {
           </ActionItem>
         </Menu.Dropdown>
       </Menu>
+      {toSign === null ? null : <SignStart vm={vm} what={toSign} onClose={() => setToSign(null)} />}
       {search['do'] === 'migrate' ? <Migrate vm={vm} onClose={() => ask('')} begin={begin} /> : null}
       {search['do'] === 'delete' ? <Delete vm={vm} onClose={() => ask('')} begin={begin} /> : null}
     </>
@@ -69,6 +80,37 @@ interface DialogProps {
   readonly vm: VmDetail;
   readonly onClose: () => void;
   readonly begin: (action: VmAction) => void;
+}
+
+interface SignProps {
+  readonly vm: VmDetail;
+  readonly what: ToAccept;
+  readonly onClose: () => void;
+}
+
+/** A start that was refused, and is made if somebody signs for it. */
+function SignStart({ vm, what, onClose }: SignProps) {
+  const [signing, setSigning] = useState(UNSIGNED);
+  const start = useVmAction({ shownInPlace: true });
+  const accept = acceptOf(signing);
+  return (
+    <Dialog
+      title={TEXTS.actionBegan(names.start, vm.name)}
+      action={names.start}
+      isDisabled={accept === null || start.isPending}
+      onClose={onClose}
+      onAct={() => {
+        if (accept === null) return;
+        start.mutate({ vm: vm.name, action: { verb: 'start', accept } }, { onSuccess: onClose });
+      }}
+    >
+      <p>{TEXTS.accept.legend}</p>
+      <WhatBreaks what={what} />
+      <SigningFields signing={signing} onChange={setSigning} />
+      {start.error === null ? null : <Problem error={start.error} />}
+      <GpCommand command={signedCommand(gpCommand(['vm', 'start', vm.name]), signing)} />
+    </Dialog>
+  );
 }
 
 function Migrate({ vm, onClose, begin }: DialogProps) {

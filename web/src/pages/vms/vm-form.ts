@@ -19,6 +19,8 @@ export interface NewVm {
   readonly labels: string;
   readonly antiAffinity: string;
   readonly restartPolicy: string;
+  /** Empty: any host. */
+  readonly pin: string;
   readonly userData: string;
   readonly hasDisplay: boolean;
   readonly isStarted: boolean;
@@ -26,7 +28,7 @@ export interface NewVm {
 
 export const NEW_VM: NewVm = {
   ...{ name: '', image: '', network: '', vcpus: '', memoryMib: '', diskGib: '', labels: '' },
-  ...{ antiAffinity: '', restartPolicy: '', userData: '', hasDisplay: false, isStarted: true },
+  ...{ antiAffinity: '', restartPolicy: '', pin: '', userData: '', hasDisplay: false, isStarted: true },
 };
 
 /** `tier=db owner=ann` as an object; words without a = are keys without a value. */
@@ -63,6 +65,7 @@ export function createRequest(form: NewVm): CreateVm {
     ...(form.restartPolicy === ''
       ? {}
       : { restartPolicy: form.restartPolicy as NonNullable<CreateVm['restartPolicy']> }),
+    ...(form.pin === '' ? {} : { pin: form.pin }),
     ...(form.hasDisplay ? { display: 'vga' } : {}),
     ...(form.userData === '' ? {} : { cloudInit: { userData: form.userData } }),
   };
@@ -81,7 +84,7 @@ export function createCommand(form: NewVm): string {
     memory: form.memoryMib === '' ? null : sizeWord(Number(form.memoryMib) * MIB),
     disk: disk === null ? null : form.image === '' ? disk : `image=${form.image},size=${disk}`,
     label: Object.entries(labelsOf(form.labels)).map(([key, value]) => `${key}=${value}`),
-    ...{ 'anti-affinity': form.antiAffinity, 'restart-policy': form.restartPolicy },
+    ...{ 'anti-affinity': form.antiAffinity, 'restart-policy': form.restartPolicy, pin: form.pin },
     display: form.hasDisplay ? 'vga' : null,
     ...{ 'user-data': form.userData === '' ? null : 'FILE', 'no-start': !form.isStarted },
   });
@@ -94,6 +97,13 @@ export interface EditedVm {
   readonly labels: string;
   readonly antiAffinity: string;
   readonly restartPolicy: string;
+  /** Empty: any host. */
+  readonly pin: string;
+}
+
+/** The hosts to choose from; the one that is chosen is among them although it may be gone. */
+export function pinChoices(pin: string, hosts: readonly string[]): readonly string[] {
+  return pin === '' || hosts.includes(pin) ? hosts : [pin, ...hosts];
 }
 
 /** Only what differs between two states of the form. */
@@ -104,6 +114,7 @@ export function patchRequest(before: EditedVm, after: EditedVm): PatchVm {
     ...(changed('memoryMib') ? { memoryBytes: Number(after.memoryMib) * MIB } : {}),
     ...(changed('labels') ? { labels: labelsOf(after.labels) } : {}),
     ...(changed('antiAffinity') ? { antiAffinity: after.antiAffinity === '' ? null : after.antiAffinity } : {}),
+    ...(changed('pin') ? { pin: after.pin === '' ? null : after.pin } : {}),
     ...(changed('restartPolicy')
       ? { restartPolicy: after.restartPolicy as NonNullable<PatchVm['restartPolicy']> }
       : {}),
@@ -121,5 +132,7 @@ export function patchCommand(vm: string, patch: PatchVm): string {
     'anti-affinity': patch.antiAffinity ?? null,
     'no-anti-affinity': patch.antiAffinity === null,
     'restart-policy': patch.restartPolicy ?? null,
+    pin: patch.pin ?? null,
+    'no-pin': patch.pin === null,
   });
 }

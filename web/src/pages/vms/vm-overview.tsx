@@ -112,6 +112,7 @@ function Specification({ vm }: { readonly vm: VmDetail }) {
           [columns.image, spec.image ?? TEXTS.none],
           [facts.restartPolicy, spec.restartPolicy],
           [facts.antiAffinity, spec.antiAffinity ?? TEXTS.none],
+          [facts.pin, spec.pin ?? TEXTS.any],
           [
             columns.guestCluster,
             vm.guestCluster === null ? (

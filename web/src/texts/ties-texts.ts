@@ -1,0 +1,50 @@
+/** The texts of ties and debts, and of whoever signs for them; parts of the catalogue in texts.ts. */
+
+export const ACCEPT_TEXTS = {
+  legend: 'This is refused unless somebody signs for it.',
+  ties: 'Ties',
+  tie: (what: string) => `It is a tie: ${what}.`,
+  brokenHeads: ['Host', 'After it', 'Because'],
+  questions: { drain: 'cannot be drained', loss: 'cannot be lost' },
+  more: (count: number) => `… and ${count} more.`,
+  owner: 'Who answers for it',
+  reason: 'Why it is accepted',
+  until: 'Until',
+  untilHint: 'It is a debt, due at the end of that day (UTC). Nothing is undone then.',
+} as const;
+
+export const TIES_TEXTS = {
+  parts: 'Ties and what stands in the way',
+  tabs: { ties: 'Ties and debts', reasons: 'Hosts in the way, alarms' },
+  states: { due: 'due', unsigned: 'nobody signed', signed: 'signed' },
+  kinds: { pin: 'pinned', 'cpu-model': 'CPU model', 'guest-cluster': 'guest cluster', room: 'room' },
+  renew: 'Sign anew',
+  look: 'Show',
+  renewTitle: (name: string) => `Debt of ${name}`,
+  renewed: (name: string) => `Signed anew: ${name}`,
+  unsignedTitle: (name: string) => `Tie of ${name}`,
+  unsignedHint:
+    'Nobody signed for it: it was here before, or began without a request. It ends when its reason is gone.',
+  by: 'Asked for by',
+  empty: 'Nothing ties a VM to a host, and nobody owes anything.',
+  emptyHint: 'What would break that is refused, unless somebody signs for it.',
+  columns: {
+    state: 'State',
+    about: 'About',
+    kind: 'Kind',
+    what: 'What',
+    drain: 'Cannot be drained',
+    loss: 'Cannot be lost',
+    vms: 'VMs in the way',
+    owner: 'Owner',
+    reason: 'Reason',
+    since: 'Since',
+    until: 'Until',
+    action: 'Action',
+  },
+  drainable: 'Can every host be drained now?',
+  losable: 'May any host be lost now?',
+  hostHeads: ['Host', 'Why not'],
+  alarms: 'What somebody has to look after',
+  alarmHeads: ['Kind', 'About', 'What is the matter'],
+} as const;
