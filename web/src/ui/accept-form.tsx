@@ -2,18 +2,9 @@
 import { TextInput } from '@mantine/core';
 import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
-import { NeedsAcceptance } from '../../../src/base/problem.ts';
+import { NeedsAcceptance, type ToAccept } from '../../../src/base/problem.ts';
 import { TEXTS } from '../texts/texts.ts';
-import {
-  type Accept,
-  acceptOf,
-  type Refused,
-  type Signing,
-  signedCommand,
-  type ToAccept,
-  toSignFor,
-  UNSIGNED,
-} from './acceptance.ts';
+import { type Accept, acceptOf, type Refused, type Signing, signedCommand, toSignFor, UNSIGNED } from './acceptance.ts';
 import { SmallTable } from './small-table.tsx';
 import './accept-form.css';
 
@@ -42,8 +33,7 @@ export function useSignature(request: object, checked: ToAccept | null = null): 
   return {
     ...{ what, signing, setSigning },
     hear: (error, of) => {
-      if (error instanceof NeedsAcceptance)
-        setRefused({ request: JSON.stringify(of), what: error.acceptance as ToAccept });
+      if (error instanceof NeedsAcceptance) setRefused({ request: JSON.stringify(of), what: error.acceptance });
     },
     signed: (unsigned) => (accept === null ? unsigned : { ...unsigned, accept }),
     command: (unsigned) => (what === null ? unsigned : signedCommand(unsigned, signing)),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { acceptOf, signedCommand, type ToAccept, toSignFor, UNSIGNED } from './acceptance.ts';
+import type { ToAccept } from '../../../src/base/problem.ts';
+import { acceptOf, signedCommand, toSignFor, UNSIGNED } from './acceptance.ts';
 
 const SIGNED = { owner: ' ann ', reason: "licence by socket, ann's", until: '2026-12-31' };
 

@@ -1,11 +1,11 @@
 /**
  * Somebody signs for what would otherwise be refused: the form, and what requests and `gp` commands get of it. Pure.
  */
+import type { ToAccept } from '../../../src/base/problem.ts';
 import type { components } from '../../../src/client/generated/schema.d.ts';
 import { gpOptions } from './gp-commands.ts';
 
 export type Accept = components['schemas']['Accept'];
-export type ToAccept = components['schemas']['ToAccept'];
 
 /** Fields as texts, as somebody typed them; `until` is a day, `2026-12-31`. */
 export interface Signing {

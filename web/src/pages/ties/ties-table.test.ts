@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Tie } from '../../api/types.ts';
-import { byUrgency, countDebts, keyOf, pageOf, renewCommand, stateOf } from './ties-table.ts';
+import { byName } from '../../texts/format.ts';
+import { TEXTS } from '../../texts/texts.ts';
+import { byUrgency, countDebts, keyOf, pageOf, renewCommand, STATES, stateOf } from './ties-table.ts';
 
 const tie = (debt: string | null, until: string | null, isDue = false): Tie => ({
   ...{ debt, kind: 'pin', about: { kind: 'vm', name: 'db1' }, what: 'db1 is pinned to h1', isDue },
@@ -21,6 +23,11 @@ test('what is due comes first, then what nobody signed for, then by date', () =>
     ['debt-a', null, 'debt-b', 'debt-c'],
   );
   assert.deepEqual(TIES.map(stateOf), ['signed', 'unsigned', 'signed', 'due']);
+});
+
+test('the table is ordered by the words for the states, which are in the same order', () => {
+  const words = STATES.map((state) => TEXTS.ties.states[state]);
+  assert.deepEqual([...words].sort(byName), words);
 });
 
 test('a tie without a signature is no debt', () => {

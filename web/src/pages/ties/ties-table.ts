@@ -5,7 +5,7 @@ import { type Signing, signingOptions } from '../../ui/acceptance.ts';
 import { gpCommand } from '../../ui/gp-commands.ts';
 
 /** What somebody has to do about it: most urgent first. */
-const STATES = ['due', 'unsigned', 'signed'] as const;
+export const STATES = ['due', 'unsigned', 'signed'] as const;
 export type TieState = (typeof STATES)[number];
 
 export const STATE_TONES: Readonly<Record<TieState, Tone>> = { due: 'bad', unsigned: 'warn', signed: 'off' };

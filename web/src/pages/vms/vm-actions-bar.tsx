@@ -3,13 +3,13 @@ import { Button, Menu, NativeSelect, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
-import { NeedsAcceptance } from '../../../../src/base/problem.ts';
+import { NeedsAcceptance, type ToAccept } from '../../../../src/base/problem.ts';
 import { vmActionsQuery } from '../../api/queries.ts';
 import type { VmDetail } from '../../api/types.ts';
 import { useList } from '../../live/lists.ts';
 import { TEXTS } from '../../texts/texts.ts';
 import { SigningFields, WhatBreaks } from '../../ui/accept-form.tsx';
-import { acceptOf, signedCommand, type ToAccept, UNSIGNED } from '../../ui/acceptance.ts';
+import { acceptOf, signedCommand, UNSIGNED } from '../../ui/acceptance.ts';
 import { ActionButton, ActionItem } from '../../ui/action-button.tsx';
 import { useSearch } from '../../ui/address.ts';
 import { GpCommand } from '../../ui/command.tsx';
@@ -27,7 +27,7 @@ export function VmActions({ vm }: { readonly vm: VmDetail }) {
   const [toSign, setToSign] = useState<ToAccept | null>(null);
   const begin = (action: VmAction): void => {
     const onError = (error: unknown): void => {
-      if (error instanceof NeedsAcceptance) setToSign(error.acceptance as ToAccept);
+      if (error instanceof NeedsAcceptance) setToSign(error.acceptance);
     };
     act.mutate({ vm: vm.name, action }, { onError });
   };
