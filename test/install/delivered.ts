@@ -23,10 +23,7 @@ export async function deliver(versions: readonly string[], signal: AbortSignal):
   const place = join(layer, DELIVERED);
   await rm(layer, { recursive: true, force: true });
   await mkdir(place, { recursive: true });
-  await run([process.execPath, '--disable-warning=ExperimentalWarning', join(ROOT, 'scripts/build-web.ts')], {
-    deadlineMs: BUILD_MS,
-    signal,
-  });
+  await buildWeb(signal);
   const outDir = join(WORK, 'package');
   for (const version of versions) {
     const options = { root: ROOT, outDir, version, epochS: EPOCH_S, signal, compression: 'gzip' } as const;
@@ -38,6 +35,12 @@ export async function deliver(versions: readonly string[], signal: AbortSignal):
   const built = dirname(kernelPath);
   await cp(built, join(layer, IMAGE_CACHE, basename(built)), { recursive: true });
   return layer;
+}
+
+/** Builds the web interface, which every package has, unless it is built already. */
+export async function buildWeb(signal: AbortSignal): Promise<void> {
+  const argv = [process.execPath, '--disable-warning=ExperimentalWarning', join(ROOT, 'scripts/build-web.ts')];
+  await run(argv, { deadlineMs: BUILD_MS, signal });
 }
 
 /** Returns the package of a version, as the machines see it. */

@@ -9,6 +9,7 @@ import { makePackage } from '../../scripts/package/deb.ts';
 import { VERSION } from '../../src/base/version.ts';
 import { unitFiles } from '../../src/install/units.ts';
 import { run, tryRun } from '../../src/os/child-process.ts';
+import { buildWeb } from './delivered.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const EPOCH_S = 1_796_000_000;
@@ -19,6 +20,7 @@ const EXPOSURE_MAX = { agent: 4, storage: 4, control: 3, etcd: 3 };
 let work = '';
 before(async () => {
   work = await mkdtemp(join(tmpdir(), 'package-'));
+  await buildWeb(SIGNAL);
 });
 after(() => rm(work, { recursive: true, force: true }));
 
