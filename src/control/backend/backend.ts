@@ -23,6 +23,7 @@ import { LabBackend } from './lab.ts';
 import { MaintenancePlans } from './maintenance-plans.ts';
 import { NetworksBackend } from './networks.ts';
 import { OverviewBackend } from './overview.ts';
+import { indexOfStore } from './records-index.ts';
 import { RollsBackend } from './rolls.ts';
 import { SessionsBackend } from './sessions.ts';
 import { SharedDisksBackend } from './shared-disks.ts';
@@ -60,6 +61,8 @@ export interface Backend {
 
 /** Makes the backend of one control node, for as long as its process lives. */
 export function createBackend(context: BackendContext): Backend {
+  // Before etcd is read: it takes the records in as they come.
+  indexOfStore(context.store);
   const artifacts = new Artifacts(context);
   const known = new KnownTokens(context);
   const access = new AccessBackend(context, known);

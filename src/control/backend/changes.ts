@@ -31,10 +31,7 @@ const CATCH_UP_MS = 2_000;
 export function basisOf({ store, clock, randomHex }: ChangeContext): Basis {
   return {
     records: snapshotOf(store),
-    // Most requests need none, and it is kept up to date once it was made.
-    get index() {
-      return indexOfStore(store);
-    },
+    index: indexOfStore(store),
     now: clock.wallMs(),
     randomHex,
   };

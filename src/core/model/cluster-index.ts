@@ -86,15 +86,23 @@ export class ClusterIndex {
   ): void {
     for (const [name, { value }] of snapshot.hosts) this.setHost(name, value);
     for (const [id, { value }] of snapshot.vms) this.setVm(id, value);
-    // A VM whose record became unreadable counts with its last known state: its guest may run on.
-    for (const [key, last] of snapshot.lastReadable)
-      if (key.startsWith(PREFIX.vm)) this.setVm((last as VmRecord).id, last as VmRecord);
-      // Room that was promised to a drain stays promised.
-      else if (key.startsWith(PREFIX.drain)) this.setDrain((last as DrainRecord).id, last as DrainRecord);
+    // What became unreadable counts with its last known state: a guest may run on, promised room stays promised.
+    for (const [key, last] of snapshot.lastReadable) this.#takeLast(key, last);
     for (const [id, { value }] of snapshot.disks) this.setDisk(id, value);
     for (const [id, { value }] of snapshot.sharedDisks) this.setSharedDisk(id, value);
     for (const [name, { value }] of snapshot.guestClusters) this.setGuestCluster(name, value);
     for (const [id, { value }] of snapshot.drains) this.setDrain(id, value);
+  }
+
+  /** Takes in a record that cannot be read any more, as it was last read. */
+  #takeLast(key: string, last: unknown): void {
+    if (key.startsWith(PREFIX.vm)) this.setVm((last as VmRecord).id, last as VmRecord);
+    if (key.startsWith(PREFIX.host)) this.setHost((last as HostRecord).name, last as HostRecord);
+    if (key.startsWith(PREFIX.disk)) this.setDisk((last as DiskRecord).id, last as DiskRecord);
+    if (key.startsWith(PREFIX.sharedDisk)) this.setSharedDisk((last as SharedDiskRecord).id, last as SharedDiskRecord);
+    if (key.startsWith(PREFIX.drain)) this.setDrain((last as DrainRecord).id, last as DrainRecord);
+    if (key.startsWith(PREFIX.guestCluster))
+      this.setGuestCluster((last as GuestClusterRecord).name, last as GuestClusterRecord);
   }
 
   /** The record of a VM as it is now; null: deleted. */
