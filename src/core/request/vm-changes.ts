@@ -58,9 +58,9 @@ export function patchVm(basis: Basis, name: string, wish: VmPatch & OfRevision):
   });
 }
 
-/** The VM with another pin; whoever signed for the one before is free. Absent: as it is. */
+/** The VM with another pin; whoever signed for the one before is free. Absent, or the pin that it has: as it is. */
 function pinned(vm: VmRecord, pin: string | null | undefined): VmRecord {
-  if (pin === undefined) return vm;
+  if (pin === undefined || pin === (vm.spec.pin ?? null)) return vm;
   const spec = { ...vm.spec, pin: pin === null ? null : parseHostName(pin) };
   return { ...vm, spec, ...(vm.debts === undefined ? {} : { debts: vm.debts.filter(({ kind }) => kind !== 'pin') }) };
 }

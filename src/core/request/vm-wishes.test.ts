@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Generation } from '../../base/ids.ts';
 import type { TaskRecord } from '../model/cluster.ts';
+import type { Debt } from '../model/debt.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
 import {
   guestClusterRecord,
@@ -214,4 +215,23 @@ test('vCPUs and memory change only while nothing runs', () => {
   assert.throws(() => patchVm(world.basis(), 'web', { vcpus: 3, ifMatch: null }), { code: 'conflict' });
   world.take(patchVm(world.basis(), 'web', { restartPolicy: 'never', ifMatch: null }));
   assert.equal(vm().spec.restartPolicy, 'never');
+});
+
+test('a pin that is given again as it is keeps the debt of whoever signed for it; another pin frees them', () => {
+  const { world, vm } = have({});
+  const [one, two] = [hostRecord(1), hostRecord(2)];
+  const before = vm();
+  const debt: Debt = {
+    ...{ id: 'debt-00000000000a', kind: 'pin', what: 'web is pinned', owner: 'ann', reason: 'a licence' },
+    ...{ until: 2_000_000_000_000, by: 'admin', since: 1, broke: [] },
+  };
+  world.apply([
+    { kind: 'host', id: one.name, value: one },
+    { kind: 'host', id: two.name, value: two },
+    { kind: 'vm', id: before.id, value: { ...before, spec: { ...before.spec, pin: one.name }, debts: [debt] } },
+  ]);
+  world.take(patchVm(world.basis(), 'web', { pin: one.name, ifMatch: null }));
+  assert.deepEqual([vm().spec.pin, vm().debts], [one.name, [debt]]);
+  world.take(patchVm(world.basis(), 'web', { pin: two.name, ifMatch: null }));
+  assert.deepEqual([vm().spec.pin, vm().debts], [two.name, []]);
 });
