@@ -5,6 +5,7 @@
  */
 
 import { CodedError } from '../../base/errors.ts';
+import { NobodyLeads } from '../../base/problem.ts';
 import type { Controller } from '../../core/loop/controller.ts';
 import type { ClockOffset } from '../../core/model/clock-offset.ts';
 import type { ControlRecord } from '../../core/model/cluster.ts';
@@ -76,6 +77,13 @@ export interface BackendContext extends ChangeContext {
 /** What this node observes as leader, as requests need it; null while it does not lead. */
 export function observedBy({ leading }: Pick<BackendContext, 'leading'>): Observed | null {
   return leading()?.controller ?? null;
+}
+
+/** What this node observes. NobodyLeads unless it leads. */
+export function observedByLeader(context: Pick<BackendContext, 'leading'>): Observed {
+  const observed = observedBy(context);
+  if (observed !== null) return observed;
+  throw new NobodyLeads('This control node does not lead, and only the leader knows which hosts answer.');
 }
 
 /** CodedError 'unavailable' before etcd was read once: until then, valid and invalid tokens cannot be told apart. */

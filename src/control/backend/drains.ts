@@ -4,7 +4,6 @@ import type { Drain, DrainPlan, DrainSummary } from '../../api/maintenance-views
 import type { DrainHost, ReturnVms } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { HostName, VmId } from '../../base/ids.ts';
-import { NobodyLeads } from '../../base/problem.ts';
 import { awaitedBy, type Writing } from '../../core/maintenance/drain-plan.ts';
 import type { MaintenancePlan } from '../../core/maintenance/plan.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
@@ -27,7 +26,7 @@ import { returnVms } from '../../core/request/returns.ts';
 import type { Call } from '../api/call.ts';
 import type { Page, PageQuery } from '../api/pages.ts';
 import { basisOf, change } from './changes.ts';
-import { type BackendContext, observedBy } from './context.ts';
+import { type BackendContext, observedByLeader } from './context.ts';
 import { pageOfTable } from './table-page.ts';
 
 const MIB = 1024 ** 2;
@@ -111,13 +110,6 @@ export class DrainsBackend {
   #observed(): Observed {
     return observedByLeader(this.#context);
   }
-}
-
-/** What this node observes. CodedError 'unavailable' unless it leads. */
-export function observedByLeader(context: Pick<BackendContext, 'leading'>): Observed {
-  const observed = observedBy(context);
-  if (observed !== null) return observed;
-  throw new NobodyLeads('This control node does not lead, and only the leader knows which hosts answer.');
 }
 
 /** A drain without its moves: a list of drains must not be as long as all their moves. */

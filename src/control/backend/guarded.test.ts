@@ -3,10 +3,11 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { Tie } from '../../api/ties.ts';
 import { present } from '../../base/assert.ts';
-import { NeedsAcceptance } from '../../base/problem.ts';
+import { NeedsAcceptance, NobodyLeads } from '../../base/problem.ts';
+import type { Admitted } from '../../core/request/basis.ts';
 import { until } from '../../os/testing/until.ts';
-import { CALL, type TestApi, testApi } from '../testing/api-cluster.ts';
-import { signature } from './guarded.ts';
+import { CALL, replace, type TestApi, testApi } from '../testing/api-cluster.ts';
+import { checkGuarded, guarded, signature } from './guarded.ts';
 
 const GIB = 1024 ** 3;
 const UNTIL = '2100-01-01T00:00:00Z';
@@ -191,4 +192,29 @@ test('a request on many that is cancelled while its starts are judged stays canc
   const ended = await backend.tasks.get(task.id, 5_000, CALL);
   assert.equal(ended.state, 'cancelled');
   for (const name of ['a', 'b']) assert.equal(backend.vms.get(name).verdict, 'stopped');
+});
+
+test('a node that lost the lead writes no guarded change, and checks none: nobody judges there', async (t) => {
+  const api = await testApi(t);
+  const context = present(api.cluster.leader.context, 'context');
+  const { leading } = context;
+  let leads = true;
+  replace(context, 'leading', () => (leads ? leading() : null));
+  const asked = { accept: undefined, what: 'creation of a', done: 'created' } as const;
+  let decided = 0;
+  const decide = (): Admitted<null> => {
+    decided += 1;
+    return { changes: [], result: null };
+  };
+  const estate = present(leading(), 'leader').controller.estate;
+  const turn = Promise.withResolvers<void>();
+  const before = estate.inTurn(() => turn.promise);
+  const waiting = guarded(context, asked, decide);
+  leads = false;
+  turn.resolve();
+  await before;
+  await assert.rejects(waiting, NobodyLeads);
+  await assert.rejects(guarded(context, asked, decide), NobodyLeads);
+  await assert.rejects(checkGuarded(context, asked, decide), NobodyLeads);
+  assert.equal(decided, 1, 'only the check decides, and writes nothing');
 });

@@ -14,7 +14,7 @@ import type { Admitted, Basis, Observed } from '../../core/request/basis.ts';
 import { demandFuture, isFree, needsAcceptance, type Price, withDebts } from '../../core/request/debts.ts';
 import { type Effect, effectOf } from '../../core/request/effect.ts';
 import { basisOf, change, taskOf } from './changes.ts';
-import { type BackendContext, observedBy } from './context.ts';
+import { type BackendContext, observedByLeader } from './context.ts';
 
 /** A request of the API with whoever signs, the name of the token included. */
 export type Signed<T extends { readonly accept?: Accept }> = Omit<T, 'accept'> & { readonly accept?: Signature };
@@ -46,20 +46,19 @@ export interface GuardedRequest {
 /** Judgements of one change: where something else changes what it would do, it is judged again. */
 const ATTEMPTS = 5;
 
-/** Makes a change that is guarded. CodedError 'needs-acceptance', 'unavailable', and those of `decide`. */
-export function guarded<T>(
+/**
+ * Makes a change that is guarded. NobodyLeads where this node does not lead (any more): nothing is written that nobody
+ * judged. CodedError 'needs-acceptance', 'unavailable', and those of `decide`.
+ */
+export async function guarded<T>(
   context: BackendContext,
   request: GuardedRequest,
   decide: (basis: Basis) => Admitted<T>,
 ): Promise<T> {
-  const leader = observedBy(context);
-  // Only the leader knows; a request that it has just ceased to answer is decided as by any other node.
-  if (leader === null) return change(context, decide);
-  return leader.estate.inTurn(async () => {
+  return observedByLeader(context).estate.inTurn(async () => {
     for (let tries = 0; tries < ATTEMPTS; tries += 1) {
-      const observed = observedBy(context);
-      if (observed === null) return change(context, decide);
-      const made = await judgedChange(context, observed, { request, decide });
+      // It may have lost the lead while this waited.
+      const made = await judgedChange(context, observedByLeader(context), { request, decide });
       if (made !== 'outdated') return made.result;
     }
     throw new CodedError('unavailable', 'Others kept changing what this would do.', {
@@ -79,8 +78,8 @@ export async function checkGuarded<T>(
 ): Promise<T> {
   const basis = basisOf(context);
   const { changes, result } = decide(basis);
-  const observed = observedBy(context);
-  if (observed !== null) await priceOf(basis, observed, { effect: effectOf(basis, observed, changes), request });
+  const observed = observedByLeader(context);
+  await priceOf(basis, observed, { effect: effectOf(basis, observed, changes), request });
   return result;
 }
 
@@ -114,6 +113,7 @@ async function judgedChange<T>(
   const price = await priceOf(basis, observed, { effect, request });
   try {
     const result = await change(context, (now) => {
+      observedByLeader(context);
       const admitted = decide(now);
       if (!isSame(effectOf(now, observed, admitted.changes), effect)) throw new Outdated();
       return accept === undefined || isFree(price)

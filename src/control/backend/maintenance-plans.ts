@@ -11,8 +11,8 @@ import type { VmId } from '../../base/ids.ts';
 import { inTurns } from '../../core/maintenance/in-turns.ts';
 import { type PlannedMaintenance, planMaintenance } from '../../core/request/maintenance-plans.ts';
 import { basisOf } from './changes.ts';
-import type { BackendContext } from './context.ts';
-import { moveView, observedByLeader } from './drains.ts';
+import { type BackendContext, observedByLeader } from './context.ts';
+import { moveView } from './drains.ts';
 
 const MIB = 1024 ** 2;
 

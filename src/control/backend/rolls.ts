@@ -12,8 +12,7 @@ import type { Call } from '../api/call.ts';
 import type { Page, PageQuery } from '../api/pages.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 import { change } from './changes.ts';
-import type { BackendContext } from './context.ts';
-import { observedByLeader } from './drains.ts';
+import { type BackendContext, observedByLeader } from './context.ts';
 import { planHash } from './maintenance-plans.ts';
 import { pageOfTable } from './table-page.ts';
 

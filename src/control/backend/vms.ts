@@ -16,7 +16,7 @@ import type { Task, Vm, VmDetail, VmGuest, VmLog } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { StorageName } from '../../base/ids.ts';
 import { lastLines } from '../../base/lines.ts';
-import { NeedsAcceptance } from '../../base/problem.ts';
+import { NeedsAcceptance, NobodyLeads } from '../../base/problem.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
@@ -236,7 +236,7 @@ async function admissionOf(ask: () => Promise<StorageName | null>): Promise<Admi
   try {
     return { admitted: true, code: null, reason: null, advice: null, acceptance: null, node: await ask() };
   } catch (error) {
-    if (!(error instanceof CodedError)) throw error;
+    if (!(error instanceof CodedError) || error instanceof NobodyLeads) throw error;
     const { code, message, advice = null } = error;
     const acceptance = error instanceof NeedsAcceptance ? error.acceptance : null;
     return { admitted: false, code, reason: message, advice, acceptance, node: null };
