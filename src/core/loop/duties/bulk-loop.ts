@@ -2,9 +2,10 @@
  * Carries out requests on many VMs, step by step (core/request/bulk.ts decides). Everything that it knows is in the
  * tasks: a new leader goes on where the last one stopped.
  *
- * Guarantees: one step at a time, a wake-up during it is not lost; between two steps of one task the event loop turns;
- * how far a task is gets written at most once a second; nothing begins after `stop`; a start that would break something
- * is refused as it is for one VM, unless whoever asked signed for it.
+ * Guarantees: one step of a task at a time, a wake-up during it is not lost; between two steps of one task the event loop
+ * turns; how far a task is gets written at most once a second; nothing begins after `stop`; a start that would break
+ * something is refused as it is for one VM, unless whoever asked signed for it; starts, which wait for judgements, hold
+ * nothing else up, and a task whose step failed rests alone.
  */
 import { CodedError, messageOf } from '../../../base/errors.ts';
 import type { HostName, TaskId } from '../../../base/ids.ts';
@@ -46,6 +47,25 @@ const FAILED_MS = 2_000;
 
 const NO_NAMES: WishBasis['records']['vmNames'] = new Map();
 
+/** When a task is next written, and looked at. */
+interface Pace {
+  /** Before it, how far the task is is not written again, monotonic ms. */
+  notedUntilMs: number;
+  /** After a step that failed, until when there is no other, monotonic ms. */
+  restsUntilMs: number;
+}
+
+/** Tasks whose steps are taken one after the other. */
+interface Lane {
+  /** Whether it has those whose steps are judged: starts. */
+  readonly isJudged: boolean;
+  isActive: boolean;
+  again: boolean;
+  cancelTimer: (() => void) | null;
+}
+
+const lane = (isJudged: boolean): Lane => ({ isJudged, isActive: false, again: false, cancelTimer: null });
+
 /** A step with what is written besides, and the VMs whose room is kept for them. */
 interface Step extends BulkStep {
   readonly events: NonNullable<Admitted<null>['events']>;
@@ -55,12 +75,11 @@ interface Step extends BulkStep {
 /** One per leader; `stop` is final. */
 export class BulkLoop {
   readonly #ports: BulkLoopPorts;
-  /** Tasks over many VMs that run, with the time before which their progress is not written again (monotonic ms). */
-  readonly #running = new Map<TaskId, number>();
-  #isActive = false;
-  #again = false;
+  /** Tasks over many VMs that run. */
+  readonly #running = new Map<TaskId, Pace>();
+  /** A judgement may take seconds: what needs none does not wait for it. */
+  readonly #lanes: readonly Lane[] = [lane(false), lane(true)];
   #isStopped = false;
-  #cancelTimer: (() => void) | null = null;
 
   constructor(ports: BulkLoopPorts) {
     this.#ports = ports;
@@ -73,76 +92,90 @@ export class BulkLoop {
 
   stop(): void {
     this.#isStopped = true;
-    this.#cancelTimer?.();
+    for (const { cancelTimer } of this.#lanes) cancelTimer?.();
   }
 
   /** A task was written or deleted. */
   taskChanged(id: TaskId): void {
     const task = this.#ports.store.snapshot.tasks.get(id)?.value;
     if (task?.bulk !== undefined && task.state === 'running') {
-      if (!this.#running.has(id)) this.#running.set(id, 0);
+      if (!this.#running.has(id)) this.#running.set(id, { notedUntilMs: 0, restsUntilMs: 0 });
     } else if (task?.parent === undefined) return void this.#running.delete(id);
     if (this.#running.size > 0) this.#wake();
   }
 
   #wake(): void {
-    if (this.#isStopped) return;
-    this.#again = true;
-    if (this.#isActive) return;
-    this.#isActive = true;
-    void this.#activate();
+    for (const each of this.#lanes) this.#wakeLane(each);
   }
 
-  async #activate(): Promise<void> {
-    const { clock, log } = this.#ports;
+  #wakeLane(its: Lane): void {
+    if (this.#isStopped) return;
+    its.again = true;
+    if (its.isActive) return;
+    its.isActive = true;
+    void this.#activate(its);
+  }
+
+  async #activate(its: Lane): Promise<void> {
+    const { clock } = this.#ports;
     let againInMs: number | null = null;
-    try {
-      while (this.#again && !this.#isStopped) {
-        this.#again = false;
-        againInMs = await this.#steps();
-        await sleep(clock, NEXT_MS);
-      }
-    } catch (error) {
-      log.warn('a step of a request on many VMs failed', { error: messageOf(error) });
-      againInMs = FAILED_MS;
-    } finally {
-      this.#isActive = false;
-      this.#cancelTimer?.();
-      this.#cancelTimer = againInMs === null || this.#isStopped ? null : clock.after(againInMs, () => this.#wake());
+    while (its.again && !this.#isStopped) {
+      its.again = false;
+      againInMs = await this.#steps(its);
+      await sleep(clock, NEXT_MS);
     }
+    its.isActive = false;
+    its.cancelTimer?.();
+    its.cancelTimer = againInMs === null || this.#isStopped ? null : clock.after(againInMs, () => this.#wakeLane(its));
   }
 
   /** One step of each task; returns when to look again, null: when something changes. */
-  async #steps(): Promise<number | null> {
-    const { store } = this.#ports;
+  async #steps(its: Lane): Promise<number | null> {
+    const { clock, store } = this.#ports;
     let againInMs: number | null = null;
-    for (const [id, notedUntilMs] of [...this.#running]) {
+    for (const [id, pace] of [...this.#running]) {
       const task = this.#taskThatRuns(id);
-      if (task === null || !store.leads()) continue;
-      const told =
-        task.bulk.action === 'start'
-          ? await this.#ports.estate.inTurn(async () => this.#make(id, await this.#guardedStep(id), notedUntilMs))
-          : await this.#make(id, this.#stepOf(id), notedUntilMs);
+      if (task === null || isJudged(task) !== its.isJudged || !store.leads()) continue;
+      // Whole ms: what is left after a timer may be less than its clock can count.
+      const restMs = Math.ceil(pace.restsUntilMs - clock.monotonicMs());
+      const told = restMs > 0 ? restMs : await this.#step(its, id, pace);
       if (told === 'over') return null;
-      if (told !== null) againInMs = Math.min(againInMs ?? NOTE_MS, told);
+      if (told !== null) againInMs = Math.min(againInMs ?? told, told);
     }
     return againInMs;
   }
 
+  /** One step of one task; after one that failed, this task alone waits. */
+  async #step(its: Lane, id: TaskId, pace: Pace): Promise<number | null | 'over'> {
+    const { clock, log, estate } = this.#ports;
+    try {
+      return its.isJudged
+        ? await estate.inTurn(async () => this.#make(its, { pace, step: await this.#guardedStep(id) }))
+        : await this.#make(its, { pace, step: this.#stepOf(id) });
+    } catch (error) {
+      log.warn('a step of a request on many VMs failed', { task: id, error: messageOf(error) });
+      pace.restsUntilMs = clock.monotonicMs() + FAILED_MS;
+      return FAILED_MS;
+    }
+  }
+
   /** Writes a step; returns in how many ms to look again, null: when something changes. */
-  async #make(id: TaskId, step: Step | 'outdated' | null, notedUntilMs: number): Promise<number | null | 'over'> {
+  async #make(
+    its: Lane,
+    { pace, step }: { readonly pace: Pace; readonly step: Step | 'outdated' | null },
+  ): Promise<number | null | 'over'> {
     const { clock, store } = this.#ports;
     if (this.#isStopped) return 'over';
-    if (step === 'outdated') this.#again = true;
+    if (step === 'outdated') its.again = true;
     if (step === 'outdated' || step === null) return null;
-    const now = clock.monotonicMs();
-    if (step.asked === 0 && !step.isOver && now < notedUntilMs) return notedUntilMs - now;
+    const leftMs = Math.ceil(pace.notedUntilMs - clock.monotonicMs());
+    if (step.asked === 0 && !step.isOver && leftMs > 0) return leftMs;
     const outcome = await store.commit({ changes: step.changes, events: step.events });
     if (outcome === 'deposed') return 'over';
     if (outcome === 'committed') for (const vm of step.expected) this.#ports.estate.expect(vm);
-    this.#running.set(id, clock.monotonicMs() + NOTE_MS);
+    pace.notedUntilMs = clock.monotonicMs() + NOTE_MS;
     // More VMs wait, or somebody else was faster.
-    if (step.asked > 0 || outcome === 'conflict') this.#again = true;
+    if (step.asked > 0 || outcome === 'conflict') its.again = true;
     return null;
   }
 
@@ -221,6 +254,8 @@ export class BulkLoop {
 }
 
 const isBulk = (task: TaskRecord): task is BulkTask => task.bulk !== undefined;
+
+const isJudged = ({ bulk }: BulkTask): boolean => bulk.action === 'start';
 
 function namesIn({ changes }: BulkStep): string {
   return changes.flatMap((change) => (change.kind === 'vm' ? (change.value?.name ?? []) : [])).join(', ');
