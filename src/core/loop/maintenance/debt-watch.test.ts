@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { HostName, VmId } from '../../../base/ids.ts';
+import { type HostName, parseVmId, type VmId } from '../../../base/ids.ts';
 import type { HostVerdict } from '../../maintenance/evacuability.ts';
 import type { Debt } from '../../model/debt.ts';
 import type { VmRecord } from '../../model/vm.ts';
@@ -40,7 +40,7 @@ class World {
       estate: {
         isSettled: this.isSettled,
         verdict: (_name: HostName) => ({ drain: { kind: this.answer }, loss: { kind: 'cannot' } }) as HostVerdict,
-        owing: () => new Set<VmId>([VM]),
+        owing: () => new Set<VmId>(this.store.vms.keys()),
       },
     });
     watch.start();
@@ -120,4 +120,44 @@ test('a watch that was stopped looks no more, and one that does not lead writes 
   world.watch.stop();
   await world.pass(2 * LONG_MS);
   assert.equal(world.debts.length, 1);
+});
+
+test('many debts are looked at some at a time, and hosts are read once for each turn', async () => {
+  const world = new World({ kind: 'cpu-model', broke: [] }, { cpuModel: 'epyc' });
+  const { value } = world.store.vm();
+  for (let n = 1; n < 1_000; n += 1) {
+    const id = parseVmId(`vm-${n.toString(16).padStart(12, '0')}`);
+    world.store.put({ kind: 'vm', id, value: { ...value, id } });
+  }
+  let [reads, turns] = [0, 0];
+  const after = world.clock.after.bind(world.clock);
+  const { hosts } = world.store;
+  const values = hosts.values.bind(hosts);
+  hosts.values = () => {
+    reads += 1;
+    return values();
+  };
+  world.clock.after = (ms, act) =>
+    after(ms, () => {
+      if (ms === 0) turns += 1;
+      act();
+    });
+  await world.pass(2 * LONG_MS);
+  const looks = (2 * LONG_MS) / 10_000;
+  assert.ok(turns >= 9 * (looks - 1), `${turns} turns in ${looks} looks`);
+  assert.ok(reads <= 11 * looks, `hosts were read ${reads} times`);
+  assert.deepEqual(world.said, []);
+  world.watch.stop();
+});
+
+test('a debt is settled in its record as that is then, also where another one of it was settled just before', async () => {
+  const world = new World({ kind: 'pin', broke: [] });
+  const { value } = world.store.vm();
+  const [debt] = world.debts;
+  assert.ok(debt !== undefined);
+  const second = { ...debt, id: 'debt-00000000000b', kind: 'cpu-model' } as const;
+  world.store.put({ kind: 'vm', id: VM, value: { ...value, debts: [debt, second] } });
+  await world.pass(LONG_MS);
+  assert.deepEqual([world.debts, world.said.length], [[], 2]);
+  world.watch.stop();
 });

@@ -28,6 +28,9 @@ export interface DebtWatchPorts {
 const LOOK_MS = 10_000;
 /** A debt is not settled before: its VM may not even run yet. */
 const YOUNG_MS = 60_000;
+/** Debts that are looked at in one turn of the event loop, and for how long, in ms. */
+const DEBTS_PER_TURN = 100;
+const TURN_MS = 4;
 /** Debts that are changed in one look. */
 const CHANGES_MAX = 20;
 
@@ -51,12 +54,22 @@ export class DebtWatch {
   }
 
   async #look(): Promise<void> {
-    const { log, store, estate } = this.#ports;
+    const { clock, log, store, estate } = this.#ports;
     try {
       let changes = 0;
-      for (const owed of [...debtsOf(store.snapshot, [...estate.owing()])]) {
+      let turn = this.#newTurn();
+      for (const known of [...debtsOf(store.snapshot, [...estate.owing()])]) {
+        if (turn.looked >= DEBTS_PER_TURN || clock.monotonicMs() >= turn.endsAtMs) {
+          await new Promise<void>((resolve) => void clock.after(0, resolve));
+          turn = this.#newTurn();
+        }
         if (this.#isStopped || !store.leads() || changes >= CHANGES_MAX) break;
-        if (await this.#lookAt(owed)) changes += 1;
+        turn.looked += 1;
+        // Its record may have changed since the look began.
+        const owed = this.#asItIs(known);
+        if (owed === null || !(await this.#lookAt(owed, turn.models))) continue;
+        changes += 1;
+        turn = this.#newTurn();
       }
     } catch (error) {
       log.warn('debts: a look failed', { reason: messageOf(error) });
@@ -64,12 +77,31 @@ export class DebtWatch {
     if (!this.#isStopped) this.#cancel = this.#ports.clock.after(LOOK_MS, () => void this.#look());
   }
 
+  /** What is worked out of hosts is good for one turn: they may have changed after it. */
+  #newTurn(): { readonly models: CpuModels; readonly endsAtMs: number; looked: number } {
+    const { clock, store } = this.#ports;
+    return { models: new CpuModels(store.snapshot), endsAtMs: clock.monotonicMs() + TURN_MS, looked: 0 };
+  }
+
+  /** A debt with its object as that is now; null: one of them is gone. */
+  #asItIs({ debt: { id }, about }: Owed): Owed | null {
+    const { vms, guestClusters } = this.#ports.store.snapshot;
+    if (about.kind === 'vm') {
+      const vm = vms.get(about.vm.id)?.value;
+      const debt = vm?.debts?.find((each) => each.id === id);
+      return vm === undefined || debt === undefined ? null : { debt, about: { kind: 'vm', vm } };
+    }
+    const cluster = guestClusters.get(about.cluster.name)?.value;
+    const debt = cluster?.debts?.find((each) => each.id === id);
+    return cluster === undefined || debt === undefined ? null : { debt, about: { kind: 'guest-cluster', cluster } };
+  }
+
   /** Returns true if the record was written. */
-  async #lookAt(owed: Owed): Promise<boolean> {
+  async #lookAt(owed: Owed, models: CpuModels): Promise<boolean> {
     const { debt } = owed;
     const now = this.#ports.clock.wallMs();
     const signed = `${debt.owner} signed for it: ${debt.reason}`;
-    if (this.#isSettled(owed, now))
+    if (this.#isSettled(owed, models, now))
       return this.#write(owed, null, { kind: 'debt-settled', message: `${debt.id} is settled: ${debt.what}.` });
     if (debt.toldDue === true || !isDue(debt, now)) return false;
     return this.#write(
@@ -82,8 +114,7 @@ export class DebtWatch {
     );
   }
 
-  #isSettled({ debt, about }: Owed, now: number): boolean {
-    const models = new CpuModels(this.#ports.store.snapshot);
+  #isSettled({ debt, about }: Owed, models: CpuModels, now: number): boolean {
     const { store, estate } = this.#ports;
     if (now - debt.since < YOUNG_MS) return false;
     if (debt.kind === 'guest-cluster')
