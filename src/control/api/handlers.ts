@@ -121,8 +121,8 @@ function vmHandlers(backend: Backend): Pick<Handlers, VmOperations> {
   return {
     listVms: ({ query, call }) => backend.vms.list(query, call),
     createVm: ({ body, call }) => backend.vms.create(signed(body, call.principal.name)),
-    checkNewVm: ({ body, call }) => backend.vms.checkNew(signed(body, call.principal.name)),
-    checkVm: ({ params, body, call }) => backend.vms.check(params.vm, signed(body, call.principal.name)),
+    checkNewVm: ({ body, call }) => backend.vms.checkNew(signed(body, call.principal.name), call),
+    checkVm: ({ params, body, call }) => backend.vms.check(params.vm, signed(body, call.principal.name), call),
     getVm: async ({ params }) => backend.vms.get(params.vm),
     patchVm: ({ params, body, condition, call }) =>
       backend.vms.patch(params.vm, { ...signed(body, call.principal.name), ...condition }),

@@ -215,6 +215,6 @@ test('a node that lost the lead writes no guarded change, and checks none: nobod
   await before;
   await assert.rejects(waiting, NobodyLeads);
   await assert.rejects(guarded(context, asked, decide), NobodyLeads);
-  await assert.rejects(checkGuarded(context, asked, decide), NobodyLeads);
+  await assert.rejects(checkGuarded(context, { ...asked, signal: CALL.signal }, decide), NobodyLeads);
   assert.equal(decided, 1, 'only the check decides, and writes nothing');
 });

@@ -68,18 +68,18 @@ export async function guarded<T>(
 }
 
 /**
- * What a guarded change would result in now; nothing is written, and it is judged beside those that wait for their
- * turn. CodedError as `guarded`.
+ * What a guarded change would result in now; nothing is written. It is judged after the changes that are to be made,
+ * as long as `signal` has not aborted. CodedError as `guarded`.
  */
 export async function checkGuarded<T>(
   context: BackendContext,
-  request: GuardedRequest,
+  { signal, ...request }: GuardedRequest & { readonly signal: AbortSignal },
   decide: (basis: Basis) => Admitted<T>,
 ): Promise<T> {
   const basis = basisOf(context);
   const { changes, result } = decide(basis);
   const observed = observedByLeader(context);
-  await priceOf(basis, observed, { effect: effectOf(basis, observed, changes), request });
+  await priceOf(basis, observed, { effect: effectOf(basis, observed, changes), request, check: { signal } });
   return result;
 }
 
@@ -87,10 +87,17 @@ export async function checkGuarded<T>(
 async function priceOf(
   basis: Basis,
   observed: Observed,
-  { effect, request: { accept, done } }: { readonly effect: Effect; readonly request: GuardedRequest },
+  asked: {
+    readonly effect: Effect;
+    readonly request: GuardedRequest;
+    /** Nothing is to be written. */
+    readonly check?: { readonly signal: AbortSignal };
+  },
 ): Promise<Price> {
+  const { effect, request, check } = asked;
+  const { accept, done } = request;
   const { changes, ties } = effect;
-  const price: Price = { ties, broken: changes.length === 0 ? [] : await observed.estate.judge(changes) };
+  const price: Price = { ties, broken: changes.length === 0 ? [] : await observed.estate.judge(changes, check) };
   if (isFree(price)) return price;
   if (accept === undefined) throw needsAcceptance(price, done);
   demandFuture(basis, accept);

@@ -111,23 +111,28 @@ export class VmsBackend {
   }
 
   /** What `create` would say now; nothing is written. */
-  checkNew(request: Signed<CreateVm>): Promise<Admission> {
+  checkNew(request: Signed<CreateVm>, { signal }: Pick<Call, 'signal'>): Promise<Admission> {
     const context = this.#context;
     return admissionOf(async () => {
       context.etcdSpace.demandRoom();
       const id = newVmId(context);
       const given = { id, seed: seedOf(request, id), node: null };
-      const asked = { accept: request.accept, what: `creation of ${request.name}`, done: 'created' } as const;
+      const what = `creation of ${request.name}`;
+      const asked = { accept: request.accept, what, done: 'created', signal } as const;
       const decide = (basis: Basis) => createVm(basis, observedBy(context), request, given);
       return (await checkGuarded(context, asked, decide)).node;
     });
   }
 
   /** What `patch` would say now; nothing is written. CodedError 'not-found'. */
-  async check(name: string, { accept, ...patch }: Signed<PatchVm>): Promise<Admission> {
+  async check(
+    name: string,
+    { accept, ...patch }: Signed<PatchVm>,
+    { signal }: Pick<Call, 'signal'>,
+  ): Promise<Admission> {
     findVm(basisOf(this.#context).records, name);
     return admissionOf(async () => {
-      const asked = { accept, what: `change of ${name}`, done: 'changed' } as const;
+      const asked = { accept, what: `change of ${name}`, done: 'changed', signal } as const;
       await checkGuarded(this.#context, asked, (basis) => patchVm(basis, name, { ...patch, ifMatch: null }));
       return null;
     });

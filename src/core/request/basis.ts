@@ -45,8 +45,11 @@ export interface Observed {
   readonly estate: {
     /** For a plan that is made at once; null: not everything was read yet. */
     model(view: PlanView): Model | null;
-    /** What changes would break. CodedError 'unavailable' where that is not known in time. */
-    judge(changes: readonly EstateChange[]): Promise<readonly Broken[]>;
+    /**
+     * What changes would break. `check`: they are not to be made, and whoever asks waits until its signal aborts.
+     * CodedError 'unavailable' where that is not known in time.
+     */
+    judge(changes: readonly EstateChange[], check?: { readonly signal: AbortSignal }): Promise<readonly Broken[]>;
     /** Does `act` after every guarded change before it. CodedError 'unavailable' where that takes long. */
     inTurn<T>(act: () => Promise<T>): Promise<T>;
     /** A VM was admitted that is to start on a host: it counts as if it ran there. */

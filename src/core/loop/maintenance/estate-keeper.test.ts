@@ -258,3 +258,28 @@ test('a VM that was admitted counts where it is expected until its record says m
   await world.clock.advance(30_000);
   assert.deepEqual(await verdicts(), ['can', 'can'], 'nobody placed it');
 });
+
+test('checks take no place of changes that are to be made, come after them, and end with whoever asks', async () => {
+  const world = new World(2, 2, [vm(1, 1)]);
+  world.agents.set(host(2), 'unknown');
+  world.keeper.hostChanged(host(2));
+  await world.settle();
+  const change = { kind: 'vm', vm: aVm('new', 'h2') } as const;
+  const answered: string[] = [];
+  const client = new AbortController();
+  const check = (signal: AbortSignal, name: string): Promise<unknown> =>
+    world.keeper.judge([change], { signal }).then(() => answered.push(name));
+  const { signal } = new AbortController();
+  const checks = Array.from({ length: 7 }, () => check(signal, 'check'));
+  const left = assert.rejects(check(client.signal, 'left'), { code: 'unavailable', message: /waits no more/ });
+  await assert.rejects(check(signal, 'ninth'), { code: 'unavailable', message: /many others/ });
+  const made = Array.from({ length: 64 }, () => world.keeper.judge([change]).then(() => answered.push('change')));
+  client.abort();
+  await left;
+  checks.push(check(signal, 'check'));
+  await assert.rejects(check(client.signal, 'gone'), { code: 'unavailable' });
+  world.see(host(2), 'alive');
+  await world.clock.advance(5_000);
+  await Promise.all([...made, ...checks]);
+  assert.deepEqual(answered, [...made.map(() => 'change'), ...checks.map(() => 'check')]);
+});

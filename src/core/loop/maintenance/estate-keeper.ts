@@ -64,8 +64,9 @@ const JUDGE_MS = 10_000;
 const EXPECTED_MS = 30_000;
 /** Guarded changes that may wait at once; and how long each may wait, in ms. */
 const GUARDED = { what: 'changes that are judged', waitingMax: 500, waitMsMax: 10_000 } as const;
-/** Judgements that may wait at once. */
+/** Judgements that may wait at once: of changes that are to be made, and of those that somebody only asks about. */
 const JUDGEMENTS_MAX = 64;
+const CHECKS_MAX = 8;
 /** A host that was not asked yet by a new leader is waited for so long before its silence counts, in ms. */
 const FIRST_LOOK_MS = 10_000;
 
@@ -76,7 +77,8 @@ interface Judgement {
   readonly broken: Broken[];
   readonly resolve: (broken: readonly Broken[]) => void;
   readonly reject: (error: Error) => void;
-  cancelTimer: () => void;
+  /** Ends what would end it before it is made. */
+  readonly cancel: () => void;
 }
 
 /** Where a VM is expected. */
@@ -103,6 +105,8 @@ export class EstateKeeper {
   #hasLooked = false;
   #unreadable = 0;
   #judgements: Judgement[] = [];
+  /** Judgements that change nothing, whatever they are: after all others, and they take no place of theirs. */
+  #checks: Judgement[] = [];
   #cancel: (() => void) | null = null;
   #isStopped = false;
   #startedMs = 0;
@@ -129,7 +133,8 @@ export class EstateKeeper {
     this.#cancel?.();
     this.#cancel = null;
     for (const { cancel } of this.#expected.values()) cancel();
-    for (const judgement of [...this.#judgements]) this.#end(judgement, notNow('this control node leads no more'));
+    for (const judgement of [...this.#judgements, ...this.#checks])
+      this.#end(judgement, notNow('this control node leads no more'));
   }
 
   /** True once every verdict is that of the records and observations as they are. */
@@ -171,20 +176,28 @@ export class EstateKeeper {
   }
 
   /**
-   * What changes would break: verdicts that are yes, and would be no. Answered in the keeper's own turns. CodedError
-   * 'unavailable' where it is not known in time.
+   * What changes would break: verdicts that are yes, and would be no. Answered in the keeper's own turns. `check`: they
+   * are not to be made, and nobody waits for the answer any more once its signal aborts. CodedError 'unavailable' where
+   * it is not known in time, where too many wait, and after the signal.
    */
-  judge(changes: readonly EstateChange[]): Promise<readonly Broken[]> {
-    if (this.#isStopped || this.#judgements.length >= JUDGEMENTS_MAX)
+  judge(changes: readonly EstateChange[], check?: { readonly signal: AbortSignal }): Promise<readonly Broken[]> {
+    const signal = check?.signal;
+    const [list, max] = signal === undefined ? [this.#judgements, JUDGEMENTS_MAX] : [this.#checks, CHECKS_MAX];
+    if (this.#isStopped || list.length >= max)
       return Promise.reject(notNow(this.#isStopped ? 'this control node leads no more' : 'many others are asked for'));
+    if (signal?.aborted === true) return Promise.reject(notNow('whoever asked waits no more'));
     return new Promise((resolve, reject) => {
-      const judgement: Judgement = {
-        ...{ changes, resolve, reject, looked: new Set<string>(), broken: [] },
-        cancelTimer: this.#ports.clock.after(JUDGE_MS, () =>
-          this.#end(judgement, notNow('the verdicts are not settled yet')),
-        ),
+      const aborted = (): void => this.#end(judgement, notNow('whoever asked waits no more'));
+      const cancelTimer = this.#ports.clock.after(JUDGE_MS, () =>
+        this.#end(judgement, notNow('the verdicts are not settled yet')),
+      );
+      const cancel = (): void => {
+        cancelTimer();
+        signal?.removeEventListener('abort', aborted);
       };
-      this.#judgements.push(judgement);
+      const judgement: Judgement = { changes, resolve, reject, cancel, looked: new Set(), broken: [] };
+      signal?.addEventListener('abort', aborted, { once: true });
+      list.push(judgement);
       this.#wakeSoon();
     });
   }
@@ -415,7 +428,7 @@ export class EstateKeeper {
     this.#endedMs = clock.monotonicMs();
     if (!isIdle) this.#wake();
     // A judgement waits until every host was asked once.
-    else if (this.#judgements.length > 0) this.#wake(LOOK_AGAIN_MS);
+    else if (this.#judgements.length + this.#checks.length > 0) this.#wake(LOOK_AGAIN_MS);
   }
 
   /** Does one thing; false where there is nothing to do. */
@@ -425,7 +438,7 @@ export class EstateKeeper {
       return true;
     }
     if (this.#evacuability.settle(1).length > 0) return true;
-    const [judgement] = this.#judgements;
+    const judgement = this.#judgements[0] ?? this.#checks[0];
     if (judgement === undefined) return false;
     // A host that nobody has looked at yet is no destination: until it was, all verdicts are no, and nothing breaks one.
     if (!this.#isKnown) return false;
@@ -447,8 +460,9 @@ export class EstateKeeper {
   }
 
   #end(judgement: Judgement, outcome: readonly Broken[] | Error): void {
-    judgement.cancelTimer();
+    judgement.cancel();
     this.#judgements = this.#judgements.filter((other) => other !== judgement);
+    this.#checks = this.#checks.filter((other) => other !== judgement);
     if (outcome instanceof Error) judgement.reject(outcome);
     else judgement.resolve(outcome);
   }
