@@ -232,10 +232,20 @@ export class DrainLoop {
     });
   }
 
-  /** Its roll pauses a drain whose window has closed; until that is written, no move begins either. */
-  #rollObstacle({ roll = null }: DrainRecord, now: number): string | null {
-    const record = roll === null ? undefined : this.#ports.store.snapshot.rolls.get(roll)?.value;
-    if (record === undefined) return null;
+  /**
+   * Its roll pauses a drain whose window has closed; until that is written, no move begins either. Without the roll's
+   * record nobody knows its windows.
+   */
+  #rollObstacle({ id, roll = null }: DrainRecord, now: number): string | null {
+    if (roll === null) return null;
+    const { rolls, unreadable } = this.#ports.store.snapshot;
+    const record = rolls.get(roll)?.value;
+    if (record === undefined) {
+      const finding = unreadable.get(keyOf.roll(roll));
+      return finding === undefined
+        ? `Its roll ${roll} has no record: its windows are not known. Cancel it: gp maintenance cancel ${id}.`
+        : `What etcd holds at ${keyOf.roll(roll)} ${finding}. No move begins until it is mended.`;
+    }
     if (record.state !== 'running') return `${record.id} is ${record.state}.`;
     const opening = openingAt(record, now);
     return opening.isOpen ? null : opening.why;
