@@ -242,7 +242,8 @@ function begin(situation: RollSituation, until: number | null): RollDecision {
   };
 }
 
-function closing(
+/** Why a wave must not begin now: the opening is over before it is; null: there is time. `until`: null for never. */
+export function closing(
   roll: RollRecord,
   { wave, movesMs, until, now }: { wave: number; movesMs: number; until: number | null; now: number },
 ): string | null {

@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type HostName, parseVmId, type RollId, type VmId } from '../../../base/ids.ts';
+import { planOfRecord } from '../../maintenance/approved-plan.ts';
 import { approvedText, approvedWave } from '../../maintenance/approved-text.ts';
 import { estateOf } from '../../maintenance/estate-records.ts';
 import { modelOf } from '../../maintenance/model.ts';
 import { planRoll } from '../../maintenance/roll.ts';
 import { ClusterIndex, footprintBytes } from '../../model/cluster-index.ts';
 import type { DrainRecord } from '../../model/drain.ts';
+import { keyOf } from '../../model/keys.ts';
 import type { HostObservation } from '../../model/observation.ts';
 import { isRollOver, type RollHost, type RollRecord, type RollStep } from '../../model/roll.ts';
 import type { VmRecord } from '../../model/vm.ts';
@@ -543,6 +545,50 @@ describe('a window', () => {
     assert.deepEqual(world.migrate(), []);
   });
 
+  test('that has no time for a wave as it is planned now holds it, though what was approved would fit', async () => {
+    const world = threeBusy();
+    const id = world.roll([1], { workMs: 0 });
+    const record = world.store.rollPlans.get(id)?.value ?? assert.fail('no plan');
+    const approvedMs = planOfRecord(record)?.waves[0]?.durationMs ?? assert.fail('no wave');
+    for (const n of [5, 6]) world.store.put({ kind: 'vm', id: vmId(n), value: vm(n, 1) });
+    const from = world.clock.wallMs() + approvedMs + 3_000;
+    const freezes = [{ from, until: from + HOUR_MS, reason: 'quarter end' }];
+    world.store.put({ kind: 'roll', id, value: { ...world.record(id), freezes } });
+    await world.pass(100);
+    assert.match(world.record(id).held ?? '', /Wave 1 takes about \d+ min, and nothing begins from/);
+    await world.run(id, { seconds: 30 });
+    assert.equal(world.store.drains.size, 0);
+    await world.pass(HOUR_MS + approvedMs);
+    await world.run(id);
+    assert.equal(world.record(id).state, 'completed');
+  });
+
+  test('of a roll whose record cannot be read, or is gone, is not known: no move begins', async () => {
+    const world = threeBusy();
+    const id = world.roll([1], { workMs: 0 });
+    for (let second = 0; second < 3; second++) await world.pass();
+    const record = world.record(id);
+    world.rolls.stop();
+    await settled();
+    const key = keyOf.roll(id);
+    world.store.lastReadable.set(key, record);
+    world.store.unreadable.set(key, 'is not JSON');
+    world.store.put({ kind: 'roll', id, value: null });
+    const waits = (): string => [...world.store.drains.values()][0]?.value.waits?.what ?? '';
+    assert.equal(world.migrate().length, 1, 'the one that had begun ends');
+    for (let second = 0; second < 10; second++) await world.pass();
+    assert.deepEqual(world.migrate(), []);
+    assert.match(waits(), /What etcd holds at \/gp\/roll\/.* is not JSON\. No move begins until it is mended/);
+    world.store.unreadable.clear();
+    world.drains.wakeAll();
+    for (let second = 0; second < 10; second++) await world.pass();
+    assert.deepEqual(world.migrate(), []);
+    assert.match(waits(), /has no record/);
+    world.store.put({ kind: 'roll', id, value: record });
+    for (let second = 0; second < 10; second++) await world.pass();
+    assert.equal(world.migrate().length, 1, 'it goes on once its roll is known');
+  });
+
   test('that no wave fits into is refused at the start', () => {
     const world = threeBusy();
     assert.throws(
@@ -591,4 +637,22 @@ test('a wave that has no plan now is held with its reason, and begins when there
   for (let n = 10; n < 17; n++) world.store.put({ kind: 'vm', id: vmId(n), value: null });
   await world.run(id);
   assert.equal(world.record(id).state, 'completed');
+});
+
+test('a wave that cannot be committed is planned again rarer and rarer, and the record says why', async () => {
+  const world = threeBusy();
+  const commit = world.store.commit.bind(world.store);
+  let tries = 0;
+  world.store.commit = async (asked) => {
+    if (!asked.changes.some(({ kind }) => kind === 'drain')) return commit(asked);
+    tries += 1;
+    return 'conflict';
+  };
+  const id = world.roll([1], COMMANDS);
+  await world.run(id, { seconds: 120 });
+  assert.ok(tries >= 5 && tries <= 15, `${tries} tries in two minutes`);
+  assert.match(world.record(id).held ?? '', /Wave 1 cannot begin yet, and is planned again: others are faster/);
+  world.store.commit = commit;
+  await world.run(id);
+  assert.deepEqual([world.record(id).state, world.record(id).held], ['completed', null]);
 });

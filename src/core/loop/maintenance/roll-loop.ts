@@ -19,7 +19,8 @@ import { inTurns } from '../../maintenance/in-turns.ts';
 import { modelOf } from '../../maintenance/model.ts';
 import type { MaintenancePlan, PlannedWave, Refusal } from '../../maintenance/plan.ts';
 import { planOf } from '../../maintenance/planner.ts';
-import { decideRoll, HELD_DRAIN, type RollDecision } from '../../maintenance/roll-decision.ts';
+import { closing, decideRoll, HELD_DRAIN, type RollDecision } from '../../maintenance/roll-decision.ts';
+import { openingAt } from '../../maintenance/roll-holds.ts';
 import type { EventRecord } from '../../model/cluster.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
 import { LIMITS } from '../../model/limits.ts';
@@ -63,6 +64,10 @@ const SOON_MS = 50;
 const AGAIN_MS = 5_000;
 const AGAIN_MS_MAX = 60_000;
 const STEPS_PER_ACTIVATION = 20;
+/** Plans of a wave that nothing came of, one after the other, before the record says so. */
+const VAIN_MAX = 3;
+/** More doublings than any longest time needs. */
+const DOUBLINGS_MAX = 20;
 
 type CommitResult = Awaited<ReturnType<LeaderStore['commit']>>;
 
@@ -71,6 +76,8 @@ export class RollLoop {
   readonly #ports: RollLoopPorts;
   /** Until when no wave of a roll is planned again, monotonic ms. */
   readonly #plannedUntilMs = new Map<RollId, number>();
+  /** Plans of a roll's next wave that nothing came of, one after the other. */
+  readonly #vain = new Map<RollId, number>();
   readonly #activations: Activations<RollId>;
 
   constructor(ports: RollLoopPorts) {
@@ -79,7 +86,10 @@ export class RollLoop {
       clock: ports.clock,
       look: (id) => this.#steps(id),
       onFailed: (id, reason) => this.#failed(id, reason),
-      onGone: (id) => void this.#plannedUntilMs.delete(id),
+      onGone: (id) => {
+        this.#plannedUntilMs.delete(id);
+        this.#vain.delete(id);
+      },
       failedMs: AGAIN_MS,
       failedMsMax: AGAIN_MS_MAX,
     });
@@ -253,11 +263,17 @@ export class RollLoop {
     const { clock, randomHex, store, index } = this.#ports;
     // Planning took several turns: the decision is made again, from the records and the time as they are now.
     const now = store.snapshot.rolls.get(roll.id)?.value;
-    if (now !== roll || !isSameBegin(this.#decide(roll, plan), decision)) return 'conflict';
+    if (now !== roll || !isSameBegin(this.#decide(roll, plan), decision))
+      return this.#inVain(roll, decision, 'what it is planned from changes meanwhile, again and again.');
     const one: MaintenancePlan = planOf([first], { after: 'away', releaseAfter: null });
     const view = { drain: null, parallel: roll.parallel };
     const [finding] = checkPlan(estateAround(this.#source(), view, touchedBy(one)), one);
-    if (finding !== undefined) return 'conflict';
+    if (finding !== undefined) return this.#inVain(roll, decision, `its plan was not accepted: ${finding}`);
+    const late = this.#lateness(roll, decision, first);
+    if (late !== null) {
+      this.#plannedUntilMs.set(roll.id, clock.monotonicMs() + AGAIN_MS_MAX);
+      return this.#hold(roll, late);
+    }
     const moves = first.moves.length;
     if (moves > LIMITS.drainMoves.max)
       return this.#hold(roll, `Wave ${decision.wave + 1} needs ${moves} moves now, ${LIMITS.drainMoves.max} at most.`);
@@ -286,7 +302,38 @@ export class RollLoop {
       const what = `As things are now, a later wave (${later} from here) has no plan: ${this.#words(refusal)}`;
       next = withRollDeviation(next, at, what);
     }
-    return this.#commit(next, drain.changes, drain.events);
+    const outcome = await this.#commit(next, drain.changes, drain.events);
+    if (outcome === 'conflict')
+      return this.#inVain(roll, decision, 'others are faster with what it touches, again and again.');
+    this.#vain.delete(roll.id);
+    return outcome;
+  }
+
+  /** Why a wave as it is planned now would not be over in time, which was approved with another duration; or null. */
+  #lateness(
+    roll: RollRecord,
+    { wave }: Extract<RollDecision, { do: 'begin' }>,
+    { durationMs }: PlannedWave,
+  ): string | null {
+    const now = this.#ports.clock.wallMs();
+    const opening = openingAt(roll, now);
+    return opening.isOpen ? closing(roll, { wave, movesMs: durationMs, until: opening.until, now }) : opening.why;
+  }
+
+  /** A wave was planned and cannot begin: again after longer and longer times, and the record says why. */
+  async #inVain(
+    { id }: RollRecord,
+    { wave }: Extract<RollDecision, { do: 'begin' }>,
+    why: string,
+  ): Promise<CommitResult | 'wait'> {
+    const { clock, store } = this.#ports;
+    const before = this.#vain.get(id) ?? 0;
+    this.#vain.set(id, before + 1);
+    const restMs = Math.min(SOON_MS * 2 ** Math.min(before, DOUBLINGS_MAX), AGAIN_MS_MAX);
+    this.#plannedUntilMs.set(id, clock.monotonicMs() + restMs);
+    const roll = store.snapshot.rolls.get(id)?.value;
+    if (before + 1 < VAIN_MAX || roll === undefined || roll.state !== 'running') return 'conflict';
+    return this.#hold(roll, `Wave ${wave + 1} cannot begin yet, and is planned again: ${why}`);
   }
 
   #words(refusal: Refusal | null): string {
