@@ -1,9 +1,10 @@
 /**
  * A command of a roll, run where `gp` runs: by the shell, with the host's name in place of `{host}` and in GP_HOST.
- * Guarantees: it ends at its deadline with every process of its group; nothing but its status and the end of what it
+ * Guarantees: what is no name of a host comes into no command; it ends at its deadline with every process of its group; nothing but its status and the end of what it
  * wrote is told of it.
  */
 import { messageOf } from '../../base/errors.ts';
+import { parseHostName } from '../../base/ids.ts';
 import { sleep } from '../../base/sleep.ts';
 import { tryRun } from '../../os/child-process.ts';
 import { systemClock } from '../../os/clock.ts';
@@ -33,8 +34,10 @@ const TAIL_CHARS = 1_500;
 /** More than the end that is told: work is not ended because it writes much. */
 const OUTPUT_BYTES = 64 * 1024;
 
-/** Runs it, again and again where it is repeated. Rejects with the signal's reason. */
+/** Runs it, again and again where it is repeated. Rejects with the signal's reason, and CodedError 'bad-input'. */
 export async function runCommand(asked: CommandRun): Promise<CommandResult> {
+  // The shell reads it: an answer of the API must not bring anything else into a command.
+  parseHostName(asked.host);
   const { deadlineMs, isRepeated, signal } = asked;
   const endsAtMs = monotonicMs() + deadlineMs;
   for (let attempts = 1; ; attempts++) {

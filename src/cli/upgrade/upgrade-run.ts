@@ -3,7 +3,9 @@
  * runs, then a look whether all of the machine is back. Guarantees: the first machine that does not come back ends it,
  * with every other one as it was; it may be run again, and leaves alone what is done.
  */
+import { isIP } from 'node:net';
 import { CodedError } from '../../base/errors.ts';
+import { parseHostName } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import { sleep } from '../../base/sleep.ts';
 import type { ApiClient } from '../../client/client.ts';
@@ -54,8 +56,7 @@ export async function runUpgrade(session: Session, client: ApiClient, run: Upgra
 }
 
 async function install(session: Session, { name, address }: PlannedMachine, run: UpgradeRun): Promise<void> {
-  const words = { host: name, address, package: run.package };
-  const command = run.command.replaceAll(/\{(host|address|package)\}/g, (_, word: keyof typeof words) => words[word]);
+  const command = commandFor({ name, address }, run);
   session.say(`${name}: ${command}`);
   const { io } = session;
   const options = { deadlineMs: run.deadlineMs, signal: io.killSignal, cwd: io.cwd, outputBytesMax: OUTPUT_BYTES_MAX };
@@ -64,6 +65,23 @@ async function install(session: Session, { name, address }: PlannedMachine, run:
   const output = `${ended.stdout}${ended.stderr}`.trimEnd().slice(-TAIL_CHARS);
   throw new CodedError('failed', `${name}: exit status ${ended.exitCode}: ${output}`, {
     advice: 'No other machine is upgraded now. Mend it and run the same command: it goes on from there.',
+  });
+}
+
+/**
+ * The command for one machine. The shell reads it: an answer of the API must not bring anything else into it. CodedError
+ * 'bad-input' for a machine whose name is none; 'conflict' where the command needs an address, and it has none.
+ */
+export function commandFor(
+  { name, address }: Pick<PlannedMachine, 'name' | 'address'>,
+  run: Pick<UpgradeRun, 'command' | 'package'>,
+): string {
+  const words = { host: parseHostName(name), address, package: run.package };
+  return run.command.replaceAll(/\{(host|address|package)\}/g, (_, word: keyof typeof words) => {
+    if (word !== 'address' || isIP(address) !== 0) return words[word];
+    throw new CodedError('conflict', `${name} has no address that a command can be given: "${address}".`, {
+      advice: 'Nothing was changed there. Use {host} in the command, or mend the record of the machine.',
+    });
   });
 }
 
