@@ -63,13 +63,13 @@ export class ClusterBackend {
   }
 
   /**
-   * Raises the release of the cluster to this server's. CodedError 'conflict' while a machine runs another one or does
-   * not say which, and where a release would be skipped. It may be repeated.
+   * Raises the release of the cluster to this server's. CodedError 'conflict' while a machine runs another one, or does
+   * not answer and say which, and where a release would be skipped. It may be repeated.
    */
   async finalize({ principal }: Pick<Call, 'principal'>): Promise<Cluster> {
     const { store, clock, version } = this.#context;
     const known = store.releases.get(CLUSTER);
-    const request = { version, cluster: known?.value.release ?? null, roles: this.#roleVersions() };
+    const request = { version, cluster: known?.value.release ?? null, roles: await this.#roleVersions() };
     const release = finalized(request);
     if (release !== known?.value.release) {
       const key = PREFIX.release + CLUSTER;
@@ -91,19 +91,21 @@ export class ClusterBackend {
     return this.get();
   }
 
-  /** What every role of every machine runs, as far as it is known. */
-  #roleVersions(): readonly RoleVersion[] {
+  /** What every role of every machine runs; of one that does not answer nobody knows what it runs now. */
+  async #roleVersions(): Promise<readonly RoleVersion[]> {
     const { store } = this.#context;
     const observer = this.#context.leading()?.controller.storageObserver;
+    const controls = await this.#controlNodes.all();
     return [
-      ...Array.from(store.hosts.values(), ({ value: { name, release } }) => ({
-        ...{ role: 'host', name, version: release?.agent ?? null },
+      ...Array.from(store.hosts.values(), ({ value }) => ({
+        ...{ role: 'host', name: value.name, version: this.#answers(value) ? (value.release?.agent ?? null) : null },
       })),
-      ...Array.from(store.storage.values()).flatMap(({ value: { name, lost } }) =>
-        lost === undefined ? [{ role: 'storage node', name, version: observer?.report(name)?.version ?? null }] : [],
-      ),
-      ...Array.from(store.controls.values(), ({ value: { name, version = null } }) => ({
-        ...{ role: 'control node', name, version },
+      ...Array.from(store.storage.values()).flatMap(({ value: { name, lost } }) => {
+        const version = observer?.answers(name) === true ? (observer.report(name)?.version ?? null) : null;
+        return lost === undefined ? [{ role: 'storage node', name, version }] : [];
+      }),
+      ...controls.map(({ name, state, version }) => ({
+        ...{ role: 'control node', name, version: state === 'alive' ? version : null },
       })),
     ];
   }
