@@ -26,10 +26,11 @@ import { planEvacuation } from '../maintenance/planner.ts';
 import { wordsOf } from '../maintenance/reasons.ts';
 import { HELD_DRAIN } from '../maintenance/roll-decision.ts';
 import type { EventRecord, HostRecord } from '../model/cluster.ts';
+import { recordsOf } from '../model/cluster-index.ts';
 import { type DrainRecord, isDrainOver, isTooLate, PARALLEL_MOVES, type QuietOverride } from '../model/drain.ts';
-import { keyOf } from '../model/keys.ts';
+import { keyOf, PREFIX } from '../model/keys.ts';
 import { LIMITS } from '../model/limits.ts';
-import { holdsHost, isRollOver } from '../model/roll.ts';
+import { holdsHost, isRollOver, type RollRecord } from '../model/roll.ts';
 import { demandReadable } from '../plan/vm/unreadable.ts';
 import type { Change, Entry } from '../ports/store.ts';
 import { type Admitted, type Basis, newTask, type Observed } from './basis.ts';
@@ -196,7 +197,7 @@ export function newDrain(
  */
 export function pauseDrain(basis: Basis, id: string, isPaused: boolean): Admitted<DrainId> {
   const { value: drain } = findDrain(basis, id);
-  if (isPaused || !pausedItself(drain)) demandOfNoRoll(drain);
+  if (isPaused || !pausedItself(drain)) demandOfNoRoll(basis, drain);
   demandOpen(drain);
   const state = isPaused ? ('paused' as const) : ('running' as const);
   if (drain.state === state) return { changes: [], result: drain.id };
@@ -209,7 +210,7 @@ export function pauseDrain(basis: Basis, id: string, isPaused: boolean): Admitte
 /** Ends a drain once the moves under way have ended. What has moved stays. CodedError 'not-found', 'conflict'. */
 export function cancelDrain(basis: Basis, id: string): Admitted<DrainId> {
   const { value: drain } = findDrain(basis, id);
-  demandOfNoRoll(drain);
+  demandOfNoRoll(basis, drain);
   if (drain.state === 'cancelling') return { changes: [], result: drain.id };
   demandOpen(drain);
   return { changes: [{ kind: 'drain', id: drain.id, value: { ...drain, state: 'cancelling' } }], result: drain.id };
@@ -237,7 +238,11 @@ export function undrainHost(basis: Basis, name: string): Admitted<null> {
 
 /** A host that a roll is working on is taken back by the roll. */
 function demandNotRolled({ records }: Basis, name: HostName): void {
-  for (const { value: roll } of records.rolls.values()) {
+  // A roll whose record cannot be read works on the hosts that it had when it was last read.
+  const unread = [...records.lastReadable].flatMap(([key, last]) =>
+    key.startsWith(PREFIX.roll) ? [last as RollRecord] : [],
+  );
+  for (const roll of [...recordsOf(records.rolls), ...unread]) {
     const host = isRollOver(roll) ? undefined : roll.hosts.find((each) => each.host === name && holdsHost(each));
     if (host === undefined) continue;
     throw new CodedError('conflict', `${name} is in ${roll.id} (${host.state}).`, {
@@ -259,9 +264,9 @@ function pausedItself({ state, stuck }: DrainRecord): boolean {
   return state === 'paused' && stuck !== null && stuck !== HELD_DRAIN;
 }
 
-/** A wave of a roll is paused, resumed and ended with its roll. */
-function demandOfNoRoll({ id, roll = null, state }: DrainRecord): void {
-  if (roll === null) return;
+/** A wave of a roll is paused, resumed and ended with its roll; by itself once the roll has no record any more. */
+function demandOfNoRoll({ records }: Basis, { id, roll = null, state }: DrainRecord): void {
+  if (roll === null || (!records.rolls.has(roll) && !records.unreadable.has(keyOf.roll(roll)))) return;
   throw new CodedError('conflict', `${id} (${state}) is a wave of ${roll}.`, {
     advice: `Nothing was changed. Pause, resume or abort the roll: gp maintenance show ${roll}.`,
   });

@@ -243,7 +243,7 @@ export class DrainLoop {
     if (record === undefined) {
       const finding = unreadable.get(keyOf.roll(roll));
       return finding === undefined
-        ? `Its roll ${roll} has no record: its windows are not known. Cancel it: gp maintenance cancel ${id}.`
+        ? `Its roll ${roll} has no record: its windows are not known. To end the drain: gp maintenance cancel ${id}.`
         : `What etcd holds at ${keyOf.roll(roll)} ${finding}. No move begins until it is mended.`;
     }
     if (record.state !== 'running') return `${record.id} is ${record.state}.`;

@@ -578,6 +578,12 @@ describe('a window', () => {
     assert.equal(world.migrate().length, 1, 'the one that had begun ends');
     for (let second = 0; second < 10; second++) await world.pass();
     assert.deepEqual(world.migrate(), []);
+    const drain = [...world.store.drains.keys()][0] ?? assert.fail('no drain');
+    const cancelled = (): unknown => world.request((basis) => cancelDrain(basis, drain));
+    assert.throws(cancelled, { message: /is a wave of/ });
+    assert.throws(() => world.request((basis) => undrainHost(basis, 'h1')), {
+      message: /h1 is in roll-/,
+    });
     assert.match(waits(), /What etcd holds at \/gp\/roll\/.* is not JSON\. No move begins until it is mended/);
     world.store.unreadable.clear();
     world.drains.wakeAll();
@@ -587,6 +593,10 @@ describe('a window', () => {
     world.store.put({ kind: 'roll', id, value: record });
     for (let second = 0; second < 10; second++) await world.pass();
     assert.equal(world.migrate().length, 1, 'it goes on once its roll is known');
+    world.store.lastReadable.clear();
+    world.store.put({ kind: 'roll', id, value: null });
+    cancelled();
+    assert.equal(world.store.drains.get(drain)?.value.state, 'cancelling', 'nobody else could end it');
   });
 
   test('that no wave fits into is refused at the start', () => {
