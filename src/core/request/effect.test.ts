@@ -65,6 +65,25 @@ test('a VM that joins a group brings the group with all its members', () => {
   assert.deepEqual([rule.name, rule.rule?.vms.length, rule.rule?.most], ['web', 2, 1]);
 });
 
+test('a member starts as if the others that are stopped ran: a guest cluster is started member by member', () => {
+  const name = 'sql' as GuestClusterName;
+  const member = (n: number): VmRecord => withSpec(stopped({ id: newId(n), name: `sql${n}` }), { guestCluster: name });
+  const [first, second] = [member(1), member(2)];
+  const at = world(3, [first, second]);
+  const cluster: GuestClusterRecord = {
+    ...{ name, members: [first.id, second.id], disks: [], heartbeatNetworks: [], maxDisturbed: 1 },
+    ...{ toleratesMs: 3_000, sharesHosts: false, createdAt: 1 },
+  };
+  at.take({ changes: [{ kind: 'guest-cluster', id: name, value: cluster }], result: null });
+  const [change, ...rest] = effect(at, { ...first, intent: 'running' }).changes;
+  assert.deepEqual(change?.kind === 'guest-cluster' && change.cluster?.disturbed, []);
+  assert.deepEqual(
+    rest.map(({ kind }) => kind),
+    ['vm'],
+  );
+  assert.deepEqual(effect(at, withSpec(first, { labels: { tier: 'web' } })).changes, []);
+});
+
 test('a pin, a CPU model that some hosts lack, and a guest cluster that needs every host are ties', () => {
   const at = world(2, [running()]);
   const pinned = withSpec(running(), { pin: host(2) });

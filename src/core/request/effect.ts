@@ -4,6 +4,7 @@
  */
 import type { HostName, VmId } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
+import type { EstateGuestCluster } from '../maintenance/estate.ts';
 import { affinityRule, estateVmAt, estateVmOf, guestClusterOf, runningOn } from '../maintenance/estate-records.ts';
 import type { EstateChange } from '../maintenance/evacuability.ts';
 import type { HostRecord } from '../model/cluster.ts';
@@ -53,11 +54,13 @@ export function effectOf(basis: EffectBasis, observed: Sight, changes: readonly 
     change.kind === 'guest-cluster' && change.value !== null ? [change.value] : [],
   );
   const models = new CpuModels(basis.records);
+  const moved = vmChanges(basis, observed, vms);
   return {
     changes: [
       ...clusters.flatMap((cluster) => clusterChange(basis, cluster)),
+      ...(moved.length === 0 ? [] : memberChanges(basis, vms, clusters)),
       ...groupChanges(basis, vms),
-      ...vmChanges(basis, observed, vms),
+      ...moved,
     ],
     ties: [
       ...vms.flatMap((vm) => tiesOfVm(models, vm.after).filter((tie) => !hadTie(models, vm.before, tie))),
@@ -130,8 +133,30 @@ function clusterChange({ records, index }: EffectBasis, record: GuestClusterReco
   const cluster = guestClusterOf(record, index);
   const before = records.guestClusters.get(record.name)?.value;
   if (before !== undefined && isSame(guestClusterOf(before, index), cluster)) return [];
-  return [{ kind: 'guest-cluster', name: record.name, cluster }];
+  return [allRun(cluster)];
 }
+
+/**
+ * The guest clusters of changed VMs. A member that starts while others are stopped breaks nothing that their own start
+ * does not mend: otherwise a guest cluster could not be started member by member.
+ */
+function memberChanges(
+  { index }: EffectBasis,
+  vms: readonly Changed[],
+  changed: readonly GuestClusterRecord[],
+): readonly EstateChange[] {
+  const records = new Set(vms.map(({ after }) => index.guestClusterOf(after)));
+  return [...records].flatMap((record) => {
+    if (record === null || changed.some(({ name }) => name === record.name)) return [];
+    const cluster = guestClusterOf(record, index);
+    return cluster.disturbed.length === 0 ? [] : [allRun(cluster)];
+  });
+}
+
+/** A guest cluster as if the members that people stopped or paused ran. */
+const allRun = (cluster: EstateGuestCluster): EstateChange => {
+  return { kind: 'guest-cluster', name: cluster.name, cluster: { ...cluster, disturbed: [] } };
+};
 
 interface Changed {
   readonly before: VmRecord | null;
