@@ -1,4 +1,7 @@
-/** The controller's side of the machines' identities (core/ports/identity-link.ts), over mutual TLS. Answers are checked. */
+/**
+ * The controller's side of the machines' identities (core/ports/identity-link.ts), over mutual TLS. Guarantees: answers
+ * are checked; the key of an authority goes to control nodes only, and what others say of authorities is not heard.
+ */
 import { CodedError } from '../../base/errors.ts';
 import { parseControlName, parseHostName, parseStorageName } from '../../base/ids.ts';
 import type { MachineIdentity } from '../../base/machine-identity.ts';
@@ -29,10 +32,17 @@ export function createIdentityLink(
 ): IdentityLink {
   const to = (machine: MachineRef): ReturnType<HostClients['to']> => clients.to(targetOf(machine, snapshot));
   return {
-    read: (machine, { deadlineMs }) =>
-      to(machine).call({ method: 'GET', path: '/v1/identity', deadlineMs, parse: parseIdentity }),
-    give: (machine, order, { deadlineMs }) =>
-      to(machine).call({ method: 'PUT', path: '/v1/identity', body: order, deadlineMs, parse: anything }),
+    read: async (machine, { deadlineMs }) => {
+      const said = await to(machine).call({ method: 'GET', path: '/v1/identity', deadlineMs, parse: parseIdentity });
+      return machine.kind === 'control' ? said : { ...said, authorities: undefined };
+    },
+    give: async (machine, order, { deadlineMs }) => {
+      if (order.authority !== undefined && machine.kind !== 'control')
+        throw new CodedError('bad-input', `${machine.kind} ${machine.name} may not have the key of an authority.`, {
+          advice: 'Nothing was sent.',
+        });
+      await to(machine).call({ method: 'PUT', path: '/v1/identity', body: order, deadlineMs, parse: anything });
+    },
   };
 }
 

@@ -16,7 +16,10 @@ export interface MachineRef {
   readonly name: string;
 }
 
-/** The port. Every call has a deadline; a failure is a CodedError. */
+/**
+ * The port. Every call has a deadline; a failure is a CodedError: 'bad-input', and nothing sent, for an order with an
+ * authority to a machine that is no control node. What other machines say of authorities is left out.
+ */
 export interface IdentityLink {
   read(machine: MachineRef, options: CallOptions): Promise<MachineIdentity>;
   give(machine: MachineRef, order: IdentityOrder, options: CallOptions): Promise<void>;

@@ -248,6 +248,21 @@ test('a certificate that could not be renewed is an alarm and an event that name
   assert.deepEqual(world.keeper.findings(), []);
 });
 
+test('the key of the next authority goes to control nodes only, whatever other machines say', async () => {
+  const world = new World();
+  world.addHost('h1');
+  world.addStorage('s1');
+  world.addControl('c1');
+  for (const id of ['host:h1', 'storage:s1'])
+    world.machines.set(id, { ...present(world.machines.get(id), id), authorities: [] });
+  world.keeper.start();
+  await world.turn(60_000);
+  world.rotate();
+  await world.turn(400_000);
+  const got = world.given.filter(([, { authority }]) => authority !== undefined).map(([id]) => id);
+  assert.deepEqual(got, ['control:c1']);
+});
+
 test('how much of a certificate’s life is left is said in words', () => {
   const certificate = { serial: 'S', notBefore: 0, notAfter: LIFE_MS, authority: 'first' };
   assert.equal(certificateFinding('host h1', certificate, 60 * DAY_MS), null);

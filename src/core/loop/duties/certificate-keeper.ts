@@ -201,7 +201,7 @@ export class CertificateKeeper {
       if (record !== undefined && record.removed !== null) return;
       const isKnown = record?.issued.some(({ serial }) => serial === said.certificate.serial) === true;
       const certPem = this.#isDue(said) || !isKnown ? await this.#renew(member, said) : null;
-      const authority = this.#authorityFor(said);
+      const authority = this.#authorityFor(member, said);
       if (certPem !== null || said.trust !== trust.tag || authority !== undefined) {
         if (!store.leads()) return;
         await identities.give(member, { term: store.term, certPem, trust, authority }, { deadlineMs: CALL_MS });
@@ -252,8 +252,12 @@ export class CertificateKeeper {
     return (await store.commit({ changes: [{ kind: 'certificate', id, value }], events: [] })) === 'committed';
   }
 
-  /** The authority that a control node lacks; undefined if it lacks none, or it is not here. */
-  #authorityFor({ authorities }: MachineIdentity): IdentityOrder['authority'] {
+  /**
+   * The authority that a control node lacks; undefined if it lacks none, or it is not here, and for every other kind of
+   * machine, whatever it says: who has the key can be anybody.
+   */
+  #authorityFor({ kind }: Member, { authorities }: MachineIdentity): IdentityOrder['authority'] {
+    if (kind !== 'control') return undefined;
     const { store, certifier } = this.#ports;
     const record = store.snapshot.authorities.get(AUTHORITIES)?.value;
     const next = record?.phase === 'steady' ? undefined : record?.authorities.at(-1);
