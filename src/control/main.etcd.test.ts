@@ -8,14 +8,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { present } from '../base/assert.ts';
-import { parseControlName } from '../base/ids.ts';
+import { parseControlName, parseDiskId, parseStorageName } from '../base/ids.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { type CutProxy, startProxy } from '../etcd/testing/etcd-cluster.ts';
 import { type IdentityCluster, startIdentityCluster } from '../etcd/testing/identity-cluster.ts';
 import { onDeadline } from '../os/deadline.ts';
+import { until } from '../os/testing/until.ts';
 import { createAuthority } from '../pki/authority.ts';
 import { type Credentials, writeCredentials } from '../pki/credentials.ts';
 import { createApiToken } from '../pki/join-token.ts';
+import { withReservationKeys } from './links/reservation-keys.ts';
+import type { StorageClient } from './links/storage-link.ts';
+import { storageRecord } from './testing/records.ts';
 
 const SERVER = join(import.meta.dirname, 'main.ts');
 const { token, tokenSha256 } = createApiToken();
@@ -205,6 +209,41 @@ test('whatever is in etcd under whatever key, the server starts, lives on, leads
   const now = (await server.ask('GET', '/v1/cluster')).json as { alarms: unknown[] };
   assert.deepEqual(now.alarms, []);
   assert.equal(await server.stop(), 0, server.output.join(''));
+});
+
+test('a leader lets the storage nodes of the records read etcd, which a restored etcd does not know; not a lost one', async (t) => {
+  const client = new EtcdClient(etcd.clientOptions());
+  const clientOf = async (name: string) =>
+    new EtcdClient(await etcd.optionsOf({ kind: 'storage', name: parseStorageName(name) }));
+  const [kept, lost] = [await clientOf('s1'), await clientOf('s2')];
+  const server = new Server();
+  t.after(async () => {
+    await server.stop('SIGKILL');
+    await client.txn({ compare: [], success: [{ deletePrefix: '/gp/storage/' }] });
+    for (const each of [client, kept, lost]) each.close();
+  });
+  const record = (name: string, more: object) => ({
+    put: `/gp/storage/${name}`,
+    value: JSON.stringify({ ...storageRecord(name), ...more }),
+  });
+  const success = [record('s1', {}), record('s2', { lost: { at: 1, by: 'ann' } })];
+  await client.txn({ compare: [], success });
+  await server.start(etcd.members[0]?.clientAddress ?? '');
+  await server.says(/"leading"/);
+  await until('s1 reads etcd', async () => {
+    const answer = await kept.get('/gp/storage/s1').catch(() => undefined);
+    return answer !== undefined;
+  });
+  // The same order makes both the user and what it may write.
+  const disk = parseDiskId('disk-00000000000a');
+  const made: string[] = [];
+  const orders = withReservationKeys(
+    { createSharedDisk: async (name: string) => void made.push(name) } as unknown as StorageClient,
+    client,
+  );
+  await orders.createSharedDisk(parseStorageName('s3'), disk, {} as never, { deadlineMs: 1_000 });
+  assert.deepEqual(made, ['s3']);
+  await assert.rejects(lost.get('/gp/storage/s1'), { code: 'forbidden' });
 });
 
 test('a server that starts with a full etcd makes room, leads and takes writes', { timeout: 90_000 }, async (t) => {

@@ -73,6 +73,7 @@ import { createSerialPorts } from './links/serial-ports.ts';
 import { createStorageLink, type StorageClient } from './links/storage-link.ts';
 import { startPeerService } from './peer-service.ts';
 import { Peers } from './peers.ts';
+import { letReadersIn } from './reader-keeper.ts';
 import { ClusterStore } from './store/cluster-store.ts';
 import { snapshotOf } from './store/leader-store.ts';
 import { TargetAccounts } from './target-key.ts';
@@ -151,6 +152,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
       state.leader = record === undefined ? null : leaderIn(record.value, log);
     },
   });
+  let termOver = new AbortController();
   const campaigning = leadForEver({
     etcd,
     store,
@@ -162,6 +164,9 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
       state.leading = now;
       // A monitor serves one client: what this node keeps open would stand in the next leader's way.
       if (now === null) qmp.close();
+      termOver.abort();
+      termOver = new AbortController();
+      if (now !== null) void letReadersIn({ readers: etcdReaders(etcd), store, clock, log }, termOver.signal);
     },
   });
   reportReady();
@@ -334,7 +339,7 @@ async function readAll(
 }
 
 /**
- * Makes etcd admit control nodes only (storage nodes are added as they join), and the key of the accounts at the
+ * Makes etcd admit control nodes only (storage nodes are added as they join, and in each term), and the key of the accounts at the
  * targets where there is none. Goes on until etcd has a majority.
  */
 async function prepareEtcd(etcd: EtcdClient, config: ControlConfig, until: UntilEtcd): Promise<TargetAccounts> {

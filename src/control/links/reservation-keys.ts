@@ -1,14 +1,14 @@
 /**
  * The permissions of storage nodes to write in etcd: each node may write the reservations of its own shared disks.
  * Guarantees: a node has the permission before the disk is made there, and loses it after the disk is deleted; checking
- * an existing permission costs one read per term and disk, since a change of permissions makes etcd repeat every
- * request in progress.
+ * an existing permission costs some reads per process and disk, since a change of permissions makes etcd repeat every
+ * request in progress; a node is a user of etcd by then, although a restored etcd has none.
  */
 
 import { commonName } from '../../base/identity.ts';
 import type { DiskId, StorageName } from '../../base/ids.ts';
 import { keyOf } from '../../core/model/keys.ts';
-import { allowWriting, forbidWriting } from '../../etcd/authorization.ts';
+import { allowReader, allowWriting, forbidWriting } from '../../etcd/authorization.ts';
 import type { EtcdClient } from '../../etcd/client.ts';
 import type { StorageClient } from './storage-link.ts';
 
@@ -22,7 +22,10 @@ export function withReservationKeys(storage: StorageClient, etcd: EtcdClient): S
   return {
     ...storage,
     createSharedDisk: async (node, disk, order, options) => {
-      if (!permitted.has(disk)) await allowWriting(etcd, writing(node, disk));
+      if (!permitted.has(disk)) {
+        await allowReader(etcd, commonName({ kind: 'storage', name: node }));
+        await allowWriting(etcd, writing(node, disk));
+      }
       permitted.add(disk);
       await storage.createSharedDisk(node, disk, order, options);
     },
