@@ -13,12 +13,20 @@ export interface IssuedCertificate {
   readonly authority: string;
 }
 
+/** A certificate by its identity and number: what a machine says of its number denies no other identity. */
+export interface DeniedCertificate {
+  /** Common name. */
+  readonly id: string;
+  /** Hexadecimal, upper case. */
+  readonly serial: string;
+}
+
 /** What every process of the cluster refuses in handshakes. */
 export interface Denied {
-  /** Common names. */
+  /** Common names: whatever certificate they show. */
   readonly identities: readonly string[];
-  /** Hexadecimal, upper case. */
-  readonly serials: readonly string[];
+  /** Only where both agree. */
+  readonly certificates: readonly DeniedCertificate[];
 }
 
 /** The most identities and certificates that are denied at a time: every process has all of them in memory. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -23,7 +23,7 @@ import { type RpcService, startService } from './service.ts';
 const STORAGE: PeerIdentity = { kind: 'storage', name: parseStorageName('s1') };
 const CONTROL: PeerIdentity = { kind: 'control', name: parseControlName('c1') };
 const HOST: PeerIdentity = { kind: 'host', name: parseHostName('h1') };
-const NOBODY: Denied = { identities: [], serials: [] };
+const NOBODY: Denied = { identities: [], certificates: [] };
 const code = (expected: string) => (error: unknown) => error instanceof CodedError && error.code === expected;
 
 let work = '';
@@ -142,13 +142,14 @@ test('who is denied is cut off at once, by name or by serial number, at either e
   const { peer, service } = await serve(server, client);
   assert.equal(await get(peer, '/v1/alive'), 'yes');
   const slow = assert.rejects(get(peer, '/v1/slow'), code('unavailable'));
-  await server.take(order(server, { denied: { identities: ['host:h1'], serials: [] } }));
+  await server.take(order(server, { denied: { identities: ['host:h1'], certificates: [] } }));
   await slow;
   await assert.rejects(get(peer, '/v1/alive'), code('unavailable'));
   // The machine joins again: its name is good, its old certificate is not.
   const { serial } = describeCertificate(client.certPem);
-  await server.take(order(server, { denied: { identities: [], serials: [serial] } }));
+  await server.take(order(server, { denied: { identities: [], certificates: [{ id: 'host:h1', serial }] } }));
   await assert.rejects(get(peer, '/v1/alive'), code('unavailable'));
+  assert.ok(!server.denies({ commonName: 'host:h2', serial }), 'a number is denied for its own name only');
   const rejoined = await identityOf(HOST, 'denied-rejoined');
   const again = new RpcClient({
     credentials: rejoined,
@@ -157,7 +158,7 @@ test('who is denied is cut off at once, by name or by serial number, at either e
   ends.push(() => again.close());
   assert.equal(await get(again, '/v1/alive'), 'yes');
   // A client refuses a denied server as well.
-  await rejoined.take(order(rejoined, { denied: { identities: ['storage:s1'], serials: [] } }));
+  await rejoined.take(order(rejoined, { denied: { identities: ['storage:s1'], certificates: [] } }));
   const more = new RpcClient({
     credentials: rejoined,
     target: { address: '127.0.0.1', port: service.port, identity: STORAGE },
@@ -167,6 +168,20 @@ test('who is denied is cut off at once, by name or by serial number, at either e
   // What is denied is known again after a restart, before anybody has said it.
   const restarted = await OwnIdentity.open(join(work, 'denied-rejoined'));
   assert.ok(restarted.denies({ commonName: 'storage:s1', serial: '1' }));
+});
+
+test('a trust that could not be kept whole is not said to be kept, nor after a restart', async () => {
+  const own = await identityOf(HOST, 'half');
+  const directory = join(work, 'half');
+  await own.take(order(own, { tag: 'old' }));
+  const caPem = await readFile(join(directory, 'ca-cert.pem'), 'utf8');
+  await rm(join(directory, 'ca-cert.pem'));
+  await mkdir(join(directory, 'ca-cert.pem', 'in-the-way'), { recursive: true });
+  await assert.rejects(own.take(order(own, { tag: 'new', caPem: `${first.certPem}${second.certPem}` })));
+  assert.equal((await own.describe()).trust, 'old');
+  await rm(join(directory, 'ca-cert.pem'), { recursive: true });
+  await writeFile(join(directory, 'ca-cert.pem'), caPem);
+  assert.equal((await (await OwnIdentity.open(directory)).describe()).trust, 'old');
 });
 
 test('only a certificate for this key and this name by one of the authorities is taken, from the newest leader', async () => {

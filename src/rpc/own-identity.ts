@@ -3,13 +3,14 @@
  *
  * Guarantees: who holds the object sees the present credentials; the key never changes, so that certificate and key fit
  * at any moment, in memory and on disk; a certificate is taken only if it is for this key and this identity, is valid
- * now, and was issued by an authority of the same order; what was taken is on disk before it is answered.
+ * now, and was issued by an authority of the same order; what was taken is on disk before it is answered; the tag of a trust is
+ * said, also after a crash, only when all of that trust is on disk.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
 import type { Term } from '../base/ids.ts';
-import { DENIED_MAX, type IdentityOrder, type MachineIdentity, type Trust } from '../base/machine-identity.ts';
+import { DENIED_MAX, type Denied, type IdentityOrder, type MachineIdentity, type Trust } from '../base/machine-identity.ts';
 import { readJsonFile, writeFileAtomic } from '../os/files.ts';
 import { certificatesIn, createRenewalRequest, describeCertificate } from '../pki/authority.ts';
 import { type Credentials, readCredentials, writeCredentials } from '../pki/credentials.ts';
@@ -21,11 +22,16 @@ const ORDER_BYTES_MAX = 4 * 1024 * 1024;
 const PEM_CHARS_MAX = 64 * 1024;
 
 const parsePem = text({ charsMax: PEM_CHARS_MAX, pattern: /^-----BEGIN CERTIFICATE-----/ });
-const words = (charsMax: number): Parser<readonly string[]> => arrayOf(text({ charsMax }), { itemsMax: DENIED_MAX });
+const parseDenied: Parser<Denied> = openObject({
+  identities: arrayOf(text({ charsMax: 100 }), { itemsMax: DENIED_MAX }),
+  certificates: arrayOf(openObject({ id: text({ charsMax: 100 }), serial: text({ charsMax: 64 }) }), {
+    itemsMax: DENIED_MAX,
+  }),
+});
 const trust = {
   tag: text({ charsMax: 200 }),
   caPem: parsePem,
-  denied: openObject({ identities: words(100), serials: words(64) }),
+  denied: parseDenied,
 };
 const parseTerm = integer({ min: 0 }) as Parser<Term>;
 const parseOrder: Parser<IdentityOrder> = order(
@@ -61,7 +67,8 @@ export class OwnIdentity implements Credentials {
   #caPem: string;
   #tag: string | null = null;
   #identities: ReadonlySet<string> = new Set();
-  #serials: ReadonlySet<string> = new Set();
+  /** `IDENTITY SERIAL`. */
+  #certificates: ReadonlySet<string> = new Set();
   #term: Term | 0 = 0;
   #last: Promise<unknown> = Promise.resolve();
   readonly #listeners = new Set<() => void>();
@@ -100,7 +107,7 @@ export class OwnIdentity implements Credentials {
 
   /** See `Credentials`. */
   denies = ({ commonName, serial }: { readonly commonName: string; readonly serial: string }): boolean =>
-    this.#identities.has(commonName) || this.#serials.has(serial);
+    this.#identities.has(commonName) || this.#certificates.has(`${commonName} ${serial}`);
 
   /** Calls `listener` after each change of the credentials or of what is denied. */
   onChange(listener: () => void): void {
@@ -151,13 +158,14 @@ export class OwnIdentity implements Credentials {
     demandOwn(certPem ?? this.#certPem, { before: this.#certPem, keyPem: this.keyPem, caPem: given.caPem });
     if (authority !== undefined) await this.authorities?.take(authority);
     const { caPem, ...deniedNow } = given;
-    await writeFileAtomic(this.#trustFile, `${JSON.stringify(deniedNow)}\n`, { mode: 0o600 });
     if (caPem !== this.#caPem || (certPem !== null && certPem !== this.#certPem)) {
       const next = { caPem, certPem: certPem ?? this.#certPem, keyPem: this.keyPem };
       await writeCredentials(this.#directory, next);
       this.#caPem = next.caPem;
       this.#certPem = next.certPem;
     }
+    // The tag says that everything of it is here: it comes last.
+    await writeFileAtomic(this.#trustFile, `${JSON.stringify(deniedNow)}\n`, { mode: 0o600 });
     this.#deny(deniedNow);
     for (const listener of this.#listeners) listener();
   }
@@ -165,7 +173,7 @@ export class OwnIdentity implements Credentials {
   #deny({ tag, denied }: Pick<Trust, 'tag' | 'denied'>): void {
     this.#tag = tag;
     this.#identities = new Set(denied.identities);
-    this.#serials = new Set(denied.serials);
+    this.#certificates = new Set(denied.certificates.map(({ id, serial }) => `${id} ${serial}`));
   }
 }
 

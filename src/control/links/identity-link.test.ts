@@ -9,7 +9,7 @@ import { createIdentityLink } from './identity-link.ts';
 const ORDER: IdentityOrder = {
   term: 1 as Term,
   certPem: null,
-  trust: { tag: 't', caPem: 'ca', denied: { identities: [], serials: [] } },
+  trust: { tag: 't', caPem: 'ca', denied: { identities: [], certificates: [] } },
   authority: { certPem: 'next', keyPem: 'secret' },
 };
 

@@ -3,7 +3,7 @@
  * the first certificate on: it outlives the machine's own record, because a machine that was removed keeps its key.
  */
 
-import type { Denied, IssuedCertificate } from '../../base/machine-identity.ts';
+import type { Denied, DeniedCertificate, IssuedCertificate } from '../../base/machine-identity.ts';
 
 /** The certificates of one identity of a machine. */
 export interface CertificateRecord {
@@ -27,12 +27,12 @@ export const ISSUED_MAX = 64;
 /** Returns what is denied by these records at a time (Unix ms). */
 export function deniedBy(records: Iterable<CertificateRecord>, now: number): Denied {
   const identities: string[] = [];
-  const serials: string[] = [];
+  const certificates: DeniedCertificate[] = [];
   for (const { id, denied, removed } of records) {
     if (removed !== null) identities.push(id);
-    for (const { serial, notAfter } of denied) if (notAfter > now) serials.push(serial);
+    for (const { serial, notAfter } of denied) if (notAfter > now) certificates.push({ id, serial });
   }
-  return { identities, serials };
+  return { identities, certificates };
 }
 
 /** Returns the record with one certificate more: the machine is a member. */
@@ -77,14 +77,28 @@ function present(denied: readonly IssuedCertificate[], now: number): readonly Is
   return denied.filter(({ notAfter }) => notAfter > now);
 }
 
+/**
+ * Returns the record with a certificate that it does not know, as its machine says: it can be denied from now on. What
+ * is said is believed for the machine's own name only, and for no longer than a certificate can last.
+ */
+export function withSaid(
+  before: CertificateRecord | undefined,
+  id: string,
+  { said, now }: { readonly said: IssuedCertificate; readonly now: number },
+): CertificateRecord {
+  const notAfter = Math.min(said.notAfter, now + LIFE_MS_MAX);
+  return withIssued(before, id, { issued: { ...said, notAfter }, now });
+}
+
 /** Whether a certificate is to be renewed: two thirds of its life are over, or it lasts longer than any should. */
 export function isRenewalDue({ notBefore, notAfter }: IssuedCertificate, now: number): boolean {
   const lifeMs = notAfter - notBefore;
-  const tooLongMs = (MACHINE_CERTIFICATE_DAYS + 1) * DAY_MS;
-  return now >= notBefore + (lifeMs * 2) / 3 || lifeMs > tooLongMs;
+  return now >= notBefore + (lifeMs * 2) / 3 || lifeMs > LIFE_MS_MAX;
 }
 
 const DAY_MS = 86_400_000;
+/** No certificate of a machine should last longer. */
+const LIFE_MS_MAX = (MACHINE_CERTIFICATE_DAYS + 1) * DAY_MS;
 /** Below this many days left a certificate is an alarm: its renewal must have failed for some time. */
 export const CERTIFICATE_DAYS_LEFT_MIN = 30;
 

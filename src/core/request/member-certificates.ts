@@ -37,8 +37,8 @@ function changeOf(
   const before = records.certificates.get(id)?.value;
   const value = next(before, id);
   const others = [...records.certificates.values()].flatMap(({ value: one }) => (one.id === id ? [] : [one]));
-  const { identities, serials } = deniedBy([...others, value], now);
-  const isTooMany = value.denied.length > DENIED_PER_IDENTITY_MAX || identities.length + serials.length > DENIED_MAX;
+  const { identities, certificates } = deniedBy([...others, value], now);
+  const isTooMany = value.denied.length > DENIED_PER_IDENTITY_MAX || identities.length + certificates.length > DENIED_MAX;
   if (isTooMany && value.denied.length > (before?.denied.length ?? 0))
     throw new CodedError(
       'no-capacity',

@@ -32,7 +32,7 @@ const MISTAKES: readonly CertificateMistake[] = [
       identities: {
         ...ports.identities,
         give: (machine, order, options) => {
-          const denied = { identities: [], serials: [] };
+          const denied = { identities: [], certificates: [] };
           return ports.identities.give(machine, { ...order, trust: { ...order.trust, denied } }, options);
         },
       },

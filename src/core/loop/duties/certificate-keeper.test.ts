@@ -24,6 +24,8 @@ class World {
   readonly store = new MemoryStore();
   readonly machines = new Map<string, MachineIdentity>();
   readonly silent = new Set<string>();
+  /** Machines that answer and can keep nothing. */
+  readonly full = new Set<string>();
   readonly given: (readonly [string, IdentityOrder])[] = [];
   /** Called while a certificate is made. */
   meanwhile: () => void = () => undefined;
@@ -49,6 +51,7 @@ class World {
           const id = `${kind}:${name}`;
           if (this.silent.has(id)) throw new CodedError('unavailable', `${id} does not answer.`);
           this.given.push([id, order]);
+          if (this.full.has(id)) throw new CodedError('failed', 'No space left on device.');
           const before = present(this.machines.get(id), id);
           const certificate =
             order.certPem === null ? before.certificate : (JSON.parse(order.certPem) as IssuedCertificate);
@@ -192,7 +195,7 @@ test('a removed machine is denied by all others at once, and renewed by nobody',
   world.keeper.wake();
   await world.turn(100);
   assert.deepEqual(world.given.map(([to]) => to).sort(), ['host:h2', 'storage:s1']);
-  for (const [, { trust }] of world.given) assert.deepEqual(trust.denied, { identities: [id], serials: ['S1'] });
+  for (const [, { trust }] of world.given) assert.deepEqual(trust.denied, { identities: [id], certificates: [{ id, serial: 'S1' }] });
   await world.turn(61 * DAY_MS);
   assert.equal(present(world.machines.get(id), id).certificate.serial, 'S1', 'it is not renewed');
   assert.deepEqual(world.record(id)?.issued, []);
@@ -261,6 +264,60 @@ test('the key of the next authority goes to control nodes only, whatever other m
   await world.turn(400_000);
   const got = world.given.filter(([, { authority }]) => authority !== undefined).map(([id]) => id);
   assert.deepEqual(got, ['control:c1']);
+});
+
+test('a machine that cannot keep a certificate is given the same one again, less and less often, and hears of denials', async () => {
+  const world = new World();
+  const id = world.addHost('h1');
+  world.addHost('h2');
+  world.keeper.start();
+  await world.turn(60_000);
+  world.full.add(id);
+  await world.turn(60 * DAY_MS);
+  const certificatesOf = (): readonly (string | null)[] =>
+    world.given.flatMap(([to, { certPem }]) => (to === id && certPem !== null ? [certPem] : []));
+  world.given.length = 0;
+  await world.turn(3 * 3_600_000);
+  assert.equal(new Set(certificatesOf()).size, 1);
+  assert.ok(certificatesOf().length <= 12, String(certificatesOf().length));
+  assert.equal(world.record(id)?.issued.length, 2, 'the one that it has, and the one that it is to take');
+  world.given.length = 0;
+  world.remove('h2');
+  world.keeper.wake();
+  await world.turn(20_000);
+  assert.deepEqual(
+    world.given.map(([to]) => to),
+    [id],
+    'it is told at once who is denied, whether it can keep it or not',
+  );
+  world.full.clear();
+  await world.turn(2 * 3_600_000);
+  assert.equal(present(world.machines.get(id), id).certificate.serial, world.record(id)?.issued.at(-1)?.serial);
+});
+
+test('what a machine says of its certificate denies nobody else, and counts for no longer than one can last', async () => {
+  const world = new World();
+  world.addControl('c1');
+  const id = world.addHost('h1', { isRecorded: false });
+  world.keeper.start();
+  await world.turn(1_000);
+  const stolen = present(world.machines.get('control:c1'), 'c1').certificate;
+  assert.ok(world.record('control:c1')?.issued.some(({ serial }) => serial === stolen.serial));
+  const say = (certificate: Partial<IssuedCertificate>): void => {
+    const said = present(world.machines.get(id), id);
+    world.machines.set(id, { ...said, certificate: { ...said.certificate, ...certificate } });
+  };
+  say({ serial: stolen.serial });
+  await world.turn(700_000);
+  assert.ok(!world.record(id)?.issued.some(({ serial }) => serial === stolen.serial), 'it is held by c1');
+  say({ serial: 'F00D', notAfter: Number.MAX_SAFE_INTEGER });
+  await world.turn(700_000);
+  await world.turn(700_000);
+  const said = present(
+    world.record(id)?.issued.find(({ serial }) => serial === 'F00D'),
+    'it can be denied',
+  );
+  assert.ok(said.notAfter <= world.clock.wallMs() + 91 * DAY_MS);
 });
 
 test('how much of a certificate’s life is left is said in words', () => {

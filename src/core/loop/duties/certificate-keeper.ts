@@ -5,10 +5,11 @@
  * Guarantees: a certificate is recorded before it is handed out, in a transaction that fails if its machine was removed
  * meanwhile, so that whatever was issued can be denied; a machine without a record is issued nothing; at most
  * `VISITS_MAX` machines are asked at a time, each by a deadline; a round costs the event loop some milliseconds, however
- * many machines there are; nothing begins after `stop`.
+ * many machines there are; a machine that cannot take a certificate is given the same one again, at pauses that grow;
+ * what a machine says of its certificate counts for its own name only; nothing begins after `stop`.
  */
 import { CodedError, messageOf } from '../../../base/errors.ts';
-import type { IdentityOrder, MachineIdentity, Trust } from '../../../base/machine-identity.ts';
+import type { IdentityOrder, IssuedCertificate, MachineIdentity, Trust } from '../../../base/machine-identity.ts';
 import { AUTHORITIES } from '../../model/authorities.ts';
 import {
   CERTIFICATE_DAYS_LEFT_MIN,
@@ -19,6 +20,7 @@ import {
   isRenewalDue,
   withIssued,
   withRemoved,
+  withSaid,
 } from '../../model/certificate.ts';
 import { keyOf, PREFIX } from '../../model/keys.ts';
 import { machineWaitsFor, nextPhase, oldWaitsFor } from '../../plan/duties/authority-decision.ts';
@@ -48,6 +50,8 @@ const SILENT_VISITS_MAX = 8;
 const AGAIN_MS = 10_000;
 /** One that was asked is asked again after this, in ms: it may have been restored from a backup. */
 const LOOK_MS = 600_000;
+/** One that did not take what it was given is asked again after `AGAIN_MS`, then twice as long, up to this, in ms. */
+const REFUSED_MS_MAX = 3_600_000;
 /** What is known of a removed machine goes when none of its certificates can be left, in ms. */
 const FORGOTTEN_MS = 92 * 86_400_000;
 
@@ -64,6 +68,22 @@ interface Seen {
   readonly isSilent: boolean;
   /** Monotonic ms. */
   readonly nextAt: number;
+  /** Set while it does not take what it is given. */
+  readonly refused: Refused | null;
+}
+
+/** How often a machine did not take what it was given, without a break; which trust it was last, and when. */
+interface Refused {
+  readonly times: number;
+  readonly tag: string;
+  /** Monotonic ms. */
+  readonly at: number;
+}
+
+/** A certificate that was recorded, and that its machine has not taken yet. */
+interface Held {
+  readonly certPem: string;
+  readonly issued: IssuedCertificate;
 }
 
 const NOBODY = { vm: null, vmName: null, host: null, generation: null } as const;
@@ -72,6 +92,8 @@ const NOBODY = { vm: null, vmName: null, host: null, generation: null } as const
 export class CertificateKeeper {
   readonly #ports: CertificateKeeperPorts;
   readonly #seen = new Map<string, Seen>();
+  /** By identity: given again instead of issuing another one. */
+  readonly #held = new Map<string, Held>();
   readonly #warned = new Set<string>();
   #cancel: (() => void) | null = null;
   #isBusy = false;
@@ -156,11 +178,14 @@ export class CertificateKeeper {
     const trust = this.#trust();
     const members = membersIn(store.snapshot);
     const known = new Set(members.map(({ id }) => id));
-    for (const id of this.#seen.keys()) if (!known.has(id)) this.#seen.delete(id);
+    for (const map of [this.#seen, this.#held]) for (const id of map.keys()) if (!known.has(id)) map.delete(id);
     const nowMs = clock.monotonicMs();
     const due = members.filter(({ id }) => {
       const seen = this.#seen.get(id);
       if (seen === undefined || nowMs >= seen.nextAt) return true;
+      // Who is denied now is said soon, however long it has taken nothing.
+      const { refused } = seen;
+      if (refused !== null) return refused.tag !== trust.tag && nowMs >= refused.at + AGAIN_MS;
       return (
         !seen.isSilent && seen.identity !== null && (seen.identity.trust !== trust.tag || this.#isDue(seen.identity))
       );
@@ -195,38 +220,65 @@ export class CertificateKeeper {
   async #visit(member: Member, trust: Trust): Promise<void> {
     const { identities, store, clock, log } = this.#ports;
     const { id } = member;
+    const before = this.#seen.get(id);
+    let hasGiven = false;
     try {
       const said = await identities.read(member, { deadlineMs: CALL_MS });
       const record = store.snapshot.certificates.get(id)?.value;
       if (record !== undefined && record.removed !== null) return;
-      const isKnown = record?.issued.some(({ serial }) => serial === said.certificate.serial) === true;
-      const certPem = this.#isDue(said) || !isKnown ? await this.#renew(member, said) : null;
+      const certificate = await this.#certificateFor(member, said);
       const authority = this.#authorityFor(member, said);
-      if (certPem !== null || said.trust !== trust.tag || authority !== undefined) {
+      if (certificate !== null || said.trust !== trust.tag || authority !== undefined) {
         if (!store.leads()) return;
+        hasGiven = true;
+        const certPem = certificate?.certPem ?? null;
         await identities.give(member, { term: store.term, certPem, trust, authority }, { deadlineMs: CALL_MS });
-        if (certPem !== null) log.info('a certificate was renewed', { machine: id });
       }
-      const isSame = certPem === null && authority === undefined;
+      const isSame = certificate === null && authority === undefined;
       const now = isSame ? { ...said, trust: trust.tag } : await identities.read(member, { deadlineMs: CALL_MS });
-      this.#seen.set(id, { identity: now, isSilent: false, nextAt: clock.monotonicMs() + LOOK_MS });
+      if (certificate !== null && now.certificate.serial !== certificate.issued.serial)
+        throw new CodedError('failed', `${id} does not use the certificate that it was given.`);
+      if (certificate !== null) log.info('a certificate was renewed', { machine: id });
+      this.#held.delete(id);
+      this.#seen.set(id, { identity: now, isSilent: false, nextAt: clock.monotonicMs() + LOOK_MS, refused: null });
     } catch (error) {
-      const before = this.#seen.get(id);
-      const nextAt = clock.monotonicMs() + AGAIN_MS;
-      this.#seen.set(id, { identity: before?.identity ?? null, isSilent: true, nextAt });
+      const at = clock.monotonicMs();
+      const times = (before?.refused?.times ?? 0) + 1;
+      const refused = hasGiven ? { times, tag: trust.tag, at } : (before?.refused ?? null);
+      const pauseMs = hasGiven ? Math.min(AGAIN_MS * 2 ** (times - 1), REFUSED_MS_MAX) : AGAIN_MS;
+      this.#seen.set(id, { identity: before?.identity ?? null, isSilent: true, nextAt: at + pauseMs, refused });
       const isOld = error instanceof CodedError && error.code === 'not-found';
-      if (before === undefined && !isOld)
+      if (hasGiven && times === 1)
+        log.warn('a machine does not take what it is given; it is tried again', { machine: id, error: messageOf(error) });
+      else if (before === undefined && !isOld)
         log.info('a machine says nothing about its certificate', { machine: id, error: messageOf(error) });
     }
   }
 
-  #isDue({ certificate }: MachineIdentity): boolean {
+  /** The certificate that a machine is to have instead of its own: one that it has not taken yet, or a new one. */
+  async #certificateFor(member: Member, said: MachineIdentity): Promise<Held | null> {
+    const { store } = this.#ports;
+    const { id } = member;
+    const record = store.snapshot.certificates.get(id)?.value;
+    const isKnown = record?.issued.some(({ serial }) => serial === said.certificate.serial) === true;
+    if (isKnown && !this.#isDue(said)) return null;
+    const held = this.#held.get(id);
+    // What was denied meanwhile, because the machine joined again, is for a key that it has no more.
+    const isGood = held !== undefined && record?.issued.some(({ serial }) => serial === held.issued.serial) === true;
+    if (isGood && held.issued.serial !== said.certificate.serial && !this.#isDue({ certificate: held.issued }))
+      return held;
+    const renewed = await this.#renew(member, said);
+    this.#held.set(id, renewed);
+    return renewed;
+  }
+
+  #isDue({ certificate }: Pick<MachineIdentity, 'certificate'>): boolean {
     const { certifier, clock } = this.#ports;
     return isRenewalDue(certificate, clock.wallMs()) || certificate.authority !== certifier.issuer;
   }
 
   /** Returns a certificate that was recorded. CodedError 'conflict' if the machine's record changed meanwhile. */
-  async #renew(member: Member, { requestPem, certificate }: MachineIdentity): Promise<string> {
+  async #renew(member: Member, { requestPem, certificate }: MachineIdentity): Promise<Held> {
     const { certifier, store, clock } = this.#ports;
     const { id, address } = member;
     const good = store.snapshot.certificates.get(id)?.value.issued ?? [];
@@ -238,12 +290,19 @@ export class CertificateKeeper {
     if (!membersIn(store.snapshot).some((one) => one.id === id) || (before !== undefined && before.removed !== null))
       throw new CodedError('conflict', `${id} was removed.`);
     // One that the record does not know (an older version issued it, or etcd was restored) is good until it ends, and can
-    // be denied from now on.
-    const isKnown = before?.issued.some(({ serial }) => serial === certificate.serial) === true;
-    const adopted = isKnown ? before : withIssued(before, id, { issued: certificate, now });
+    // be denied from now on. What another identity has is not believed.
+    const isAdopted = !hasSerial(before, certificate) && !this.#isOfAnother(id, certificate);
+    const adopted = isAdopted ? withSaid(before, id, { said: certificate, now }) : before;
     if (!(await this.#put(id, withIssued(adopted, id, { issued, now }))))
       throw new CodedError('conflict', `The record of ${id} changed meanwhile.`);
-    return certPem;
+    return { certPem, issued };
+  }
+
+  /** Whether the record of another identity has the serial number. */
+  #isOfAnother(id: string, certificate: IssuedCertificate): boolean {
+    for (const { value } of this.#ports.store.snapshot.certificates.values())
+      if (value.id !== id && hasSerial(value, certificate)) return true;
+    return false;
   }
 
   async #put(id: string, value: CertificateRecord | null): Promise<boolean> {
@@ -312,7 +371,7 @@ export class CertificateKeeper {
     const isDenying = ({ value: { removed, denied: some } }: (typeof records)[number]): boolean =>
       removed !== null || some.length > 0;
     const newest = records.filter(isDenying).reduce((most, { revision }) => Math.max(most, revision), 0);
-    const counts = `${denied.identities.length}.${denied.serials.length}`;
+    const counts = `${denied.identities.length}.${denied.certificates.length}`;
     return { tag: `${certifier.bundle}-${newest}-${counts}`, caPem: certifier.caPem, denied };
   }
 
@@ -349,6 +408,11 @@ function membersIn({ hosts, storage, controls }: Pick<Snapshot, 'hosts' | 'stora
 
 function member(kind: MachineRef['kind'], name: string, address: string): Member {
   return { kind, name, address, id: `${kind}:${name}` };
+}
+
+/** Whether a record has a certificate of this number, good or denied. */
+function hasSerial(record: CertificateRecord | undefined, { serial }: Pick<IssuedCertificate, 'serial'>): boolean {
+  return record !== undefined && [...record.issued, ...record.denied].some((one) => one.serial === serial);
 }
 
 /** Whether the record of the machine is there and cannot be read: then it is a member. */
