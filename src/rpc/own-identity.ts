@@ -10,7 +10,13 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
 import type { Term } from '../base/ids.ts';
-import { DENIED_MAX, type Denied, type IdentityOrder, type MachineIdentity, type Trust } from '../base/machine-identity.ts';
+import {
+  DENIED_MAX,
+  type Denied,
+  type IdentityOrder,
+  type MachineIdentity,
+  type Trust,
+} from '../base/machine-identity.ts';
 import { readJsonFile, writeFileAtomic } from '../os/files.ts';
 import { certificatesIn, createRenewalRequest, describeCertificate } from '../pki/authority.ts';
 import { type Credentials, readCredentials, writeCredentials } from '../pki/credentials.ts';

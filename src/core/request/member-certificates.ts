@@ -38,7 +38,8 @@ function changeOf(
   const value = next(before, id);
   const others = [...records.certificates.values()].flatMap(({ value: one }) => (one.id === id ? [] : [one]));
   const { identities, certificates } = deniedBy([...others, value], now);
-  const isTooMany = value.denied.length > DENIED_PER_IDENTITY_MAX || identities.length + certificates.length > DENIED_MAX;
+  const isTooMany =
+    value.denied.length > DENIED_PER_IDENTITY_MAX || identities.length + certificates.length > DENIED_MAX;
   if (isTooMany && value.denied.length > (before?.denied.length ?? 0))
     throw new CodedError(
       'no-capacity',

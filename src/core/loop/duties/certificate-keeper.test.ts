@@ -195,7 +195,8 @@ test('a removed machine is denied by all others at once, and renewed by nobody',
   world.keeper.wake();
   await world.turn(100);
   assert.deepEqual(world.given.map(([to]) => to).sort(), ['host:h2', 'storage:s1']);
-  for (const [, { trust }] of world.given) assert.deepEqual(trust.denied, { identities: [id], certificates: [{ id, serial: 'S1' }] });
+  for (const [, { trust }] of world.given)
+    assert.deepEqual(trust.denied, { identities: [id], certificates: [{ id, serial: 'S1' }] });
   await world.turn(61 * DAY_MS);
   assert.equal(present(world.machines.get(id), id).certificate.serial, 'S1', 'it is not renewed');
   assert.deepEqual(world.record(id)?.issued, []);

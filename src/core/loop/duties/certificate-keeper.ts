@@ -249,7 +249,10 @@ export class CertificateKeeper {
       this.#seen.set(id, { identity: before?.identity ?? null, isSilent: true, nextAt: at + pauseMs, refused });
       const isOld = error instanceof CodedError && error.code === 'not-found';
       if (hasGiven && times === 1)
-        log.warn('a machine does not take what it is given; it is tried again', { machine: id, error: messageOf(error) });
+        log.warn('a machine does not take what it is given; it is tried again', {
+          machine: id,
+          error: messageOf(error),
+        });
       else if (before === undefined && !isOld)
         log.info('a machine says nothing about its certificate', { machine: id, error: messageOf(error) });
     }

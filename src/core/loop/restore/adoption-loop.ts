@@ -10,6 +10,7 @@ import { CodedError, messageOf } from '../../../base/errors.ts';
 import type { DiskId, Generation, HostName, StorageName, VmId } from '../../../base/ids.ts';
 import { sleep } from '../../../base/sleep.ts';
 import { keyOf } from '../../model/keys.ts';
+import type { KernelObservation } from '../../model/observation.ts';
 import { sharedDisksOf, type VmRecord } from '../../model/vm.ts';
 import {
   type Adoption,
@@ -18,6 +19,7 @@ import {
   type SeenDisk,
   type SeenProcess,
 } from '../../plan/restore/adoption.ts';
+import { isSilentFor } from '../../plan/vm/verdict.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
 import type { StorageLink } from '../../ports/storage-link.ts';
@@ -49,7 +51,8 @@ const PLAN_PATIENCE_MS = 60_000;
 interface Sight {
   readonly processes: ReadonlyMap<VmId, readonly SeenProcess[]>;
   readonly unheardHosts: readonly HostName[];
-  readonly silentHosts: readonly HostName[];
+  /** What was tried of the kernels of those. */
+  readonly kernels: ReadonlyMap<HostName, KernelObservation>;
   /** Grants by disk, of the nodes that follow this epoch. */
   readonly nodes: ReadonlyMap<StorageName, ReadonlyMap<DiskId, ReadonlyMap<VmId, readonly Generation[]>>>;
 }
@@ -160,13 +163,13 @@ export class AdoptionLoop {
     const { snapshot } = store;
     const processes = new Map<VmId, SeenProcess[]>();
     const unheardHosts: HostName[] = [];
-    const silentHosts: HostName[] = [];
+    const kernels = new Map<HostName, KernelObservation>();
     for (const host of snapshot.hosts.keys()) {
       const { agent, kernel } = observer.see(host);
       const report = observer.report(host)?.report;
       if (agent !== 'alive' || report === undefined) {
         unheardHosts.push(host);
-        if (kernel.kind === 'silent') silentHosts.push(host);
+        kernels.set(host, kernel);
         continue;
       }
       for (const { vm, generation, slot } of report.incarnations)
@@ -184,10 +187,10 @@ export class AdoptionLoop {
       }
       nodes.set(name, disks);
     }
-    return { processes, unheardHosts, silentHosts, nodes };
+    return { processes, unheardHosts, kernels, nodes };
   }
 
-  #situation(vm: VmRecord, { processes, unheardHosts, silentHosts, nodes }: Sight): AdoptionSituation {
+  #situation(vm: VmRecord, { processes, unheardHosts, kernels, nodes }: Sight): AdoptionSituation {
     const { store, clock } = this.#ports;
     const disks = store.snapshot.disksOf(vm.id).flatMap((record) => {
       const { id: disk, node } = record;
@@ -196,7 +199,13 @@ export class AdoptionLoop {
       const state: SeenDisk['state'] = onNode === undefined ? 'unheard' : onNode.has(disk) ? 'there' : 'missing';
       return [{ record, seen: { disk, node, state, grants: onNode?.get(disk)?.get(vm.id) ?? [] } }];
     });
-    const unheardShared = this.#sharedNodes(vm).filter((node) => !nodes.has(node));
+    const shared = this.#sharedNodes(vm);
+    const unheardShared = shared.filter((node) => !nodes.has(node));
+    const diskNodes = [...disks.map(({ seen }) => seen.node), ...shared];
+    const silentHosts = unheardHosts.filter((host) => {
+      const kernel = kernels.get(host);
+      return kernel !== undefined && isSilentFor(kernel, diskNodes);
+    });
     return {
       vm,
       disks,

@@ -81,6 +81,32 @@ test('G8 while a host is not heard, what is served may run there; what the recor
   assert.equal(settled(decideAdoption(situation(vm, [6], silent))).commit.vm.phase.kind, 'stopped');
 });
 
+test('G8 a host that claims what another one runs ends nothing: the record decides, or nobody is believed', () => {
+  const claims = { processes: [onHost(5, 2), onHost(5, 1, 4)] };
+  const known = restored({ kind: 'running', incarnation: incarnation(5, 1) });
+  const { commit } = settled(decideAdoption(situation(known, [5], claims)));
+  assert.deepEqual(commit.vm.phase, { kind: 'running', incarnation: { generation: 5, host: 'h1', slot: 4 } });
+  const unknown = decideAdoption(situation(restored({ kind: 'stopped' }), [5], claims));
+  assert.ok(unknown.kind === 'wait' && /h1|h2/.test(unknown.why), JSON.stringify(unknown));
+  // The one that the record puts it on is not heard, and another one says that it has it.
+  const away = { processes: [onHost(5, 2)], unheardHosts: [host(1)] };
+  assert.deepEqual(settled(decideAdoption(situation(known, [5], away))).commit.vm.phase, known.phase);
+});
+
+test('G8 without a disk to tell by, a newer generation that one host claims does not end what another one runs', () => {
+  const disks: AdoptionSituation['disks'] = [];
+  const known = restored({ kind: 'running', incarnation: incarnation(5, 1) });
+  const claims = { disks, processes: [onHost(9, 2), onHost(5, 1)] };
+  const { commit, fenceBelow } = settled(decideAdoption(situation(known, [], claims)));
+  assert.deepEqual([commit.vm.phase.kind, fenceBelow], ['running', 5]);
+  assert.equal(decideAdoption(situation(restored({ kind: 'stopped' }), [], claims)).kind, 'wait');
+  const never = { disks, processes: [onHost(FLOOR + 7, 2), onHost(6, 1)] };
+  const phase = { kind: 'running', incarnation: { generation: 6, host: 'h1', slot: 3 } };
+  assert.deepEqual(settled(decideAdoption(situation(restored({ kind: 'stopped' }), [], never))).commit.vm.phase, phase);
+  const unheard = { disks, unheardHosts: [host(1)] };
+  assert.equal(decideAdoption(situation(known, [], unheard)).kind, 'wait');
+});
+
 test('a VM whose disk was deleted after the snapshot is not started, and says why', () => {
   const vm = restored({ kind: 'running', incarnation: incarnation(5, 1) }, { startTask: task(1) });
   const { commit, corrected } = settled(decideAdoption(situation(vm, [], { state: 'missing' })));

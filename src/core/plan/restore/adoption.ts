@@ -5,7 +5,8 @@
  * Guarantees: only a generation that storage serves on every disk of the VM is adopted (what is served was neither
  * fenced nor revoked, however old the record is), the lowest of them: a later one was never continued, because that
  * comes after the fence of the one before; nothing is decided before each storage node of the VM follows this epoch and
- * so refuses orders of leaders from before; nothing is fenced while its guest may run on a host that has not been
+ * so refuses orders of leaders from before; a place that hosts contradict each other about is not adopted, and nothing
+ * that a host says stands against the record; nothing is fenced while its guest may run on a host that has not been
  * heard. What the caller has to have acknowledged before it commits is in the answer.
  */
 import type { DiskId, Generation, HostName, StorageName } from '../../../base/ids.ts';
@@ -63,10 +64,18 @@ export function decideAdoption(situation: AdoptionSituation): Adoption {
   const unheard = [...disks.flatMap(({ seen }) => (seen.state === 'unheard' ? [seen.node] : [])), ...unheardShared];
   const [node] = unheard;
   if (node !== undefined) return wait(`storage node ${node} has not said in this epoch what it serves`);
-  const complete = servedOnAll(situation);
-  const [generation] = complete;
-  if (generation === undefined) return fenceAll(situation, `${vm.name}: storage serves no incarnation of it.`);
+  const [generation] = disks.length === 0 ? toldByHosts(situation) : servedOnAll(situation);
+  if (generation === undefined) {
+    const hosts = mayRun(situation);
+    if (disks.length === 0 && hosts.length > 0)
+      return wait(`it has no disk to tell by, and may run on ${listed(hosts)}`);
+    return fenceAll(situation, `${vm.name}: storage serves no incarnation of it.`);
+  }
   const place = placeOf(situation, generation);
+  if (place !== null && typeof place === 'object' && 'claimedBy' in place)
+    return wait(
+      `${listed(place.claimedBy)} each say that it runs there, and at most one is right: see which, and remove the others (gp host remove)`,
+    );
   if (place === 'unknown')
     return wait(
       `storage serves generation ${generation} to a host that is not heard: it may be ${listed(mayRun(situation))}`,
@@ -82,22 +91,50 @@ export function decideAdoption(situation: AdoptionSituation): Adoption {
 }
 
 /** Generations that every disk of the VM's own is granted to, the lowest first. */
-function servedOnAll({ disks, processes }: AdoptionSituation): readonly Generation[] {
-  // Without a disk of its own there is nothing to tell by, and nothing to harm: what runs is the newest.
-  if (disks.length === 0) return processes.map(({ generation }) => generation).toSorted((a, b) => b - a);
+function servedOnAll({ disks }: AdoptionSituation): readonly Generation[] {
   const [first, ...rest] = disks.filter(({ seen }) => seen.state === 'there');
   const everywhere = (first?.seen.grants ?? []).filter((one) => rest.every(({ seen }) => seen.grants.includes(one)));
   return everywhere.toSorted((a, b) => a - b);
 }
 
-/** Where a generation runs: as its host says, or as the record says; null: nowhere. */
-function placeOf(situation: AdoptionSituation, generation: Generation): Incarnation | 'unknown' | null {
-  const { vm, processes, unheardHosts } = situation;
-  const seen = processes.find((process) => process.generation === generation);
+/**
+ * Without a disk of its own there is nothing to tell by but hosts: generations that they report, the newest first. What
+ * the record knows of counts before anything else that a host says.
+ */
+function toldByHosts(situation: AdoptionSituation): readonly Generation[] {
+  const processes = possible(situation);
+  const known = processes.filter((process) => recordedOf(situation, process.generation)?.host === process.host);
+  const told = known.length > 0 ? known : processes;
+  return told.map(({ generation }) => generation).toSorted((a, b) => b - a);
+}
+
+/** Processes but those of a generation that was never given. */
+function possible({ vm, processes }: AdoptionSituation): readonly SeenProcess[] {
+  return processes.filter(({ generation }) => generation <= vm.generation);
+}
+
+function recordedOf({ vm }: AdoptionSituation, generation: Generation): Incarnation | undefined {
+  return expectedIncarnations(vm.phase).find((incarnation) => incarnation.generation === generation);
+}
+
+/**
+ * Where a generation runs: as the record says, if it knows, since an incarnation never changes its place (whether it is
+ * still there is for the verdicts to say); or as one host says. Null: nowhere. Where hosts contradict each other none is
+ * believed: adopting one ends what runs on the others.
+ */
+function placeOf(
+  situation: AdoptionSituation,
+  generation: Generation,
+): Incarnation | 'unknown' | { readonly claimedBy: readonly HostName[] } | null {
+  const { disks, unheardHosts } = situation;
+  const processes = possible(situation);
+  const told = processes.filter((process) => process.generation === generation);
+  const recorded = recordedOf(situation, generation);
+  const seen = recorded === undefined ? told[0] : told.find(({ host }) => host === recorded.host);
+  if (recorded !== undefined && seen === undefined && unheardHosts.includes(recorded.host)) return recorded;
+  const claimedBy = [...new Set((disks.length === 0 ? processes : told).map(({ host }) => host))];
+  if (recorded === undefined && claimedBy.length > 1) return { claimedBy };
   if (seen !== undefined) return { generation, host: seen.host, slot: seen.slot };
-  // An incarnation never changes its place. Whether it is still there is for the verdicts to say.
-  const recorded = expectedIncarnations(vm.phase).find((incarnation) => incarnation.generation === generation);
-  if (recorded !== undefined && unheardHosts.includes(recorded.host)) return recorded;
   return mayRun(situation).length > 0 ? 'unknown' : null;
 }
 

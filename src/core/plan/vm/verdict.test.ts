@@ -7,7 +7,7 @@ import type {
   QmpObservation,
 } from '../../model/observation.ts';
 import { answers, incarnation, node, seenHost, silentKernel } from '../testing/sample-records.ts';
-import { type Judgement, judge, type Verdict } from './verdict.ts';
+import { isSilentFor, type Judgement, judge, type Verdict } from './verdict.ts';
 
 const REACHABLE: KernelObservation = { kind: 'reachable', via: 'via s1', ageMs: 5 };
 const UNKNOWN: QmpObservation = { kind: 'unknown' };
@@ -87,4 +87,12 @@ test('V1 what a QEMU tells of its live migration counts while it was not asked s
   }
   assert.match(told(left, { kind: 'unknown' }).because.join(), /it has sent everything/);
   assert.equal(told({ kind: 'arrived' }, { kind: 'unknown' }).verdict, 'unknown');
+});
+
+test('a kernel counts as silent for a VM after enough rounds in which each node of its disks tried', () => {
+  const silent = (rounds: number): KernelObservation => ({ kind: 'silent', rounds, paths: ['direct'], nodes: BOTH });
+  assert.ok(isSilentFor(silent(2), BOTH));
+  assert.ok(!isSilentFor(silent(1), BOTH));
+  assert.ok(!isSilentFor(silent(2), [...BOTH, node(3)]));
+  assert.ok(!isSilentFor(REACHABLE, []));
 });

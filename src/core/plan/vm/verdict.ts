@@ -8,7 +8,7 @@
 
 import type { StorageName } from '../../../base/ids.ts';
 import { own } from '../../../base/own.ts';
-import type { IncarnationObservation, MigrationTold } from '../../model/observation.ts';
+import type { IncarnationObservation, KernelObservation, MigrationTold } from '../../model/observation.ts';
 
 export type Verdict =
   | 'unknown'
@@ -76,6 +76,11 @@ class Judged implements Judgement {
 
 /** Rounds of silence on every path before `lost` may be said. */
 export const LOST_ROUNDS = 2;
+
+/** Whether the kernel of a host counts as silent for a VM with disks on `nodes`: as `judge` has it for "lost". */
+export function isSilentFor(kernel: KernelObservation, nodes: readonly StorageName[]): boolean {
+  return kernel.kind === 'silent' && kernel.rounds >= LOST_ROUNDS && nodes.every((node) => kernel.nodes.includes(node));
+}
 
 /** Judges `seen`. `diskNodes`: gives every storage node that holds one of the VM's disks; each must have tried. */
 export function judge(seen: IncarnationObservation, diskNodes: () => readonly StorageName[]): Judgement {
