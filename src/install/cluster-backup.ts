@@ -1,19 +1,23 @@
 /**
  * Backing up the cluster's records on a control node, and restoring the cluster from that file on one whose etcd is
  * lost. Guarantees: a restore begins an epoch above those that storage nodes have followed, and does nothing before
- * every storage node of the backup has said so, but for those that are named; etcd starts only with everything in it.
+ * every storage node of the backup has said so, but for those that are named; what one node says cannot use up the epochs;
+ * machines must trust an authority whose key is here; etcd starts only with everything in it.
  */
 import { existsSync } from 'node:fs';
-import { open, rename, stat } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { parseDiskId } from '../base/ids.ts';
 import { listed } from '../base/listed.ts';
+import { ClusterAuthority } from '../control/cluster-authority.ts';
+import { AUTHORITIES, type AuthoritiesRecord } from '../core/model/authorities.ts';
 import type { StorageRecord } from '../core/model/cluster.ts';
-import { PREFIX, ROOT } from '../core/model/keys.ts';
+import { keyOf, PREFIX, ROOT } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { readRecord } from '../core/model/record-shapes.ts';
-import type { ServedDisk } from '../core/plan/restore/begin-epoch.ts';
+import { epochOfSnapshot, type ServedDisk } from '../core/plan/restore/begin-epoch.ts';
+import type { Etcd } from '../etcd/api.ts';
 import { BACKUP_CHARS_MAX, type Backup, backupOf, readBackup } from '../etcd/backup-file.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { systemClock } from '../os/clock.ts';
@@ -26,13 +30,15 @@ import { demandClusterFile, writeClusterFile } from './cluster-file.ts';
 import { type MachineConfig, networksOf } from './machine-config.ts';
 import { type Restored, restoreEtcd } from './restore-etcd.ts';
 import { isActive, start, stop } from './services.ts';
-import { identityDir } from './setup.ts';
+import { AUTHORITY_DIR, identityDir } from './setup.ts';
 import type { Step } from './step.ts';
 import { STATE_DIR } from './units.ts';
 
 const ETCD_DIR = join(STATE_DIR, 'etcd');
 const REPORT_MS = 5_000;
 const DISKS_MAX = 100_000;
+/** By how much an epoch that a storage node says may be above the backup's. */
+const EPOCHS_AHEAD_MAX = 16;
 
 /** What storage nodes say before a restore. */
 interface Heard {
@@ -52,24 +58,31 @@ const parseReport = openObject({
 export async function backUpCluster(machine: MachineConfig, file: string): Promise<number> {
   const credentials = await ownCredentials();
   const etcd = new EtcdClient({ endpoints: [`${controlAddress(machine)}:${PORTS.etcdClient}`], tls: credentials });
+  try {
+    return await writeBackup(etcd, file);
+  } finally {
+    etcd.close();
+  }
+}
+
+/** As `backUpCluster`, from an etcd. */
+export async function writeBackup(etcd: Pick<Etcd, 'list'>, file: string): Promise<number> {
   const making = `${file}.making`;
   if (existsSync(file))
     throw new CodedError('exists', `${file} exists.`, { advice: 'Nothing was changed. Name another file.' });
+  await rm(making, { force: true });
   let lines = 0;
+  // Made here, so that nobody else has it open, and it is no link to another file.
+  const handle = await open(making, 'wx', 0o600);
   try {
-    const handle = await open(making, 'w', 0o600);
-    try {
-      const options = { prefix: ROOT, without: PREFIX.election, takenAt: systemClock.wallMs() };
-      for await (const piece of backupOf(etcd, options)) {
-        await handle.write(piece);
-        lines += piece.split('\n').length - 1;
-      }
-      await handle.sync();
-    } finally {
-      await handle.close();
+    const options = { prefix: ROOT, without: PREFIX.election, takenAt: systemClock.wallMs() };
+    for await (const piece of backupOf(etcd, options)) {
+      await handle.write(piece);
+      lines += piece.split('\n').length - 1;
     }
+    await handle.sync();
   } finally {
-    etcd.close();
+    await handle.close();
   }
   await rename(making, file);
   // The header and the end are no records.
@@ -101,6 +114,11 @@ export function restoreSteps(
   let heard: Heard | null = null;
   const always = async (): Promise<boolean> => false;
   return [
+    {
+      does: `look whether the key of the backup’s authority is in ${AUTHORITY_DIR}`,
+      isDone: always,
+      do: async () => demandAuthority(backup, (await ClusterAuthority.open(AUTHORITY_DIR)).ids),
+    },
     {
       does: 'ask the storage nodes of the backup which epoch they have followed',
       isDone: always,
@@ -139,16 +157,69 @@ export function restoreSteps(
   ];
 }
 
-async function askStorage({ records }: Backup, without: readonly string[]): Promise<Heard> {
-  const credentials = await ownCredentials();
-  const nodes = records.flatMap(({ key, value }): readonly StorageRecord[] => {
-    if (!key.startsWith(PREFIX.storage)) return [];
-    const read = readRecord(key, value);
-    const record = 'value' in read ? (read.value as StorageRecord) : null;
-    return record === null || record.lost !== undefined || without.includes(record.name) ? [] : [record];
+/**
+ * CodedError 'conflict' if the authority that issues according to the backup is none of `ids`, whose keys are here: it
+ * was changed after the backup, and machines trust it no more.
+ */
+export function demandAuthority({ records }: Pick<Backup, 'records'>, ids: readonly string[]): void {
+  const key = keyOf.authority(AUTHORITIES);
+  const value = records.find((record) => record.key === key)?.value;
+  // No change had begun: the authority that is here issues.
+  if (value === undefined) return;
+  const read = readRecord(key, value);
+  if ('finding' in read)
+    throw new CodedError('conflict', `The backup’s record of the authorities cannot be read: ${read.finding}.`, {
+      advice: 'Nothing was changed. Restore from another backup.',
+    });
+  const { issuing } = read.value as AuthoritiesRecord;
+  if (ids.includes(issuing)) return;
+  throw new CodedError('conflict', `The key of authority ${issuing}, which issues in the backup, is not here.`, {
+    advice:
+      'Nothing was changed. The authority was changed after the backup, and machines trust the old one no more: restore from a backup that was made after the change.',
   });
+}
+
+/**
+ * The storage nodes of a backup that are asked. CodedError 'conflict' for a record that cannot be read: its node may
+ * have followed any epoch.
+ */
+export function askedOf({ records }: Pick<Backup, 'records'>, without: readonly string[]): readonly StorageRecord[] {
+  return records.flatMap(({ key, value }): readonly StorageRecord[] => {
+    if (!key.startsWith(PREFIX.storage)) return [];
+    const name = key.slice(PREFIX.storage.length);
+    if (without.includes(name)) return [];
+    const read = readRecord(key, value);
+    if ('finding' in read)
+      throw new CodedError('conflict', `The backup’s record of storage node ${name} cannot be read: ${read.finding}.`, {
+        advice: `Nothing was changed. Repair it, restore from another backup, or leave the node out: --without ${name}.`,
+      });
+    const record = read.value as StorageRecord;
+    return record.lost === undefined ? [record] : [];
+  });
+}
+
+/**
+ * CodedError 'conflict' if a node says that it has followed an epoch far above the backup's: there is no way back to a
+ * lower one, and the last one ends all restores.
+ */
+export function demandPlausible(
+  { records }: Pick<Backup, 'records'>,
+  heard: readonly { readonly node: string; readonly epoch: number }[],
+): void {
+  const known = epochOfSnapshot(records);
+  const wild = heard.filter(({ epoch }) => epoch > known + EPOCHS_AHEAD_MAX);
+  if (wild.length === 0) return;
+  const said = listed(wild.map(({ node, epoch }) => `${node} (epoch ${epoch})`));
+  throw new CodedError('conflict', `Storage nodes say epochs far above the backup’s ${known}: ${said}.`, {
+    advice: `Nothing was changed. A cluster is not restored more than ${EPOCHS_AHEAD_MAX} times after a backup: restore from a newer backup, or, if they are not to be believed, leave them out: --without ${wild.map(({ node }) => node).join(' ')}.`,
+  });
+}
+
+async function askStorage(backup: Backup, without: readonly string[]): Promise<Heard> {
+  const nodes = askedOf(backup, without);
+  const credentials = await ownCredentials();
   const silent: string[] = [];
-  const epochs: number[] = [];
+  const heard: { node: string; epoch: number }[] = [];
   const served: ServedDisk[] = [];
   await Promise.all(
     nodes.map(async ({ name, addresses }) => {
@@ -161,7 +232,7 @@ async function askStorage({ records }: Backup, without: readonly string[]): Prom
           deadlineMs: REPORT_MS,
           parse: parseReport,
         });
-        if (report.epoch !== null) epochs.push(report.epoch);
+        if (report.epoch !== null) heard.push({ node: name, epoch: report.epoch });
         for (const { disk, port } of report.disks) if (port !== undefined) served.push({ node: name, disk, port });
       } catch (error) {
         silent.push(`${name} (${messageOf(error)})`);
@@ -175,7 +246,8 @@ async function askStorage({ records }: Backup, without: readonly string[]): Prom
       advice:
         'Nothing was changed. Bring them up first; or leave them out with --without NODE: if such a node has followed an epoch that no other has heard of, it refuses the restored cluster, and the restore is repeated.',
     });
-  return { epochs, served };
+  demandPlausible(backup, heard);
+  return { epochs: heard.map(({ epoch }) => epoch), served };
 }
 
 async function ownCredentials(): Promise<Credentials> {

@@ -30,7 +30,8 @@ export type MachineRole = 'control' | 'storage' | 'host';
 const FILE_BYTES_MAX = 64 * 1024;
 const CONTROL_DIR = join(STATE_DIR, 'control');
 const CREDENTIALS_DIR = join(CONTROL_DIR, 'credentials');
-const AUTHORITY_DIR = join(CONTROL_DIR, 'authority');
+/** Where a control node keeps the keys of the authorities. */
+export const AUTHORITY_DIR = join(CONTROL_DIR, 'authority');
 const JOIN_MS = 20_000;
 /** How long a machine tries to join while the control nodes cannot take it, in ms. */
 const JOINED_MS = 60_000;
