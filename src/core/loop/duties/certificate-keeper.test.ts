@@ -296,6 +296,25 @@ test('a machine that cannot keep a certificate is given the same one again, less
   assert.equal(present(world.machines.get(id), id).certificate.serial, world.record(id)?.issued.at(-1)?.serial);
 });
 
+test('a machine for which there is no certificate hears all the same who is denied', async () => {
+  const world = new World();
+  const id = world.addHost('h1');
+  world.addHost('h2');
+  world.keeper.start();
+  await world.turn(60_000);
+  const issued = Array.from({ length: 64 }, () => world.certificate());
+  world.store.put({ kind: 'certificate', id, value: { id, issued, denied: [], removed: null } });
+  const said = present(world.machines.get(id), id);
+  world.machines.set(id, { ...said, certificate: { ...said.certificate, authority: 'another' } });
+  await world.turn(700_000);
+  world.given.length = 0;
+  world.remove('h2');
+  world.keeper.wake();
+  await world.turn(400_000);
+  const told = world.given.filter(([to, { certPem }]) => to === id && certPem === null);
+  assert.deepEqual(told[0]?.[1].trust.denied.identities, ['host:h2']);
+});
+
 test('what a machine says of its certificate denies nobody else, and counts for no longer than one can last', async () => {
   const world = new World();
   world.addControl('c1');

@@ -224,9 +224,13 @@ export class CertificateKeeper {
     let hasGiven = false;
     try {
       const said = await identities.read(member, { deadlineMs: CALL_MS });
-      const record = store.snapshot.certificates.get(id)?.value;
-      if (record !== undefined && record.removed !== null) return;
-      const certificate = await this.#certificateFor(member, said);
+      if (store.snapshot.certificates.get(id)?.value.removed != null) return;
+      const { certificate, fault } = await this.#certificateFor(member, said).then(
+        (made) => ({ certificate: made, fault: null }),
+        (error: unknown) => ({ certificate: null, fault: asError(error) }),
+      );
+      // Whether there is a certificate for it or not, it hears whom to refuse; a machine that was removed hears nothing.
+      if (fault !== null && !this.#isGood(id)) throw fault;
       const authority = this.#authorityFor(member, said);
       if (certificate !== null || said.trust !== trust.tag || authority !== undefined) {
         if (!store.leads()) return;
@@ -234,6 +238,7 @@ export class CertificateKeeper {
         const certPem = certificate?.certPem ?? null;
         await identities.give(member, { term: store.term, certPem, trust, authority }, { deadlineMs: CALL_MS });
       }
+      if (fault !== null) throw fault;
       const isSame = certificate === null && authority === undefined;
       const now = isSame ? { ...said, trust: trust.tag } : await identities.read(member, { deadlineMs: CALL_MS });
       if (certificate !== null && now.certificate.serial !== certificate.issued.serial)
@@ -290,8 +295,7 @@ export class CertificateKeeper {
     const { certPem, issued } = await certifier.certify(member, requestPem, address);
     const now = clock.wallMs();
     const before = store.snapshot.certificates.get(id)?.value;
-    if (!membersIn(store.snapshot).some((one) => one.id === id) || (before !== undefined && before.removed !== null))
-      throw new CodedError('conflict', `${id} was removed.`);
+    if (!this.#isGood(id)) throw new CodedError('conflict', `${id} was removed.`);
     // One that the record does not know (an older version issued it, or etcd was restored) is good until it ends, and can
     // be denied from now on. What another identity has is not believed.
     const isAdopted = !hasSerial(before, certificate) && !this.#isOfAnother(id, certificate);
@@ -299,6 +303,13 @@ export class CertificateKeeper {
     if (!(await this.#put(id, withIssued(adopted, id, { issued, now }))))
       throw new CodedError('conflict', `The record of ${id} changed meanwhile.`);
     return { certPem, issued };
+  }
+
+  /** Whether a machine is a member that was not removed. */
+  #isGood(id: string): boolean {
+    const { snapshot } = this.#ports.store;
+    const removed = snapshot.certificates.get(id)?.value.removed ?? null;
+    return removed === null && membersIn(snapshot).some((one) => one.id === id);
   }
 
   /** Whether the record of another identity has the serial number. */
@@ -411,6 +422,10 @@ function membersIn({ hosts, storage, controls }: Pick<Snapshot, 'hosts' | 'stora
 
 function member(kind: MachineRef['kind'], name: string, address: string): Member {
   return { kind, name, address, id: `${kind}:${name}` };
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(messageOf(error));
 }
 
 /** Whether a record has a certificate of this number, good or denied. */
