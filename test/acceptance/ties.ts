@@ -40,7 +40,15 @@ const pinned: Case = {
       return events.find(({ message }) => message.includes(cost.debt ?? '-'));
     });
     say(`the debt was said to be due ${Date.parse(due.at) - dueMs} ms after its date`);
-    assert.equal(await metric('debts_due'), '1');
+    // The pin, and the host that cannot be drained because of it.
+    assert.deepEqual(
+      (await ties()).map(({ kind, isDue }) => [kind, isDue]),
+      [
+        ['pin', true],
+        ['room', true],
+      ],
+    );
+    assert.equal(await metric('debts_due'), '2');
     const { alarms } = await gpJson<Cluster>(cluster, ['cluster', 'show']);
     assert.ok(alarms.some(({ kind, about }) => kind === 'debt-due' && about === cost.debt));
 
