@@ -120,13 +120,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     clocks: new Map(),
     waitingFor: `etcd (${endpoints.join(', ')}), which it has not read yet`,
   };
-  const etcdSpace = new EtcdSpaceKeeper({
-    clock: etcd.clock,
-    room: etcdRoom(etcd),
-    quotaBytes: config.etcd.quotaBytes ?? ETCD_QUOTA_BYTES,
-    log,
-    leads: () => (state.leading !== null ? true : state.leader === null ? null : false),
-  });
+  const etcdSpace = etcdSpaceOf(config, etcd, { log, state });
   const context = contextOf(config, { ...links, store, etcd, etcdSpace, authority, peers: peerNodes }, state);
   const backend = createBackend(context);
   const peers = await startPeerService({
@@ -152,7 +146,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
       state.leader = record === undefined ? null : leaderIn(record.value, log);
     },
   });
-  let termOver = new AbortController();
+  const readers = readersByTerm({ readers: etcdReaders(etcd), store, clock, log });
   const campaigning = leadForEver({
     etcd,
     store,
@@ -164,9 +158,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
       state.leading = now;
       // A monitor serves one client: what this node keeps open would stand in the next leader's way.
       if (now === null) qmp.close();
-      termOver.abort();
-      termOver = new AbortController();
-      if (now !== null) void letReadersIn({ readers: etcdReaders(etcd), store, clock, log }, termOver.signal);
+      readers(now !== null);
     },
   });
   reportReady();
@@ -176,6 +168,31 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   await Promise.allSettled([campaigning, api.close(), peers.close(500)]);
   etcdSpace.stop();
   for (const part of [qmp, clients, etcd]) part.close();
+}
+
+/** Returns what is told when a term begins (true) or ends: in each term storage nodes are let in once more. */
+function readersByTerm(parts: Parameters<typeof letReadersIn>[0]): (leads: boolean) => void {
+  let termOver = new AbortController();
+  return (leads) => {
+    termOver.abort();
+    termOver = new AbortController();
+    if (leads) void letReadersIn(parts, termOver.signal);
+  };
+}
+
+/** The care for etcd's room: every control node's, the leader's first. */
+function etcdSpaceOf(
+  config: ControlConfig,
+  etcd: EtcdClient,
+  { log, state }: { readonly log: Log; readonly state: ServerState },
+): EtcdSpaceKeeper {
+  return new EtcdSpaceKeeper({
+    clock: etcd.clock,
+    room: etcdRoom(etcd),
+    quotaBytes: config.etcd.quotaBytes ?? ETCD_QUOTA_BYTES,
+    log,
+    leads: () => (state.leading !== null ? true : state.leader === null ? null : false),
+  });
 }
 
 function openEtcd(endpoints: readonly string[], credentials: OwnIdentity): EtcdClient {

@@ -197,16 +197,16 @@ test('a request on many that is cancelled while its starts are judged stays canc
 test('a node that lost the lead writes no guarded change, and checks none: nobody judges there', async (t) => {
   const api = await testApi(t);
   const context = present(api.cluster.leader.context, 'context');
-  const { leading } = context;
+  const leader = present(context.leading(), 'leader');
   let leads = true;
-  replace(context, 'leading', () => (leads ? leading() : null));
+  replace(context, 'leading', () => (leads ? leader : null));
   const asked = { accept: undefined, what: 'creation of a', done: 'created' } as const;
   let decided = 0;
   const decide = (): Admitted<null> => {
     decided += 1;
     return { changes: [], result: null };
   };
-  const estate = present(leading(), 'leader').controller.estate;
+  const estate = leader.controller.estate;
   const turn = Promise.withResolvers<void>();
   const before = estate.inTurn(() => turn.promise);
   const waiting = guarded(context, asked, decide);

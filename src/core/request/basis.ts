@@ -13,6 +13,7 @@ import type { ClusterIndex } from '../model/cluster-index.ts';
 import { PREFIX } from '../model/keys.ts';
 import type { HostObservation } from '../model/observation.ts';
 import type { VmRecord } from '../model/vm.ts';
+import type { Ending } from '../ports/ending.ts';
 import type { RandomHex } from '../ports/random.ts';
 import type { StorageReport } from '../ports/storage-link.ts';
 import type { Change, Entry, ObjectRef, RequestSnapshot } from '../ports/store.ts';
@@ -49,7 +50,7 @@ export interface Observed {
      * What changes would break. `check`: they are not to be made, and whoever asks waits until its signal aborts.
      * CodedError 'unavailable' where that is not known in time.
      */
-    judge(changes: readonly EstateChange[], check?: { readonly signal: AbortSignal }): Promise<readonly Broken[]>;
+    judge(changes: readonly EstateChange[], check?: { readonly signal: Ending }): Promise<readonly Broken[]>;
     /** Does `act` after every guarded change before it. CodedError 'unavailable' where that takes long. */
     inTurn<T>(act: () => Promise<T>): Promise<T>;
     /** A VM was admitted that is to start on a host: it counts as if it ran there. */

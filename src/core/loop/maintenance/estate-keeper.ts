@@ -39,6 +39,7 @@ import { PREFIX, keyOf as recordKey } from '../../model/keys.ts';
 import type { HostObservation } from '../../model/observation.ts';
 import { affinityGroup, expectedIncarnations, type VmRecord } from '../../model/vm.ts';
 import type { Clock } from '../../ports/clock.ts';
+import type { Ending } from '../../ports/ending.ts';
 import type { Snapshot } from '../../ports/store.ts';
 
 export interface EstateKeeperPorts {
@@ -180,7 +181,7 @@ export class EstateKeeper {
    * are not to be made, and nobody waits for the answer any more once its signal aborts. CodedError 'unavailable' where
    * it is not known in time, where too many wait, and after the signal.
    */
-  judge(changes: readonly EstateChange[], check?: { readonly signal: AbortSignal }): Promise<readonly Broken[]> {
+  judge(changes: readonly EstateChange[], check?: { readonly signal: Ending }): Promise<readonly Broken[]> {
     const signal = check?.signal;
     const [list, max] = signal === undefined ? [this.#judgements, JUDGEMENTS_MAX] : [this.#checks, CHECKS_MAX];
     if (this.#isStopped || list.length >= max)
