@@ -243,7 +243,11 @@ describe('a Pacemaker cluster of three VMs with a shared disk', () => {
   });
 
   step('a move whose predicted pause is too long is not started, and says so', async () => {
-    await gp(cluster, ['guest-cluster', 'set', 'sql', '--tolerates', '1ms']);
+    const shorter = ['guest-cluster', 'set', 'sql', '--tolerates', '1ms'];
+    const refused = await gp(cluster, shorter, 5);
+    assert.match(refused.stderr, /could not be drained: .*guest cluster sql tolerates 1 ms/);
+    const date = new Date(Date.now() + 3_600_000).toISOString();
+    await gp(cluster, [...shorter, '--accept', '--owner', 'ann', '--reason', 'a test', '--until', date]);
     const { generation, host } = await vmOf(cluster, active);
     const { stderr } = await gp(cluster, ['vm', 'migrate', active], 1);
     assert.match(stderr, /would hold .* still for about [0-9]+ ms .* tolerates 1 ms/);
