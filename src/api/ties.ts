@@ -52,7 +52,7 @@ export const TieSchema = Type.Object(
 );
 export type Tie = View<typeof TieSchema>;
 
-/** Of problem details with the code `needs-acceptance`. */
+/** What problem details of the code `needs-acceptance` say besides. */
 export const ToAcceptSchema = Type.Object(
   {
     ties: Type.Array(Type.Object({ kind: oneOf(['pin', 'cpu-model', 'guest-cluster']), what: text }, strict)),

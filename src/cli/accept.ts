@@ -31,7 +31,7 @@ export function withSignature(command: Command): Command {
     );
 }
 
-/** Who signs; undefined where nobody does. CodedError 'bad-input' where only a part of it was said. */
+/** The signature that options give; undefined if they give none. CodedError 'bad-input' if a part of it is missing. */
 export function acceptOf({ accept, owner, reason, until }: AcceptOptions): Accept | undefined {
   const signature = present({ owner, reason, until });
   if (accept === true) return signatureOf(signature);
@@ -41,7 +41,7 @@ export function acceptOf({ accept, owner, reason, until }: AcceptOptions): Accep
   });
 }
 
-/** Who signs. CodedError 'bad-input' where something is missing. */
+/** The signature that options give. CodedError 'bad-input' if a part of it is missing. */
 export function signatureOf({ owner, reason, until }: Omit<AcceptOptions, 'accept'>): Accept {
   if (owner !== undefined && reason !== undefined && until !== undefined) return { owner, reason, until };
   throw new CodedError('bad-input', 'To sign for something, --owner, --reason and --until are needed.', {

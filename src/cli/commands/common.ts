@@ -80,7 +80,7 @@ export function parsePair(text: string): readonly [string, string] {
   });
 }
 
-/** Whoever overrides quiet hours signs for it. */
+/** Overriding quiet hours takes a signature: owner and reason. */
 export interface QuietOptions {
   readonly overrideQuiet?: true;
   readonly owner?: string;

@@ -78,7 +78,7 @@ export function drainMarkdown(drain: Drain): string {
   ])}\n${drainSections(drain, '##')}`;
 }
 
-/** Who signed for moves in quiet hours of guest clusters. */
+/** The signature for moves in quiet hours of guest clusters. */
 function signedWords({ quietOverride }: Pick<Drain, 'quietOverride'>): string {
   return quietOverride === null ? 'kept' : `overridden by ${quietOverride.owner}: ${quietOverride.reason}`;
 }

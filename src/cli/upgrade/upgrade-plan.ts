@@ -37,7 +37,7 @@ export interface PlannedMachine {
 /** What is to be done. */
 export interface UpgradePlan {
   readonly to: string;
-  /** Of the cluster. */
+  /** The release of the cluster as a whole. */
   readonly release: string | null;
   readonly machines: readonly PlannedMachine[];
 }

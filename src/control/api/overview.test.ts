@@ -171,7 +171,7 @@ test('what admission would say is what it says: in the same words, and nothing i
   const fine = as<Admission>(await ask('POST /v1/vms/check', { name: 'web2', image: 'tiny' }));
   assert.deepEqual([fine.admitted, fine.node], [true, 's1']);
   assert.equal(cluster.vms.size, before);
-  // Of a running VM neither memory nor vCPUs change, labels do.
+  // A running VM keeps its memory and vCPUs; its labels may change.
   const memory = as<Admission>(await ask('POST /v1/vms/web1/check', { memoryBytes: 2 ** 30 }));
   const refused = await ask('PATCH /v1/vms/web1', { memoryBytes: 2 ** 30 });
   assert.deepEqual([memory.admitted, memory.reason], [false, refused.json.detail]);

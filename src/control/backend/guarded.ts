@@ -24,7 +24,7 @@ export function signed<T extends { readonly accept?: Accept }>({ accept, ...requ
   return accept === undefined ? request : { ...request, accept: signature(accept, by) };
 }
 
-/** Who signs, until when. CodedError 'bad-input' for a date that no calendar has. */
+/** The signature, with its last day. CodedError 'bad-input' for a date that no calendar has. */
 export function signature({ owner, reason, until }: Accept, by: string): Signature {
   const at = Date.parse(until);
   if (!Number.isNaN(at)) return { owner, reason, until: at, by };
