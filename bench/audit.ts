@@ -15,7 +15,7 @@ const CSV_ROWS = 100_000;
 const DEADLINE_MS = 180_000;
 const BARS = { workbookMs: 20_000, workbookMib: 512, csvMs: 2000 };
 
-/** As many columns as RVTools 4 writes in its widest tabs; no reader uses the added ones. */
+/** The widest tabs of RVTools 4 have this many columns; no reader uses the added ones. */
 const WIDTHS: Readonly<Record<string, number>> = {
   vInfo: 98,
   vMemory: 32,
@@ -79,7 +79,7 @@ function wideWorkbook(style: CellStyle): Uint8Array {
   return workbook(Object.fromEntries([...tabs, ...others]), style);
 }
 
-/** Rows with further columns: half of them a word, half a number, as RVTools' are. */
+/** Rows with further columns, as RVTools writes them: half of the columns hold a word, half a number. */
 function widened(rows: Tabs[string], width: number): Tabs[string] {
   return rows.map((row, number) => [
     ...row,
@@ -111,7 +111,10 @@ function writeCsv(directory: string): string {
   return path;
 }
 
-/** A missed bar may come from a busy machine, so the line also says what the processors did meanwhile. */
+/**
+ * A bar may be missed because the machine was busy, so the line also says what the processors did during the
+ * measurement.
+ */
 function csvBar(name: string, runs: readonly AuditRun[]): Bar {
   const measured = median(runs.map(({ totalMs }) => totalMs));
   const bar = atMost(`${name}: report (median)`, { measured, max: BARS.csvMs, unit: 'ms' });

@@ -1,6 +1,6 @@
 /**
- * A host is drained of its VMs, against what one stream by hand allows: as many migrations by hand, of a guest with the
- * same memory, one directly after the other, in turns with the drains on the same machine.
+ * How long a drain takes, compared with the same number of migrations made by hand: one stream, a guest with the same
+ * memory, one migration directly after the other, in turns with the drains on the same machine.
  */
 
 import { mkdir } from 'node:fs/promises';
@@ -30,16 +30,16 @@ interface DrainRun {
   readonly totalMs: number;
   /** The drain had begun: guests were measured, the plan was made and proven. */
   readonly begunMs: number;
-  /** From the first move's begin to the last one's end, by the record. */
+  /** From the begin of the first move to the end of the last one, according to the drain's record. */
   readonly movingMs: number;
-  /** Each move, by the record. */
+  /** The duration of each move, according to the drain's record. */
   readonly movesMs: readonly number[];
   /** From the end of a move to the begin of the next one, while nothing else moved. */
   readonly gapsMs: readonly number[];
 }
 
 interface Round {
-  /** The migrations by hand, one after the other; what is made ahead of each is not counted. */
+  /** The migrations by hand, one after the other; the preparation of each is not counted. */
   readonly handMs: readonly number[];
   readonly drains: readonly DrainRun[];
 }

@@ -1,4 +1,7 @@
-/** How long a verdict takes after a change: can each of 1,000 hosts be drained, can it be lost. */
+/**
+ * How long the cluster takes to answer, after a change, whether each of 1,000 hosts can be drained and whether it can
+ * be lost.
+ */
 import type { HostName } from '../src/base/ids.ts';
 import type { Estate } from '../src/core/maintenance/estate.ts';
 import { type EstateChange, type Evacuability, evacuabilityOf } from '../src/core/maintenance/evacuability.ts';
@@ -18,7 +21,7 @@ const COMPARED_EVERY = 100;
 const COMPARED_HOSTS = 50;
 const BARS = { verdictMs: 100, turnMs: 20, rackMs: 2_000 };
 
-/** What settling took. */
+/** What it took until every verdict was up to date. */
 interface Settled {
   readonly ms: number;
   readonly cpuMs: number;

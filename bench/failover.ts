@@ -18,9 +18,9 @@ interface Recovery {
   readonly to: string;
   /** The verdict was committed, with the next generation. */
   readonly lost: number;
-  /** Its new QEMU process was started: fence and grant lie before it. */
+  /** The new QEMU process was started: fence and grant came before. */
   readonly launched: number;
-  /** Its guest runs, committed. */
+  /** The guest runs, and that is committed. */
   readonly running: number;
 }
 
@@ -49,7 +49,7 @@ export async function failover(context: BenchContext): Promise<BenchResult> {
   return report(samples, vms);
 }
 
-/** All VMs on one host, with booted guests: where the only one is, or made anew. */
+/** Puts all VMs, with booted guests, on one host: the host of the only VM, or a host for new VMs. */
 async function gather(cluster: BenchCluster, names: readonly string[], run: number): Promise<string> {
   const existing = await cluster.vms();
   const [only] = names;

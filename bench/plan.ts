@@ -24,7 +24,7 @@ const INSTANCES = 300;
 const SOLVER_SECONDS = 20;
 const BARS = { hostMs: 50, rackMs: 1_000, rollMs: 20_000, growth: 15, movesPerVm: 1.1, wavesAbove: 3 };
 
-/** What was measured at one fill. */
+/** What was measured at one fill level. */
 interface AtFill {
   readonly fill: number;
   readonly vms: number;

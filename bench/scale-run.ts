@@ -25,16 +25,16 @@ const RACKS = 2;
 /** What the process prints. */
 export interface RunResult {
   readonly keys: number;
-  /** From the start of the server until it leads. */
+  /** The time from the start of the server until it leads. */
   readonly takeover: Cost;
   /** The cost of the warm-up, in which everything is looked at for the first time. */
   readonly warmUp: Cost;
   readonly steady: Cost;
   /** Longest turns of the event loop that requests of the API take after that, in ms of processor time. */
   readonly requests: Readonly<Record<string, readonly number[]>>;
-  /** Of two racks, the second a while after the first; none where no host is to be lost. */
+  /** The losses of two racks, the second a while after the first; empty if no host is to be lost. */
   readonly losses: readonly Loss[];
-  /** What the leader asked for in the whole run, and what it warned of. */
+  /** What the leader asked for in the whole run, and the warnings that it logged. */
   readonly asked: Readonly<Record<string, number>>;
   readonly warnings: Readonly<Record<string, number>>;
   readonly memory: { readonly rssSteadyMb: number; readonly rssPeakMb: number; readonly heapUsedMb: number };
@@ -71,18 +71,18 @@ interface Loss {
   readonly lossToFirstDecisionMs: number;
   readonly lossToLastDecisionMs: number;
   readonly lossToLastRunningMs: number;
-  /** From the loss to the last decision, and from there until all run. */
+  /** The time from the loss to the last decision, and from there until all VMs run. */
   readonly decisions: Cost;
   readonly recovery: Cost;
   readonly wrong: readonly string[];
   readonly vmsPerHost: { readonly min: number; readonly max: number };
-  /** What the leader asked for until all ran. */
+  /** What the leader asked for until all VMs ran. */
   readonly asked: Readonly<Record<string, number>>;
 }
 
 /**
- * What a loss asks of the leader runs for the first time in the first one, and V8 compiles it meanwhile: so there is a
- * second one.
+ * Loses two racks: in the first loss, code runs for the first time and V8 compiles it; the second loss shows the leader
+ * with compiled code.
  */
 async function loseRacks(world: ScaleWorld, meter: Meter, { lost }: RunOptions): Promise<Loss[]> {
   let witness = (_each: Seen): void => undefined;
@@ -99,7 +99,7 @@ async function loseRacks(world: ScaleWorld, meter: Meter, { lost }: RunOptions):
 
 interface LoseOptions {
   readonly hosts: readonly HostName[];
-  /** These, and those that were lost before. */
+  /** The hosts of this rack, and those that were lost before. */
   readonly gone: ReadonlySet<HostName>;
   readonly onSeen: (listener: (each: Seen) => void) => void;
 }
@@ -154,9 +154,9 @@ function countPerHost({ vms, fleet }: ScaleWorld, gone: ReadonlySet<HostName>): 
 }
 
 /**
- * What should not have been decided: anything about a VM whose host is there, a second decision about one whose host is
- * gone, a new place on a lost host, beside one of its group, or where no room is left; a VM that does not run in the
- * end.
+ * Decisions that should not have been made: any about a VM whose host is there, a second one about a VM whose host is
+ * gone, a new place on a lost host, beside a VM of the same group, or where no room is left; and VMs that do not run in
+ * the end.
  */
 function mistakes(
   world: ScaleWorld,

@@ -17,7 +17,7 @@ const RACK = 40;
  * The bound of the heap, as production.md has it for a server of such a cluster; without one V8 lets garbage lie about.
  */
 const HEAP_MIB = 640;
-/** As production.md has it too. */
+/** The option that production.md recommends, too. */
 const YOUNG_FIRST = '--no-allocation-site-pretenuring';
 /** Simulated seconds: what a new leader does at first is over; then what is measured. */
 const TIMES = { warmUpS: 15, steadyS: 30 } as const;
@@ -69,7 +69,7 @@ export async function scale(context: BenchContext): Promise<BenchResult> {
         hosts100: rounded(perHost(median(smallS), HOSTS.small)),
         hosts1000: rounded(perHost(median(steadyS), HOSTS.large)),
       },
-      /** Of everything that runs in the process: no leader costs more. */
+      /** The processor time of everything that runs in the process: the leader's own cannot be higher. */
       upperBound: {
         steadyCpuSPerS: rounded(median(large.map(({ steady }) => steady.wholeCpuS / steady.simulatedS))),
         lossCpuS: rounded(median(losses.map(({ decisions }) => decisions.wholeCpuS))),
@@ -82,7 +82,7 @@ export async function scale(context: BenchContext): Promise<BenchResult> {
         toLastRunningMs: losses.map(({ lossToLastRunningMs }) => lossToLastRunningMs),
         vmsPerHostAfterwards: losses.map(({ vmsPerHost }) => vmsPerHost),
         leaderCpuS: losses.map(({ decisions }) => rounded(decisions.leaderCpuS)),
-        /** Another rack, 20 s after the first: what the leader does then is not new to it. */
+        /** Another rack, 20 s after the first: the leader's code for a loss is compiled by then. */
         leaderCpuSOfTheNext: large.flatMap(({ losses: [, next] }) => rounded(next?.decisions.leaderCpuS ?? Number.NaN)),
         wrong: wrong.slice(0, 20),
       },

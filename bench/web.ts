@@ -73,7 +73,7 @@ export async function webBench(context: BenchContext): Promise<BenchResult> {
   }
 }
 
-/** From the address to a picture with all hosts in it, logged in, with an empty cache. */
+/** The time from entering the address to a picture with all hosts in it, logged in, with an empty cache. */
 async function firstView(stage: Stage, hosts: number): Promise<{ ms: number; scriptBytes: number }> {
   const page = await stage.page();
   await page

@@ -17,8 +17,8 @@ if (!existsSync(join(root, 'node_modules/.bin/node'))) {
   process.exit(3);
 } else if (major > 22 || (major === 22 && minor >= 18)) {
   process.argv[1] = main;
-  // Here already, so that main.ts itself comes from the cache too: without it every command loads the stripper of
-  // types.
+  // The cache is enabled here already, so that main.ts itself comes from it: otherwise every command loads the type
+  // stripper.
   const { enableCompileCache } = await import('node:module');
   enableCompileCache(compiledCode);
   await import(main);
@@ -27,8 +27,8 @@ if (!existsSync(join(root, 'node_modules/.bin/node'))) {
 }
 
 /**
- * In the terminal's foreground, Ctrl-C and Ctrl-\ reach the child from the terminal: passed on, they would arrive
- * twice.
+ * In the terminal's foreground, Ctrl-C and Ctrl-\\ reach the child from the terminal itself: if they were passed on,
+ * they would arrive twice.
  */
 function terminalSignalsBoth() {
   const fields = readFileSync('/proc/self/stat', 'utf8')

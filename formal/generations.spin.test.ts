@@ -13,7 +13,7 @@ const DEADLINE_MS = 560_000;
 
 const NOTHING: Bounds = { breaks: 0, late: 0, migrations: 0, stops: 0, terms: 1, calm: 0 };
 
-/** What each violated assertion says, by what the checker prints of it. */
+/** The meaning of each violated assertion, by the text that the checker prints. */
 const SAYS = {
   oneWriter: /\(e&\(e-1\)\)==0/,
   writesInOrder: /e>=newest/,
@@ -75,7 +75,7 @@ interface Mutation {
   readonly bounds: Bounds;
   readonly finds: RegExp;
   readonly kind?: Kind;
-  /** Without the assertion that only the current generation is granted, which mostly falls first. */
+  /** Leaves out the assertion that only the current generation is granted, which usually fails first. */
   readonly writersOnly?: true;
 }
 
@@ -84,7 +84,7 @@ const MOVE: Bounds = { ...NOTHING, breaks: 1, migrations: 1 };
 const TWO: Bounds = { ...NOTHING, breaks: 1, late: 1, migrations: 1, terms: 2 };
 const CALM: Bounds = { ...NOTHING, breaks: 1, migrations: 1, terms: 2, calm: 1 };
 
-/** Without each guard: what goes wrong. */
+/** What goes wrong without each guard. */
 const MUTATIONS: Readonly<Record<string, Mutation>> = {
   FENCE_BEFORE_GRANT: { bounds: MOVE, finds: SAYS.oneWriter, writersOnly: true },
   FENCE_BEFORE_CONT: { bounds: TWO, finds: SAYS.oneWriter, writersOnly: true },

@@ -17,7 +17,7 @@ export interface Bounds {
   readonly calm: 0 | 1;
 }
 
-/** Where programs are made and run, how long each may take, and what ends them early. */
+/** The directory where programs are made and run, how long each may take, and the signal that ends them early. */
 export interface Workshop {
   readonly folder: string;
   readonly deadlineMs: number;
@@ -25,8 +25,8 @@ export interface Workshop {
 }
 
 /**
- * What a program looks for: what must hold in every state, and no deadlock; or the formula `settles`, which it takes
- * longer for.
+ * What a program checks: the assertions, which must hold in every state, and the absence of deadlock; or the formula
+ * `settles`, which takes longer.
  */
 export type Kind = 'assertions' | 'progress';
 
@@ -36,7 +36,7 @@ export interface Search {
   readonly bounds: Bounds;
   /** Further settings that are 1 in this search. */
   readonly settings: readonly string[];
-  /** Of `progress`, whether it is asked for under weak fairness only. */
+  /** For `progress`: whether it is checked under weak fairness only. */
   readonly isFair: boolean;
 }
 
@@ -46,10 +46,10 @@ export interface Program {
   readonly path: string;
 }
 
-/** What a search found. */
+/** The result of a search. */
 export interface Found {
   /**
-   * What is violated, in the words of the checker (`assertion violated (...)`, `acceptance cycle`); null for nothing.
+   * The violation, in the words of the checker (`assertion violated (...)`, `acceptance cycle`); null if there is none.
    */
   readonly violation: string | null;
   /** Whether every state within the bounds was visited. */
@@ -57,8 +57,8 @@ export interface Found {
   readonly states: number;
   readonly depth: number;
   /**
-   * Statements that no run reached, but for the ends of processes that never end and for what is there without a guard
-   * only. Those inside a `d_step` are not told apart.
+   * Statements that no run reached, except the ends of processes that never end and statements that exist only without
+   * a guard. Those inside a `d_step` are not told apart.
    */
   readonly unreached: readonly string[];
   readonly output: string;
@@ -68,7 +68,7 @@ const MODEL = join(import.meta.dirname, 'generations.pml');
 /** More than any search of ours needs; a search that reaches it is not complete. */
 const DEPTH_MAX = 100_000;
 const MEMORY_MIB_MAX = 4_000;
-/** Of the hash table: as many places as the largest search has states. */
+/** The size of the hash table: as many places as the largest search has states. */
 const TABLE_BITS = 24;
 
 /**

@@ -61,7 +61,7 @@ test('a Ctrl-C that arrives twice reaches the command once, and bootstrap waits 
 test('a Ctrl-C during the installation ends only once npm has', async (t) => {
   const clone = installedClone(t, '');
   rmSync(join(clone, 'node_modules/.bin/node'));
-  // It interrupts its parent itself, so that this comes while it runs.
+  // The program interrupts its parent itself, so that the signal comes while the parent runs.
   const npm = `#!/bin/sh
 trap 'sleep 0.5; touch taken-back; exit 1' TERM
 kill -INT $PPID

@@ -1,11 +1,9 @@
 /**
  * Builds the web interface (web/) into the folder dist beside its sources, where they changed since the last time.
- *
- * Guarantees: what is there is whole: it is built beside, and put into its place by two renames; every file that
- * compresses is there compressed too, so that no control node compresses anything; build.json among them names the
- * sources by their hash.
- *
- * Exit status: 0 it is there; 1 it could not be built.
+ * Guarantees: the folder is always complete: the build goes to a folder beside it, which two renames put into place;
+ * every file that compresses well is also stored compressed, so that no control node compresses anything; build.json
+ * names the sources by their hash.
+ * Exit status: 0 the interface is built; 1 it could not be built.
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -14,7 +12,7 @@ import { join } from 'node:path';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 import { root } from './lib/steps.ts';
 
-/** What the build reads. */
+/** The files that the build reads. */
 const SOURCES = [
   'web',
   'src/api',

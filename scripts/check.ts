@@ -1,7 +1,7 @@
 /**
  * The quick check for contributors: types, format, lint, boundaries, dead code, tidy, unit tests. No root, no QEMU,
- * about a minute. With `--unit [FILTER]` the unit tests alone, those whose path contains FILTER; no test at all is a
- * failure then.
+ * about a minute. With `--unit [FILTER]` only the unit tests whose path contains FILTER run; it is a failure if there
+ * is none.
  */
 import { closingLine, failureText, stepLine } from './lib/show.ts';
 import { quickSteps, runSteps, total, unitSteps } from './lib/steps.ts';

@@ -1,6 +1,6 @@
 /**
- * Writes docs/operating/limits.md, made of src/core/model/limits.ts. `--check` writes nothing and fails where it is out
- * of date. Run: node scripts/generate-limits.ts [--check]
+ * Writes docs/operating/limits.md, made of src/core/model/limits.ts. `--check` writes nothing and fails if the file is
+ * out of date. Run: node scripts/generate-limits.ts [--check]
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { type Layer, LIMITS, type Limit } from '../src/core/model/limits.ts';

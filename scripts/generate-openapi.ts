@@ -1,6 +1,6 @@
 /**
- * Writes openapi.json and the client's types, both made of src/api. `--check` writes nothing and fails where one is out
- * of date. Run: node scripts/generate-openapi.ts [--check]
+ * Writes openapi.json and the client's types, both made of src/api. `--check` writes nothing and fails if one of them
+ * is out of date. Run: node scripts/generate-openapi.ts [--check]
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import openapiTypes, { astToString } from 'openapi-typescript';

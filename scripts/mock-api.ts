@@ -40,7 +40,7 @@ const AT_ONCE = 40;
 const MEMBERS = ['web1', 'web2'];
 const RUNNING_MS = 300_000;
 const LOOK_MS = 200;
-/** From so many hosts on there are racks, of about so many hosts. */
+/** From this many hosts on there are racks, each of about this many hosts. */
 const RACKS_FROM = 8;
 const RACK_HOSTS = 16;
 
@@ -116,7 +116,10 @@ async function ask({ app }: Api, route: `${Method} ${string}`, body?: object): P
 type Method = 'GET' | 'POST' | 'PATCH';
 type Answer = Readonly<Record<string, unknown>>;
 
-/** Something to look at: racks, VMs that run, and a guest cluster of two of them with a shared disk. */
+/**
+ * Fills the cluster with something to look at: racks, VMs that run, and a guest cluster of two of them with a shared
+ * disk.
+ */
 async function furnish(api: Api, { hosts, vms }: Wish): Promise<void> {
   const racks = Math.max(2, Math.round(hosts / RACK_HOSTS));
   for (let n = 1; n <= hosts && hosts >= RACKS_FROM; n++)
@@ -129,7 +132,7 @@ async function furnish(api: Api, { hosts, vms }: Wish): Promise<void> {
   // Disks come to a VM that runs or is stopped, not to one that starts.
   for (const vm of MEMBERS) await untilRunning(api, vm);
   const sharedDisks = [{ name: 'quorum', sizeBytes: SHARED_DISK_BYTES }];
-  // With two hosts, members on both are a tie.
+  // With two hosts, one member on each, the guest cluster is a tie.
   const accept = { owner: 'mock-api', reason: 'something to look at', until: '2100-01-01T00:00:00Z' };
   await ask(api, 'POST /v1/guest-clusters', { name: 'sql', members: MEMBERS, sharedDisks, accept });
 }

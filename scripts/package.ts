@@ -10,7 +10,7 @@ import { root } from './lib/steps.ts';
 import { makePackage } from './package/deb.ts';
 
 const GIT_DEADLINE_MS = 10_000;
-/** What Debian takes as the version of a package that is Debian's own. */
+/** The version that Debian accepts for a package that only Debian has. */
 const DEBIAN_VERSION = /^\d[A-Za-z0-9.+~]*$/;
 
 async function epochOf(signal: AbortSignal): Promise<number> {

@@ -92,7 +92,7 @@ function numberOf(option: string, text: string, least: number, most: number): nu
   return value;
 }
 
-/** Which code it was: a seed means nothing without. */
+/** The commit of the code: a seed means nothing without it. */
 async function commitOf(signal: AbortSignal): Promise<string> {
   const git = async (...args: string[]): Promise<string> => {
     const ended = await runProcess({ argv: ['git', ...args], cwd: root, deadlineMs: GIT_MS, signal });

@@ -11,8 +11,8 @@ import type { TestRecord } from './lib/test-reporter.ts';
 import { runSuite } from './lib/test-run.ts';
 
 /**
- * For a run that hangs. A quiet machine with two cores takes a third of it; one that is slow, or busy with other
- * things, is no failure.
+ * Ends a run that hangs. A quiet machine with two cores takes a third of this time; a slow or busy machine must not
+ * fail.
  */
 const TOTAL_DEADLINE_MS = 75 * 60_000;
 
@@ -26,11 +26,11 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(sign
 const KINDS: readonly TestKind[] = isLong ? ['long'] : ['sim', 'spin', 'etcd', 'net', 'qemu', 'web', 'story'];
 
 /**
- * What runs one group after the other, and how many files of a group side by side. A file is of the first group that
- * names the beginning of its path; what takes longest begins first, so that the last to end is a short one.
+ * The groups run one after the other; each says how many of its files run side by side. A file belongs to the first
+ * group that names the beginning of its path; the slowest files begin first, so that the last one to end is short.
  */
 const GROUPS: readonly { readonly lanes: number; readonly starts: readonly string[] }[] = [
-  // Each computes with one processor, or with more for moments.
+  // Each of these computes with one processor, or briefly with more.
   {
     lanes: 2,
     starts: [
@@ -56,7 +56,7 @@ const GROUPS: readonly { readonly lanes: number; readonly starts: readonly strin
       'src/',
     ],
   },
-  // Their guests fill two processors: two at a time take as long as one after the other.
+  // The guests of these fill two processors: two at a time take as long as one after the other.
   { lanes: 1, starts: ['test/'] },
 ];
 
@@ -85,7 +85,7 @@ async function suite(files: readonly string[], lanes: number): Promise<TestCount
   return await runSuite({ root, files, lanes, endMs, signal: cancelled.signal, onFile, onTest });
 }
 
-/** Of files that run side by side it also says which one. */
+/** For files that run side by side, the line also says which file it was. */
 function testLine({ file, name, outcome, durationMs }: TestRecord, isOneOfMany: boolean): string {
   const mark = { passed: 'ok  ', failed: 'FAIL', skipped: 'skip' }[outcome];
   const where = isOneOfMany ? `${basename(file).split('.')[0]}: ` : '';

@@ -1,4 +1,4 @@
-/** What every benchmark gets and gives. A benchmark measures and reports; it never asserts a time. */
+/** What every benchmark is given and returns. A benchmark measures and reports; it never asserts a time. */
 
 /** Given to a benchmark by main.ts. */
 export interface BenchContext {
@@ -19,7 +19,7 @@ export interface BenchContext {
 /** A figure beside what it shall reach. */
 export interface Bar {
   readonly figure: string;
-  /** In words and numbers, as the issue has it. */
+  /** The required figure in words and numbers, as the issue states it. */
   readonly bar: string;
   readonly measured: number;
   readonly unit: string;
@@ -33,9 +33,9 @@ export interface BenchResult {
   readonly bars: readonly Bar[];
   /** By figure. */
   readonly summary: Readonly<Record<string, unknown>>;
-  /** As measured, in the order of the runs. */
+  /** The measured values, in the order of the runs. */
   readonly samples: Readonly<Record<string, unknown>>;
-  /** How it was measured, where a reader of the figures must know it. */
+  /** How the figure was measured, where a reader must know it. */
   readonly method: readonly string[];
 }
 

@@ -39,7 +39,10 @@ export interface ClusterOptions {
 /** A QEMU of the cluster, as the operating system shows it. */
 export interface RunningQemu extends Omit<Found, 'process'> {
   readonly pid: number;
-  /** Of its process, on the clock of `monotonicMs`: the end of the 10 ms in which the kernel says it began. */
+  /**
+   * When the process started, on the clock of `monotonicMs`: the end of the 10 ms in which the kernel says that it
+   * began.
+   */
   readonly startedMs: number;
 }
 
@@ -179,7 +182,7 @@ export class BenchCluster {
     );
   }
 
-  /** Asks again and again until it is so. */
+  /** Asks repeatedly until the condition holds. */
   async until(what: string, deadlineMs: number, condition: () => Promise<boolean>): Promise<void> {
     const endsAtMs = monotonicMs() + deadlineMs;
     while (!(await condition())) {

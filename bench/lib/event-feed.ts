@@ -29,12 +29,12 @@ export class EventFeed {
     this.#ended.abort();
   }
 
-  /** How many came so far: a mark for `first` and `since`. */
+  /** How many events came so far: a mark for `first` and `since`. */
   get count(): number {
     return this.#events.length;
   }
 
-  /** Those that came after a mark. */
+  /** The events that came after a mark. */
   since(mark: number): readonly Event[] {
     return this.#events.slice(mark);
   }
@@ -62,7 +62,7 @@ export class EventFeed {
     );
   }
 
-  /** Until the connection ends, which ends every wait. */
+  /** Reads events until the connection ends, which ends every wait. */
   async #follow(revision: string): Promise<void> {
     const signal = AbortSignal.any([this.#ended.signal, this.#signal]);
     try {

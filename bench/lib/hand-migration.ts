@@ -1,6 +1,6 @@
 /**
  * A VM migrated by hand: QEMUs with the cluster's own arguments on the cluster's own machines, so that disk and copy
- * take the same ways, but started and driven over plain QMP without any of the cluster's parts; one qemu-storage-daemon
+ * use the same paths, but started and driven over plain QMP without any of the cluster's parts; one qemu-storage-daemon
  * with an export per generation on an image as the pool has them, TLS everywhere. Guarantees: what is left at its end
  * goes with the machines.
  */
@@ -56,7 +56,7 @@ export interface HandOptions {
 
 /** A machine of the cluster. */
 export interface HandMachine {
-  /** In the storage network. */
+  /** Its address in the storage network. */
   readonly address: string;
   /** The argv that runs `argv` on it. */
   readonly enter: (argv: readonly string[]) => Promise<readonly string[]>;
@@ -87,14 +87,14 @@ export interface HandMigration {
 }
 
 interface HandQemu {
-  /** What entered the machine and waits for QEMU. */
+  /** The process that entered the machine's namespaces and waits for QEMU. */
   readonly process: ProcessIdentity;
   readonly session: QmpSession;
   readonly generation: Generation;
   readonly host: HandMachine;
 }
 
-/** What is made ahead of the clock: a directory with credentials and a listening socket. */
+/** What is prepared before the clock starts: a directory with credentials and a listening socket. */
 interface Prepared {
   readonly order: LaunchOrder;
   readonly directory: string;
@@ -120,7 +120,7 @@ const BOOT_MS = 60_000;
 const BYTES_PER_S = 8 * 1024 ** 3;
 const ENV = { PATH: process.env['PATH'], LC_ALL: 'C' };
 
-/** See the module's comment. In order: `start`, then `migrate` and `prepareNext` in turns, then `end`. */
+/** See the module's comment. Call `start`, then `migrate` and `prepareNext` in turns, then `end`. */
 export class HandVm {
   readonly #options: HandOptions;
   readonly #authority: CertifiedKey;
@@ -185,7 +185,7 @@ export class HandVm {
     const completedMs = monotonicMs() - startedMs;
     await qsd.removeExport(grant(source.generation));
     await destination.session.execute('cont', undefined, { deadlineMs: COMMAND_MS });
-    // As the cluster does it, whose task ends when nothing is left at the source. Not by `quit`: that waits for the
+    // As in the cluster, whose task ends when nothing is left at the source. `quit` would not do: it waits for the
     // disk, which is gone.
     signalProcess(innermost(source.process), 'SIGKILL');
     await waitGone(source.process, COMMAND_MS);
@@ -197,7 +197,7 @@ export class HandVm {
     return { totalMs, pauseMs, handoverMs: resumedAtMs - completedAtMs, spawnedMs, completedMs };
   }
 
-  /** Lets go of what runs on the machines. */
+  /** Ends the processes that run on the machines. */
   end(): void {
     this.#qemu?.session.close();
     this.#qsd?.release();
@@ -252,7 +252,7 @@ export class HandVm {
     await once(server, 'listening');
     const order = this.#order(generation, { incoming: how.incoming, credentials });
     const marker = markerArgument(order);
-    // Without the mark by which the machine's agent would take it for one of the cluster's, and end it.
+    // Without the mark by which the machine's agent would take this QEMU for one of the cluster's, and end it.
     const qemu = qemuArguments(order, { accelerator, directory, kernelFile, initrdFile }).filter(
       (argument, index, all) => argument !== marker && all[index + 1] !== marker,
     );
@@ -332,7 +332,7 @@ async function send({ session }: HandQemu, destination: HandQemu): Promise<void>
   await execute('migrate-set-capabilities', capabilities('events', 'return-path', 'auto-converge'));
   const parameters = {
     ...{ 'tls-creds': 'tls-client', 'tls-hostname': dnsName(identity), 'max-bandwidth': BYTES_PER_S },
-    // As the cluster begins with: its own share of the pause is what is compared.
+    // The same limit as the cluster begins with: the comparison is about the cluster's own share of the pause.
     'downtime-limit': FIRST_PAUSE_MS,
   };
   await execute('migrate-set-parameters', parameters);

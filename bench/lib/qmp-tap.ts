@@ -35,7 +35,7 @@ export interface TapOrder {
 /** Unix time in ms. */
 export interface TapReport {
   readonly stoppedAtMs: number;
-  /** Both sides had said that they were complete. */
+  /** When both sides had said that they were complete. */
   readonly completedAtMs: number;
   readonly resumedAtMs: number;
 }
@@ -44,7 +44,7 @@ type Moment = 'STOP' | 'completed' | 'RESUME';
 
 const CONNECT_MS = 3_000;
 const RETRY_MS = 20;
-/** The last of an incarnation's monitors: the first control node uses the first. */
+/** The last monitor of an incarnation: the first control node uses the first one. */
 const MONITOR = 2;
 
 async function watch(order: TapOrder): Promise<TapReport> {
@@ -70,7 +70,7 @@ async function watch(order: TapOrder): Promise<TapReport> {
   );
 }
 
-/** When what happened first, by QEMU's time stamps. */
+/** When each thing happened first, by QEMU's time stamps. */
 class Moments {
   readonly #seen = new Map<Moment, PromiseWithResolvers<number>>();
 

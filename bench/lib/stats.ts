@@ -8,7 +8,7 @@ export interface Summary {
   readonly max: number;
 }
 
-/** Of at least one sample, in the samples' unit, rounded to a tenth. */
+/** Summarizes at least one sample, in the samples' unit, rounded to a tenth. */
 export function summarize(samples: readonly number[]): Summary {
   const sorted = [...samples].sort((a, b) => a - b);
   return {
@@ -28,12 +28,12 @@ export function median(samples: readonly number[]): number {
   return Number.isInteger(middle) ? ((sorted[middle - 1] ?? upper) + upper) / 2 : upper;
 }
 
-/** To a tenth: what is measured here is no more exact. */
+/** Rounds to a tenth: the measurements are no more exact than that. */
 export function rounded(value: number): number {
   return Math.round(value * 10) / 10;
 }
 
-/** Of samples in ascending order; `percent` from 0 to 100. NaN without samples. */
+/** The percentile of samples in ascending order; `percent` from 0 to 100. NaN without samples. */
 export function percentile(sorted: readonly number[], percent: number): number {
   const rank = Math.max(1, Math.ceil((percent / 100) * sorted.length));
   return sorted[rank - 1] ?? Number.NaN;

@@ -30,7 +30,7 @@ const PROGRAMS: Readonly<Record<string, Part>> = {
   etcd: 'etcd',
 };
 
-/** Of every process of the cluster that is a descendant of `roomPid`. */
+/** The usage of every process of the cluster that is a descendant of `roomPid`. */
 export function usageOf(roomPid: number): readonly Usage[] {
   const processes = listProcesses();
   const parents = new Map(processes.map(({ pid, ppid }) => [pid, ppid]));
@@ -47,7 +47,7 @@ export function usageOf(roomPid: number): readonly Usage[] {
 
 function partOf([program = '', ...args]: readonly string[]): Part | undefined {
   const name = basename(program);
-  // nsenter, setpriv and the like stand before the program and are replaced by it, or wait for it.
+  // nsenter, setpriv and similar programs are replaced by the program that they start, or wait for it.
   if (Object.hasOwn(PROGRAMS, name)) return PROGRAMS[name];
   if (name !== 'node') return undefined;
   const main = args.find((arg) => arg.endsWith('.ts'));

@@ -46,7 +46,7 @@ export async function ensureDebianPackages(packages) {
   if (missing.length === 0) return;
   if (process.getuid() !== 0) {
     say('Debian packages are missing. Run this, then the same command again:');
-    // On standard output, alone, so that it can be copied or piped into a shell.
+    // The command stands alone on standard output, so that it can be copied or piped into a shell.
     process.stdout.write(`sudo apt-get install -y --no-install-recommends ${missing.join(' ')}\n`);
     throw new Stop(EXIT_INSTALL_FIRST, '');
   }
@@ -132,7 +132,7 @@ function forbidServiceStarts() {
   return removePolicy;
 }
 
-/** Takes our policy away, also one left behind by a run that was killed, and puts back what was there before. */
+/** Removes our policy, also one left behind by a run that was killed, and restores the policy that was there before. */
 function removePolicy() {
   if (readIfThere(POLICY_FILE).includes(POLICY_MARK)) rmSync(POLICY_FILE, { force: true });
   if (existsSync(POLICY_SAVED) && !existsSync(POLICY_FILE)) renameSync(POLICY_SAVED, POLICY_FILE);

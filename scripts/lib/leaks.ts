@@ -1,7 +1,7 @@
 /**
- * Says what a test run left behind on the machine. Guarantees: everything that our tests started and that kept its
- * environment is found, whatever its name; of other processes only orphans of the programs we use count, started during
- * the run.
+ * Says what a test run left behind on the machine. Guarantees: every process that our tests started and that kept its
+ * environment is found, whatever its name; other processes count only if they are orphans of programs that we use and
+ * started during the run.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
@@ -20,7 +20,7 @@ export type ProcessSeen = {
   readonly isOurs: boolean;
 };
 
-/** What can be left behind, at one moment. */
+/** Everything that can be left behind, as it is at one moment. */
 export type MachineState = {
   readonly processes: readonly ProcessSeen[];
   readonly namespaces: readonly string[];
@@ -40,7 +40,7 @@ export function machineState(runId: string): MachineState {
   };
 }
 
-/** What `after` has and `before` has not, one line each. */
+/** What `after` contains and `before` does not, one line each. */
 export function leaksBetween(before: MachineState, after: MachineState): string[] {
   const known = new Set(before.processes.map(identity));
   const processes = after.processes.filter((seen) => {
@@ -60,13 +60,13 @@ export function processLines(processes: readonly ProcessSeen[]): string[] {
   return processes.map(({ pid, name }) => `process ${pid} ${name}`);
 }
 
-/** Ends what is left of our own run, so that the next run starts clean. */
+/** Ends the remaining processes of our own run, so that the next run starts clean. */
 export function endOurs(state: MachineState): void {
   for (const { pid } of state.processes.filter((seen) => seen.isOurs)) {
     try {
       process.kill(pid, 'SIGKILL');
     } catch {
-      // It has ended by itself in the meantime.
+      // The process has ended by itself in the meantime.
     }
   }
 }
@@ -97,7 +97,7 @@ function processSeen(pid: string, runId: string): ProcessSeen[] {
 function mountPoints(): string[] {
   const lines = readIfThere('/proc/self/mountinfo').split('\n');
   const points = lines.filter((line) => line !== '').map((line) => line.split(' ')[4] ?? '');
-  // iproute2 mounts it once per boot, with the first named namespace; it holds nothing by itself.
+  // iproute2 mounts this once per boot, with the first named namespace; the mount itself holds nothing.
   return points.filter((path) => path !== '/run/netns');
 }
 

@@ -1,10 +1,10 @@
 /**
- * Runs the programs that the checks consist of. Guarantees: each child has a deadline, leads a process group of its
- * own, and the whole group is gone when the promise settles, whether it ended, was too slow or was cancelled.
+ * Runs the programs that the checks consist of. Guarantees: each child has a deadline and leads a process group of its
+ * own; the whole group is gone when the promise settles, whether the child ended, was too slow or was cancelled.
  */
 import { spawn } from 'node:child_process';
 
-/** How a child ended, with the end of what it wrote. */
+/** How a child ended, with the last part of its output. */
 export type Ended = {
   /** undefined where a signal or the deadline ended it. */
   readonly exitCode: number | undefined;

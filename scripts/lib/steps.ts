@@ -24,7 +24,10 @@ export type StepResult = { readonly name: string; readonly count: TestCount; rea
 /** Seeds of the simulator that the quick check plays, and a whole `npm test`. Always the same ones. */
 export const SEEDS = { quick: 20, whole: 200 } as const;
 
-/** All quick checks, the slowest first, so that the last to end is a short one. `seeds`: of the simulator. */
+/**
+ * All quick checks, the slowest first, so that the last one to end is short. `seeds`: how many seeds of the simulator
+ * to run.
+ */
 export function quickSteps(seeds: number = SEEDS.quick): Step[] {
   return [...toolSteps(), simulatorStep(seeds), ...unitSteps('')];
 }
@@ -62,7 +65,7 @@ function toolSteps(): Step[] {
 }
 
 /**
- * Whose unit tests share a process: folders whose tests load the same code, leave nothing in the process and measure no
+ * Folders whose unit tests share a process: their tests load the same code, leave nothing in the process and measure no
  * time. Every other file has a process of its own.
  */
 const SHARED_PROCESSES: Readonly<Record<string, RegExp>> = {
@@ -91,8 +94,8 @@ function unitStep(name: string, files: readonly string[]): Step {
 }
 
 /**
- * Runs steps, as many at a time as there are processors, and `besides` more (none unless said): a step that waits for a
- * clock or a socket leaves its processor to another one. Results are in the order of the steps.
+ * Runs steps, as many at a time as there are processors, plus `besides` more (default 0): a step that waits for a clock
+ * or a socket leaves its processor to another one. Results are in the order of the steps.
  */
 export async function runSteps(
   steps: readonly Step[],

@@ -1,4 +1,4 @@
-/** What the parts of bootstrap share: where the clone is, how they speak, how they stop, how they run a program. */
+/** The shared parts of bootstrap: where the clone is, how it prints, how it stops, how it runs a program. */
 import { spawn } from 'node:child_process';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';

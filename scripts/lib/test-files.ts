@@ -28,7 +28,7 @@ export type TestCount = {
   readonly failures: readonly Failure[];
 };
 
-/** No tests at all: the start of a sum. */
+/** The sum of no tests at all: where adding up begins. */
 export const NO_TESTS: TestCount = { passed: 0, failed: 0, skipped: 0, failures: [] };
 
 /** The sum of two counts. */
@@ -85,8 +85,8 @@ export type TestRunOptions = {
   readonly signal: AbortSignal;
   readonly env?: NodeJS.ProcessEnv;
   /**
-   * How long after its last test, in ms, a process with a failed test may stay alive by what that test left behind; for
-   * tests whose hooks need less. Absent: until the deadline.
+   * How long after its last test, in ms, a process with a failed test may stay alive because of what that test left
+   * behind. For tests whose hooks need less time. Absent: until the deadline.
    */
   readonly leftBehindMs?: number;
   readonly onTest?: (record: TestRecord) => void;
@@ -157,7 +157,7 @@ function withFailure(count: TestCount, files: readonly string[], message: string
   });
 }
 
-/** What the process printed belongs to the first failure of a file: it is often the reason. */
+/** The output of the process belongs to the first failure of a file: it often contains the reason. */
 function withOutput(count: TestCount, output: string): TestCount {
   const [first, ...others] = count.failures;
   if (first === undefined || output === '') return count;

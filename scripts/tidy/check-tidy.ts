@@ -10,7 +10,7 @@ import type { Source } from './source.ts';
 /** A violation, ready to be shown. */
 export type Finding = { readonly file: string; readonly line: number; readonly rule: string; readonly message: string };
 
-/** What breaks which rule, exceptions taken out; exceptions that match nothing are findings too. */
+/** Reports what breaks which rule, except the listed exceptions; exceptions that match nothing are findings too. */
 export function checkTidy(
   sources: readonly Source[],
   options: { rules: readonly Rule[]; exceptions: readonly Exception[]; known: KnownNames },

@@ -175,7 +175,7 @@ function isDefaultModifier(node: ts.Node): boolean {
 function documentable(statement: ts.Statement): string | undefined {
   if (ts.isClassDeclaration(statement)) return statement.name?.text ?? 'default';
   if (ts.isFunctionDeclaration(statement)) {
-    // Of overloads, the first carries the comment.
+    // For overloads, the first declaration carries the comment.
     return statement.body === undefined ? undefined : (statement.name?.text ?? 'default');
   }
   if (!ts.isVariableStatement(statement)) return undefined;

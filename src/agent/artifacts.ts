@@ -74,7 +74,7 @@ export class ArtifactCache {
   async #fetch(artifact: ArtifactLocation, path: string, signal: AbortSignal): Promise<string> {
     // World-readable on purpose: QEMUs of any user read it, and a kernel is no secret.
     await mkdir(this.#directory, { recursive: true });
-    // By chmod: what mkdir and open ask for is cut by the umask, which a careful service manager sets to 077.
+    // By chmod: the umask, which a careful service manager sets to 077, restricts the modes given to mkdir and open.
     await chmod(this.#directory, 0o755);
     await this.#makeRoom(artifact.sizeBytes);
     const failures: string[] = [];
@@ -115,7 +115,7 @@ export class ArtifactCache {
     const files = await Promise.all(
       names.map(async (name) => {
         const path = join(this.#directory, name);
-        // A file that another fetch renames or removes meanwhile takes no room.
+        // A file that another fetch renames or removes in the meantime takes no room.
         const { size, mtimeMs } = await stat(path).catch(() => ({ size: 0, mtimeMs: 0 }));
         return { path, size, mtimeMs };
       }),

@@ -18,9 +18,9 @@ export interface AgentConfig {
   readonly stateDir: string;
   /** On a tmpfs; every user must be able to pass through it (mode 0711 or 0755 up to the root). */
   readonly runDir: string;
-  /** What the host gives to VMs. */
+  /** Memory that the host offers to VMs, in bytes. */
   readonly memoryBytes: number;
-  /** All of the machine's by default. */
+  /** Processors that the host offers to VMs: all of the machine's by default. */
   readonly vcpus?: number | undefined;
   /** `per-slot`: QEMU number n runs as user 600000 + n (needs root); `self`: as the agent's own user. */
   readonly qemuUsers: 'per-slot' | 'self';

@@ -1,4 +1,4 @@
-/** What the kernel counts of one QEMU and its taps. A count that cannot be read is left out, or is nothing. */
+/** What the kernel counts for one QEMU and its taps. A counter that cannot be read is left out, or is zero. */
 import { readFileSync } from 'node:fs';
 import type { MachineFigures } from '../core/ports/host-link.ts';
 import type { Tap } from './network/taps.ts';

@@ -29,7 +29,7 @@ test('a process of anybody else is no incarnation, whatever its arguments say', 
     });
   });
   try {
-    // Each says something once it has become its user.
+    // Each prints something once it has become its user.
     await Promise.all(processes.map(({ stdout }) => once(stdout, 'data')));
     const found = findIncarnations().filter(({ vm }) => vm === key(1).vm);
     assert.deepEqual(

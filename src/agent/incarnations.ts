@@ -103,7 +103,7 @@ export function isOnThisHost(pid: number): boolean {
   }
 }
 
-/** As the report says it. */
+/** The incarnation in the form of the agent's report. */
 export function reported({ vm, generation, slot, incoming, process }: Found): RunningIncarnation {
   return { vm, generation, slot, pid: process.pid, startTicks: String(process.startTicks), incoming };
 }

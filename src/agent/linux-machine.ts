@@ -50,7 +50,7 @@ const START_DEADLINE_MS = 20_000;
 const SERIAL_LOG = { limitBytes: 1024 * 1024, keepBytes: 256 * 1024 };
 const DIRECTORY = /^(vm-[0-9a-f]{12})-g([1-9]\d{0,15})$/;
 
-/** See the module. */
+/** See the module's comment. */
 export class LinuxMachine implements Machine {
   readonly #options: LinuxMachineOptions;
   readonly #qemu = new InstalledVersion();
@@ -68,14 +68,14 @@ export class LinuxMachine implements Machine {
     return bootId();
   }
 
-  /** Until the accelerator was probed (some seconds at most) it says `tcg`. */
+  /** Says `tcg` until the accelerator was probed (some seconds at most). */
   capacity(): HostCapacity {
     const { memoryBytes, vcpus } = this.#options.config;
     const { accelerator, cpuModels } = this.#probe;
     return { memoryBytes, vcpus: vcpus ?? availableParallelism(), accelerator, cpuModels };
   }
 
-  /** Each report asks for a look: another QEMU is known some seconds later. */
+  /** Each report triggers a check, so that an upgraded QEMU is known some seconds later. */
   qemuVersion(): string | null {
     void this.#qemu.look();
     return this.#qemu.version;
@@ -142,7 +142,7 @@ export class LinuxMachine implements Machine {
 
   async removeRemains(name: IncarnationName): Promise<string> {
     const directory = this.#directory(name);
-    // Also of a start that failed before its QEMU was: its slot is another's from now on.
+    // Also after a start that failed before its QEMU ran: its slot may belong to another incarnation from now on.
     this.#options.ports.over(directory);
     const said = await lastWords(directory);
     await removeForeign(directory);

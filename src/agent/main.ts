@@ -115,7 +115,7 @@ function hostPorts({ qemuUsers }: AgentConfig, log: Log): HostPorts {
   });
 }
 
-/** What QEMUs of other users need of the machine. */
+/** Prepares what QEMUs that run as other users need on the machine. */
 function prepareMachine(config: AgentConfig, log: Log): void {
   mkdirSync(config.runDir, { recursive: true, mode: 0o755 });
   boundDeadConnections(log);
@@ -127,7 +127,7 @@ function prepareMachine(config: AgentConfig, log: Log): void {
   // Pass through, not look around.
   chmodSync(config.runDir, (statSync(config.runDir).mode & 0o777) | 0o711);
   try {
-    // What systemd-udevd does (50-udev-default.rules): a tap is protected by its owner, not by this file's mode.
+    // As systemd-udevd does it (50-udev-default.rules): a tap is protected by its owner, not by the mode of this file.
     if ((statSync('/dev/net/tun').mode & 0o006) !== 0o006) chmodSync('/dev/net/tun', 0o666);
   } catch (error) {
     log.warn('/dev/net/tun cannot be used: VMs with network cards will not start here', { reason: messageOf(error) });

@@ -1,7 +1,7 @@
 /**
  * What a controller may send (core/ports/host-link.ts), checked field by field before anything is done with it.
- * Guarantees: an order of a newer controller is understood as far as this version goes, or refused with CodedError
- * 'unsupported' where it says that this is not enough (docs/decisions/0011-versions-side-by-side.md).
+ * Guarantees: an order of a newer controller is understood as far as this version knows its fields, or refused with
+ * CodedError 'unsupported' if the order says that this is not enough (docs/decisions/0011-versions-side-by-side.md).
  */
 
 import { CodedError } from '../base/errors.ts';
@@ -40,7 +40,7 @@ const MIB = 1024 ** 2;
 const PROBE_MS_MAX = 10_000;
 /** The most member addresses of one kind of machine: three for each of the largest number of hosts. */
 const MEMBERS_MAX = 3 * LIMITS.hosts.max;
-/** What an order may need that not every version has; a name stays here for ever. */
+/** Features that an order may need and that not every version has; a name stays here for ever. */
 const FEATURES: readonly string[] = [SHARED_DISKS, GUEST_AGENT];
 
 const parseMac = text({ charsMax: 17, pattern: /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/ });

@@ -9,8 +9,8 @@ import { ORDER_BYTES_MAX, parseKillOrder, parseLaunchOrder, parseNetworkOrder, p
 const ALLOW = ['control'] as const;
 
 /**
- * The routes of a host's agent. A body that is not as announced is answered with CodedError 'bad-input' and changes
- * nothing; what `host` throws goes to the caller.
+ * The routes of a host's agent. A malformed body is answered with CodedError 'bad-input' and changes nothing; errors of
+ * `host` go to the caller.
  */
 export function agentRoutes(host: AgentHost): readonly Route[] {
   return [

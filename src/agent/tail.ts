@@ -5,8 +5,8 @@ import { CodedError } from '../base/errors.ts';
 import { openForeign } from '../os/foreign-files.ts';
 
 /**
- * The last `bytesMax` bytes of a file as text; empty when there is no such file, or something else in its place: the
- * directory is the guest's process's own.
+ * The last `bytesMax` bytes of a file as text; empty if there is no such file, or if it is no regular file: QEMU, which
+ * a guest may have taken over, owns the directory.
  */
 export async function readTail(path: string, bytesMax: number): Promise<string> {
   try {

@@ -18,7 +18,7 @@ function approvedOf({ maxUnavailable, perRack, parallel, waves }: ApprovedParts)
   };
 }
 
-/** A plan without what follows from the rest of it. */
+/** A plan without the fields that can be computed from the others. */
 export type ApprovedParts = Pick<MaintenancePlan, 'maxUnavailable' | 'perRack' | 'parallel' | 'waves'>;
 
 /** The text whose SHA-256 is the plan's hash. */

@@ -33,7 +33,7 @@ export const strict = { additionalProperties: false } as const;
 
 /** The schema, or null. */
 export const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
-/** One of the given texts; the type is the union of them. */
+/** Exactly one of the given texts; the type is their union. */
 export const oneOf = <Values extends string[]>(values: readonly [...Values], options: { description?: string } = {}) =>
   Type.Enum<Values>(values, options);
 
@@ -66,7 +66,7 @@ export const Labels = Type.Record(
   },
 );
 
-/** What people say of a change, for other people: a line. */
+/** A remark about a change, written by one person for others: a single line. */
 export const Remark = (charsMax: number, description: string) =>
   Type.String({ minLength: 1, maxLength: charsMax, pattern: '^[^\\u0000-\\u001f\\u007f]*$', description });
 
@@ -77,7 +77,7 @@ export const DiskBytes = integerWithin(LIMITS.diskBytes, { description: 'size in
 export const PatienceMs = integerWithin(LIMITS.patienceMs);
 export const RestartPolicySchema = oneOf(['always', 'on-failure', 'never']);
 export const FirmwareSchema = oneOf(['bios', 'uefi', 'direct']);
-/** How a member of a guest cluster is seen to be ready after its move. */
+/** How the cluster finds out that a member of a guest cluster is ready after its move. */
 export const ReadyCheck = Type.Object(
   {
     command: Type.String({

@@ -1,4 +1,4 @@
-/** Whether hosts can be drained and lost, as the API answers it. */
+/** The API's views of whether hosts can be drained and lost. */
 import { Type } from 'typebox';
 import { nullable, oneOf, strict, type View } from './common.ts';
 

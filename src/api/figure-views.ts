@@ -1,4 +1,4 @@
-/** What a VM uses, as counters: whoever asks twice has rates. */
+/** The counters of a VM's use: a client that asks twice can compute rates. */
 import { Type } from 'typebox';
 import { nullable, strict, type View } from './common.ts';
 

@@ -1,4 +1,4 @@
-/** What the API answers about maintenance: plans, and drains with what became of each move. */
+/** The API's views of maintenance: plans, and drains with the result of each move. */
 import { Type } from 'typebox';
 import { nullable, oneOf, strict, type View } from './common.ts';
 

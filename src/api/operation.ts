@@ -28,7 +28,7 @@ export interface Operation {
   readonly auth: 'bearer' | 'none';
   /** Answered by the control node that was asked, leader or not. */
   readonly anyNode: boolean;
-  /** Whether the answer gives the browser its session's cookie, or takes it back. */
+  /** Whether the answer sets the session cookie in the browser, or clears it. */
   readonly cookie: 'set' | 'clear' | null;
   /** Refusals beyond those every operation can give. */
   readonly errors: readonly ErrorCode[];

@@ -1,4 +1,4 @@
-/** What the API answers for pictures and buttons: compact rows of everything, and what may be done with one thing. */
+/** The API's views for pictures and buttons: compact rows of everything, and the actions that one thing allows. */
 import { Type } from 'typebox';
 import { ERROR_CODES, type ErrorCode } from '../base/errors.ts';
 import { nullable, oneOf, strict, type View } from './common.ts';

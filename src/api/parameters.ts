@@ -2,7 +2,7 @@
 import { Type } from 'typebox';
 import { MacAddress, Name, Sha256Hex } from './common.ts';
 
-/** Their schemas, by name. */
+/** The schemas of parameters, by name. */
 export const PARAMETERS = {
   vm: Type.String({ ...Name, description: 'name or id of a VM' }),
   host: Name,

@@ -58,7 +58,7 @@ export function fieldErrors(findings: readonly Finding[]): readonly FieldError[]
   return [...seen.values()];
 }
 
-/** Where the fault is: the property itself, not the object around it. */
+/** Points to the property at fault, not to the object around it. */
 function pointerOf(finding: Finding): string {
   const property =
     finding.params['missingProperty'] ?? finding.params['additionalProperty'] ?? finding.params['propertyName'];

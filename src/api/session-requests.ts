@@ -1,4 +1,4 @@
-/** What browsers ask for: sessions, and tickets for consoles. */
+/** Requests of browsers: sessions, and tickets for consoles. */
 import { Type } from 'typebox';
 import { oneOf, strict, type View } from './common.ts';
 

@@ -1,4 +1,4 @@
-/** What somebody must sign for, and what was signed: what the API takes, and what it answers. */
+/** Ties that somebody must sign for, and those that were signed: requests and answers of the API. */
 import { Type } from 'typebox';
 import { OWNER_CHARS_MAX, REASON_CHARS_MAX } from '../core/model/debt.ts';
 import { nullable, oneOf, Remark, strict, type View } from './common.ts';
@@ -52,7 +52,7 @@ export const TieSchema = Type.Object(
 );
 export type Tie = View<typeof TieSchema>;
 
-/** What problem details of the code `needs-acceptance` say besides. */
+/** The additional fields of problem details with the code `needs-acceptance`. */
 export const ToAcceptSchema = Type.Object(
   {
     ties: Type.Array(Type.Object({ kind: oneOf(['pin', 'cpu-model', 'guest-cluster']), what: text }, strict)),

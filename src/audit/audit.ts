@@ -27,7 +27,7 @@ export interface AuditOptions {
   readonly prices: Prices | null;
 }
 
-/** `unreadable`: the report says nothing about the estate, since a part of it would be missing. */
+/** `unreadable`: there is no verdict about the estate, since a part of it would be missing. */
 export type AuditOutcome =
   | { readonly kind: 'report'; readonly report: Report }
   | { readonly kind: 'unreadable'; readonly problems: readonly { file: string; problem: string; fix: string }[] };

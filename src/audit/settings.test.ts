@@ -1,4 +1,6 @@
-/** Settings that hold a VM, or that tell what somebody wishes for it, one by one on estates that are free of ties. */
+/**
+ * Tests each setting that holds a VM, or shows what somebody wants for it, one by one on estates that are free of ties.
+ */
 import { strict as assert } from 'node:assert';
 import { describe, it } from 'node:test';
 import type { Report } from './report/report.ts';

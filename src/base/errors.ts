@@ -27,7 +27,7 @@ export const ERROR_CODES = {
 
 export type ErrorCode = keyof typeof ERROR_CODES;
 
-/** Whether a word from outside is a code of ours: a newer version may have more. */
+/** Whether a word from outside is one of our error codes: a newer version may have more codes. */
 export function isErrorCode(word: unknown): word is ErrorCode {
   return typeof word === 'string' && Object.hasOwn(ERROR_CODES, word);
 }

@@ -29,7 +29,7 @@ import {
   type VmId,
 } from './ids.ts';
 
-/** Who can speak: the holder of a certificate's key. */
+/** The identity of a peer: the holder of a certificate's key. */
 export type PeerIdentity =
   | { readonly kind: 'control'; readonly name: ControlName }
   | { readonly kind: 'host'; readonly name: HostName }
@@ -66,8 +66,8 @@ export function dnsName(identity: PeerIdentity): string {
 }
 
 /**
- * What a client that knows an address but no name asks a control node for (TLS server name): a node that has another
- * certificate for browsers, for names of the organisation, answers with the cluster's.
+ * The TLS server name that a client uses if it knows the address of a control node and not its name: a node that has
+ * another certificate for browsers, for names of the organisation, answers with the cluster's certificate.
  */
 export const ANY_CONTROL_NAME = `any.control.${DOMAIN}`;
 /** The DNS name that etcd requires in a client's certificate; QEMUs' and hosts' certificates do not have it. */
@@ -97,7 +97,7 @@ export function qemuAuthzName(identity: PeerIdentity): string {
   return `CN=${commonName(identity)}`;
 }
 
-/** The identity of a common name, or undefined when it is none of ours. */
+/** The identity of a common name, or undefined if the name is not in our form. */
 export function parseCommonName(text: string): Identity | undefined {
   const [kind, name, generation, ...rest] = text.split(':');
   if (name === undefined || rest.length > 0 || (generation !== undefined) !== (kind === 'incarnation'))
@@ -106,7 +106,7 @@ export function parseCommonName(text: string): Identity | undefined {
   return peerOf(kind, name, generation);
 }
 
-/** The identity of a DNS name, or undefined when it is none of ours. */
+/** The identity of a DNS name, or undefined if the name is not in our form. */
 export function parseDnsName(text: string): PeerIdentity | undefined {
   const labels = text.split('.');
   if (labels.pop() !== DOMAIN) return undefined;

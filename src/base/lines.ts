@@ -1,6 +1,6 @@
 /**
- * The last `count` lines (1 or more) of a text. What follows its last line feed, if anything, is a line as well: one
- * that is still being written.
+ * The last `count` lines (1 or more) of a text. Text after its last line feed is a line as well: one that is still
+ * being written.
  */
 export function lastLines(text: string, count: number): string {
   const lines = text.split('\n');

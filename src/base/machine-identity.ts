@@ -13,7 +13,9 @@ export interface IssuedCertificate {
   readonly authority: string;
 }
 
-/** A certificate by its identity and number: what a machine says of its number denies no other identity. */
+/**
+ * A certificate by its identity and number: a machine that reports another identity's number cannot deny that identity.
+ */
 export interface DeniedCertificate {
   /** Common name. */
   readonly id: string;
@@ -21,7 +23,7 @@ export interface DeniedCertificate {
   readonly serial: string;
 }
 
-/** What every process of the cluster refuses in handshakes. */
+/** The identities and certificates that every process of the cluster refuses in handshakes. */
 export interface Denied {
   /** Common names: whatever certificate they show. */
   readonly identities: readonly string[];
@@ -32,7 +34,7 @@ export interface Denied {
 /** The most identities and certificates that are denied at a time: every process has all of them in memory. */
 export const DENIED_MAX = 20_000;
 
-/** What a machine says about itself. */
+/** A machine's report about itself. */
 export interface MachineIdentity {
   /** The certificate that it uses now. */
   readonly certificate: IssuedCertificate;
@@ -40,11 +42,11 @@ export interface MachineIdentity {
   readonly requestPem: string;
   /** The tag of the trust that it was given last; null: none. */
   readonly trust: string | null;
-  /** Ids of the authorities whose keys it has: control nodes. Absent: it does not say it. */
+  /** Ids of the authorities whose keys the machine has: control nodes. Absent: it does not report them. */
   readonly authorities?: readonly string[] | undefined;
 }
 
-/** Whom a machine trusts, and whom it refuses. */
+/** The authorities that a machine trusts, and the certificates that it refuses. */
 export interface Trust {
   /** Names this content: a machine that has another tag has another content. */
   readonly tag: string;
@@ -57,8 +59,8 @@ export interface Trust {
 export interface IdentityOrder {
   readonly term: Term;
   /**
-   * Its new certificate, for the key that it has, perhaps with certificates of authorities after it; null: it keeps its
-   * own.
+   * The machine's new certificate, for the key that it has, perhaps with certificates of authorities after it; null:
+   * the machine keeps its certificate.
    */
   readonly certPem: string | null;
   readonly trust: Trust;

@@ -4,10 +4,15 @@ import { printable } from './printable.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
-/** Header of an answer that says that nobody leads now: nothing of the request was done, and it may be sent again. */
+/**
+ * A header of answers that says that no control node leads now: no part of the request was carried out, and it may be
+ * sent again.
+ */
 export const NOBODY_LEADS_HEADER = 'groundplane-nobody-leads';
 
-/** No control node leads now, or the last one cannot be reached: nothing of the request was sent to anybody or done. */
+/**
+ * No control node leads now, or the last leader cannot be reached: no part of the request was sent on or carried out.
+ */
 export class NobodyLeads extends CodedError {
   constructor(message: string, options: { readonly cause?: unknown } = {}) {
     super('unavailable', message, {
@@ -17,16 +22,16 @@ export class NobodyLeads extends CodedError {
   }
 }
 
-/** What is wrong with one field of a request. */
+/** The fault in one field of a request. */
 export interface FieldError {
   /** JSON pointer (RFC 6901) into the part of the request. */
   readonly pointer: string;
   readonly detail: string;
 }
 
-/** What somebody must sign for before a change is made. */
+/** The question that somebody must sign for before a change is made. */
 export interface ToAccept {
-  /** What would bind VMs to hosts. */
+  /** The ties that would bind VMs to hosts. */
   readonly ties: readonly { readonly kind: 'pin' | 'cpu-model' | 'guest-cluster'; readonly what: string }[];
   /** Hosts that could not be drained, or lost, any more, each with a few reasons. */
   readonly broken: readonly {
@@ -34,7 +39,7 @@ export interface ToAccept {
     readonly question: 'drain' | 'loss';
     readonly because: readonly string[];
   }[];
-  /** How many more there are of them. */
+  /** The number of further ones. */
   readonly moreBroken: number;
 }
 
@@ -76,7 +81,7 @@ export class NeedsAcceptance extends CodedError {
 
 /**
  * Converts an error to problem details. Text that came from a peer is made printable, so that it cannot steer a
- * terminal. An error that is not expected is named and not shown: its text may hold what is not for the peer.
+ * terminal. Of an unexpected error only the class is named: its text may hold details that the peer must not see.
  */
 export function problemOf(error: unknown): Problem {
   const coded =

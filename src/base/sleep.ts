@@ -1,9 +1,6 @@
-/**
- * The one way to wait for time alone: between bounded retries and in polls that have a deadline, never instead of a
- * condition.
- */
+/** Waiting for time alone: between bounded retries and in polls that have a deadline, never instead of a condition. */
 
-/** What can call back later; every Clock can. */
+/** A clock that can call back later; every Clock can. */
 export interface Timer {
   /** Calls back once after `delayMs`; the answer cancels it. */
   after(delayMs: number, callback: () => void): () => void;
@@ -16,7 +13,7 @@ export interface WakeSignal {
   removeEventListener(type: 'abort', listener: () => void): void;
 }
 
-/** Ends a wait early. `until` must settle before long: each wait hangs a callback on it. */
+/** Options that end a wait early. `until` must settle soon: each wait adds a callback to it. */
 export interface SleepOptions {
   readonly signal?: WakeSignal | undefined;
   readonly until?: Promise<unknown>;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TurnQueue } from './turn-queue.ts';
 
-/** A queue of which the test says what time it is. */
+/** A queue whose time the test sets. */
 function aQueue() {
   let nowMs = 0;
   const queue = new TurnQueue({ what: 'changes', waitingMax: 2, waitMsMax: 100, monotonicMs: () => nowMs });

@@ -5,14 +5,14 @@
 import { CodedError } from './errors.ts';
 
 export interface TurnQueueOptions {
-  /** What waits, for people: "changes". */
+  /** The kind of thing that waits, for people: "changes". */
   readonly what: string;
   readonly waitingMax: number;
   readonly waitMsMax: number;
   readonly monotonicMs: () => number;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class TurnQueue {
   readonly #options: TurnQueueOptions;
   #last: Promise<void> = Promise.resolve();

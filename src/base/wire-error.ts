@@ -14,13 +14,18 @@ export function fromWire(error: WireError): CodedError {
   return new CodedError(code, error.message, error.advice === undefined ? {} : { advice: error.advice });
 }
 
-/** What of an error goes to the other side; what is not a CodedError goes as 'failed', with its message alone. */
+/**
+ * The part of an error that is sent to the other side; an error that is no CodedError becomes 'failed', with its
+ * message alone.
+ */
 export function toWire(error: unknown): WireError {
   if (error instanceof CodedError) return { code: error.code, message: error.message, advice: error.advice };
   return { code: 'failed', message: error instanceof Error ? error.message : String(error) };
 }
 
-/** What a lab's line of JSON says: its result, or the CodedError that it was; 'unavailable' for half a line. */
+/**
+ * The content of a lab's line of JSON: its result, or the CodedError that it carries; 'unavailable' for half a line.
+ */
 export function labAnswer(text: string, where: string): unknown {
   if (!text.endsWith('\n')) throw new CodedError('unavailable', `The cluster in ${where} ended before it answered.`);
   const answer = JSON.parse(text) as { readonly result?: unknown; readonly error?: WireError };

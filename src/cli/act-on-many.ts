@@ -5,7 +5,7 @@ import type { WaitOptions } from './commands/common.ts';
 import type { Session } from './session.ts';
 import { demandSuccess, waitForTask } from './task-wait.ts';
 
-/** What is asked of which VMs. */
+/** The action, and the VMs that it is for. */
 interface Many extends Pick<BulkActionRequest, 'action' | 'mode' | 'patienceMs' | 'to' | 'accept'> {
   readonly vms: readonly string[];
 }

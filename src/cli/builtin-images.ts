@@ -14,7 +14,7 @@ const DEBIAN_DEFAULTS = { memoryBytes: 512 * MIB, vcpus: 1 };
 /** Corosync's locked memory, Pacemaker and a database: a quarter of it is free when all of that runs. */
 const GUEST_CLUSTER_DEFAULTS = { memoryBytes: 384 * MIB, vcpus: 1 };
 
-/** Where builds are kept: GP_CACHE_DIR, shared by several clusters, or DIR/cache. */
+/** The directory where builds are kept: GP_CACHE_DIR, shared by several clusters, or DIR/cache. */
 export function imageCacheDir(io: Pick<Io, 'env' | 'cwd'>, clusterDir: string): string {
   const shared = io.env['GP_CACHE_DIR'];
   return shared === undefined || shared === '' ? join(clusterDir, 'cache') : resolve(io.cwd, shared);

@@ -1,6 +1,7 @@
 /**
- * Which cluster a command means: --dir, then GP_DIR, then the context file, then the nearest .groundplane directory
- * above the working directory, then the cluster that this machine is a control node of. A cluster's directory holds context.json: {apiUrl, caFile, tokenFile}.
+ * Finds the cluster that a command is for: --dir, then GP_DIR, then the context file, then the nearest .groundplane
+ * directory above the working directory, then the cluster that this machine is a control node of. A cluster's directory
+ * holds context.json: {apiUrl, caFile, tokenFile}.
  */
 import { isUtf8 } from 'node:buffer';
 import { readFile, stat } from 'node:fs/promises';
@@ -35,7 +36,7 @@ export function contextFilePath(env: Io['env']): string {
   return join(config, 'groundplane', 'context.json');
 }
 
-/** The directory of the cluster that is meant. `not-found` where nothing points to one. */
+/** The directory of the cluster that the command is for. `not-found` if nothing points to one. */
 export async function locate(io: Pick<Io, 'env' | 'cwd'>, dirOption: string | undefined): Promise<Location> {
   if (dirOption !== undefined) return { dir: resolve(io.cwd, dirOption), foundBy: '--dir' };
   const fromEnv = io.env['GP_DIR'];
@@ -53,7 +54,7 @@ export async function locate(io: Pick<Io, 'env' | 'cwd'>, dirOption: string | un
   });
 }
 
-/** The context of the cluster that is meant. `not-found` where its directory has none. */
+/** The context of the cluster that the command is for. `not-found` if its directory has none. */
 export async function findContext(io: Pick<Io, 'env' | 'cwd'>, dirOption: string | undefined): Promise<Context> {
   return readContext(await locate(io, dirOption));
 }
@@ -130,7 +131,7 @@ export async function readGuestFile(io: Pick<Io, 'cwd'>, path: string): Promise<
   }
 }
 
-/** What to say of a file that cannot be read. */
+/** The error for a file that cannot be read. */
 export function cannotRead(path: string, cause: unknown): CodedError {
   const code = cause instanceof Error && 'code' in cause ? cause.code : '';
   const why =

@@ -35,7 +35,7 @@ const BY_CODE: Readonly<Record<ErrorCode, number>> = {
   deadline: EXIT.timedOut,
 };
 
-/** Thrown when the person pressed Ctrl-C; the message says what goes on without them. */
+/** Thrown when the person pressed Ctrl-C; the message says which work continues nevertheless. */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted';
 }

@@ -23,7 +23,7 @@ export interface Following {
   readonly filter: EventFilter;
 }
 
-/** Ends at Ctrl-C, or with an error that trying again does not cure. */
+/** Follows events until Ctrl-C, or until an error that a retry does not cure. */
 export async function followEvents(session: Session, { before, after, filter }: Following): Promise<void> {
   const { signal } = session.io;
   const client = await session.client();

@@ -34,8 +34,8 @@ export interface ImageToMake {
 }
 
 /**
- * Makes an image: asks first whether its name is free (`exists`), so that nothing is sent in vain; what was sent and
- * came to nothing is deleted again.
+ * Makes an image: asks first whether its name is free (`exists`), so that no file is sent in vain; files that were sent
+ * for an image that was not made are deleted again.
  */
 export async function makeImage({ io, client, name }: ImageToMake, bodyOf: (upload: UploadFile) => Promise<PutImage>) {
   await refuseTaken(client, name);

@@ -1,4 +1,4 @@
-/** What the command may touch of its process, so that a test can give it something else. */
+/** The parts of its process that the command may touch, so that a test can replace them. */
 import pico from 'picocolors';
 
 /** Streams and surroundings of one run of the command. */

@@ -292,7 +292,7 @@ test('an import that comes to nothing leaves no file in the cluster, and one und
   }
   assert.equal((await gp(words('image import small --kernel vmlinuz --initrd nothing'), at)).code, 2);
   assert.deepEqual(files(), before);
-  // What was there before the import is somebody else's.
+  // The image that was there before the import is somebody else's.
   assert.equal((await gp(words('image import small --kernel vmlinuz'), at)).code, 0);
   failOnce(backend.images, 'put', new CodedError('failed', 'No.'));
   assert.equal((await gp(words('image import copy --kernel vmlinuz --initrd other'), at)).code, 1);
@@ -328,7 +328,7 @@ test('waiting: not at all, too long, through a failure', async (t) => {
   const created = await gp(words('vm create web1 --image tiny --no-wait'));
   assert.match(created.out, /^task-[0-9a-f]{12}\n$/);
   assert.equal((await gp(['task', 'wait', created.out.trim()])).code, 0);
-  // The destination's agent stands still as soon as it is to launch.
+  // The destination's agent stops as soon as it is ordered to launch.
   cluster.sim.onCrashPoint = (_process, _workflow, step) => {
     if (step === 'launch') for (const { agentProcess } of cluster.sim.hosts.values()) agentProcess?.freeze();
   };

@@ -22,7 +22,7 @@ export async function runCli(args: readonly string[], io: Io, version: string): 
     await program.parseAsync(args, { from: 'user' });
     return EXIT.ok;
   } catch (error) {
-    // Commander has said what it had to say.
+    // Commander has printed its own message.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.badInput;
     const told =
       io.signal.aborted && !(error instanceof CodedError && error.code === 'failed') ? interrupted(error) : error;

@@ -42,7 +42,7 @@ export class Session {
     this.colours = coloursFor(io);
   }
 
-  /** Whether somebody reads a table. */
+  /** Whether a person reads the output, as a table. */
   get isForPeople(): boolean {
     return this.options.output === 'table' || this.options.output === 'wide';
   }
@@ -106,7 +106,7 @@ type Present<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] }
   [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
 };
 
-/** Without the properties that are undefined: what was not asked for is not sent. */
+/** Removes the properties that are undefined: they are not sent. */
 export function present<T extends object>(object: T): Present<T> {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as Present<T>;
 }

@@ -17,9 +17,7 @@ const POLL_SECONDS = 10;
 const PROGRESS_SECONDS = 1;
 const RETRY_MS = 500;
 
-/**
- * The task at its end, whichever. `deadline` after `timeoutMs`, Interrupted at Ctrl-C: the task goes on in both cases.
- */
+/** A terminal's progress line is updated more often. */
 export async function waitForTask(session: Session, task: Task, timeoutMs: number): Promise<Task> {
   const { io } = session;
   const deadlineAt = monotonicMs() + timeoutMs;
@@ -81,7 +79,7 @@ async function poll(session: Session, task: Task, seconds: number): Promise<Task
     const params = { path: { task: task.id }, query: { wait: seconds } };
     return await client.call(client.http.GET('/v1/tasks/{task}', { params, signal }));
   } catch (error) {
-    // Another leader takes over within seconds, and the task with it.
+    // Another leader takes over within seconds, with the task.
     if (signal.aborted || !(error instanceof CodedError) || error.code !== 'unavailable') throw error;
     await sleep(systemClock, RETRY_MS, { signal });
     signal.throwIfAborted();

@@ -23,7 +23,10 @@ export async function logInLink(client: ApiClient, { apiUrl }: Pick<Target, 'api
   return `${apiUrl.replace(/\/+$/, '')}${path}`;
 }
 
-/** Prints a link, or opens it in the desktop's browser; or prints what the browser should say of the certificate. */
+/**
+ * Prints a link, or opens it in the desktop's browser; or prints the certificate's fingerprint that the browser should
+ * show.
+ */
 export async function runUi(session: Session, { open, fingerprint }: UiFlags): Promise<void> {
   const [client, target] = [await session.client(), await session.target()];
   if (fingerprint === true) {

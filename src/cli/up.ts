@@ -62,7 +62,7 @@ export async function runUp(session: Session, flags: UpFlags): Promise<void> {
   session.say(`The cluster has ended; its state is kept in ${dir}.`);
 }
 
-/** Ends the cluster that is meant. */
+/** Ends the cluster that the command is for. */
 export async function runDown(session: Session): Promise<void> {
   const { dir } = await locate(session.io, session.options.dir);
   const { ended } = await down({ dir, signal: session.io.signal });
@@ -70,7 +70,7 @@ export async function runDown(session: Session): Promise<void> {
   session.say(ended ? `The cluster has ended; its state is kept in ${dir}.` : `No cluster runs in ${dir}.`);
 }
 
-/** Where `gp up` makes its cluster: never where a context file points, only where somebody says so. */
+/** Where `gp up` makes its cluster: only where somebody says so, never where a context file points. */
 function upDir(io: Io, option: string | undefined): string {
   return resolve(io.cwd, option ?? (io.env['GP_DIR'] || DEFAULT_DIR));
 }

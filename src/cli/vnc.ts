@@ -19,7 +19,7 @@ const VIEWERS_MAX = 8;
 export async function serveDisplay(session: Session, vm: string, port: number | undefined): Promise<void> {
   const { io } = session;
   const target = await session.target();
-  // Asked once before anybody is told to connect: a VM without a display is refused here.
+  // Asks once before anybody is told to connect: a VM without a display is refused here.
   (await openDisplay(target, vm)).destroy();
   const dir = port === undefined ? await mkdtemp(join(tmpdir(), 'gp-vnc-')) : null;
   const open = new Set<Socket>();

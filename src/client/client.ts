@@ -1,7 +1,8 @@
 /**
  * The typed client of the API: paths, bodies and answers are checked at compile time against the OpenAPI document.
- * Guarantees: only a control node of the cluster's own authority is talked to; every request has a deadline; every
- * failure is a CodedError (`unavailable`: nobody answers; `deadline`; otherwise what the server said).
+ * Guarantees: the client talks only to a control node with a certificate of the cluster's own authority; every request
+ * has a deadline; every failure is a CodedError (`unavailable`: no server answers; `deadline`; otherwise the server's
+ * own error).
  */
 import { Readable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
@@ -24,13 +25,13 @@ import { readEvents } from './server-events.ts';
 
 const CONNECT_MS = 5_000;
 const DEADLINE_MS = 35_000;
-/** For so long a request is sent again while nobody leads, and after how long each time. */
+/** How long a request is sent again while no control node leads, and the wait before each attempt. */
 const ELECTION_MS = 15_000;
 const AGAIN_MS = 500;
 const UPLOAD_IDLE_MS = 120_000;
 const CONNECTIONS_MAX = 16;
 
-/** How a cluster is reached. */
+/** The address of a cluster and what is needed to talk to it. */
 export interface Target {
   /** https://address:port, without a path. */
   readonly apiUrl: string;
@@ -70,7 +71,7 @@ interface ListOptions<P extends ListPath> {
   readonly signal?: AbortSignal;
 }
 
-/** What a watch should deliver. */
+/** The content that a watch should deliver. */
 export interface WatchWish {
   readonly after?: string;
   readonly filter?: EventFilter;
@@ -99,7 +100,7 @@ export interface ApiClient {
   close(): Promise<void>;
 }
 
-/** TLS of a client without a certificate of its own: any control node of the cluster will do, whatever its address. */
+/** TLS of a client without a certificate of its own: it accepts any control node of the cluster, at any address. */
 export function clientTls(caPem: string) {
   return {
     ca: caPem,
@@ -156,7 +157,7 @@ type GetPage = (
 
 interface PagesRequest {
   readonly path: string;
-  /** How many objects are wanted, 1 or more. */
+  /** The number of objects wanted, 1 or more. */
   readonly count: number;
   readonly params?: { readonly query?: object; readonly path?: object };
   readonly signal?: AbortSignal;
@@ -186,8 +187,8 @@ const problemsAsErrors: Middleware = {
 };
 
 /**
- * A request through our own connections: Node's global fetch would not take an Agent of another undici. While nobody
- * leads, which an answer says of itself, it is sent again: an election takes a few seconds.
+ * Sends a request through our own connections: Node's global fetch would not take an Agent of another undici. While no
+ * control node leads, which the answer says, the request is sent again: an election takes a few seconds.
  */
 async function send(request: Request, dispatcher: Dispatcher, deadlineMs: number): Promise<Response> {
   const deadline = AbortSignal.timeout(deadlineMs);
@@ -296,7 +297,7 @@ async function* watchChanges(request: WatchRequest): AsyncGenerator<WatchChange>
   }
 }
 
-/** What to say when nobody, or somebody else, is at the address. */
+/** The error for an address where no server, or a server of another cluster, answers. */
 export function unreachable(origin: string, cause: unknown): CodedError {
   return new CodedError('unavailable', `The cluster cannot be reached at ${origin}: ${reasonOf(cause)}.`, {
     cause,

@@ -102,7 +102,7 @@ function content(sizeBytes: number): Readable {
   });
 }
 
-/** Sends everything at once with Node's own client, as one who does not look for an answer meanwhile. */
+/** Sends everything at once with Node's own client, like a client that does not look for an answer in the meantime. */
 async function sendAll(target: Target, path: string, headers: Record<string, string>): Promise<string> {
   const body = Buffer.alloc(SIZE_BYTES);
   const all = { authorization: `Bearer ${target.token}`, 'content-length': String(body.length), ...headers };

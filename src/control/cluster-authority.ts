@@ -1,8 +1,9 @@
 /**
  * The cluster's certificate authorities at a control node: their keys in files, which of them issues according to etcd,
- * and what is issued for how long. Guarantees: a certificate names whom the caller decided, never what a request asks
- * for; while two authorities are trusted, each certificate goes with one of its authority that the other has signed; a
- * key is on disk before anybody is told that it is here, and goes only when its authority is trusted no more.
+ * and how long certificates are valid. Guarantees: a certificate names the identity that the caller decided on, never
+ * the one that a request asks for; while two authorities are trusted, each certificate is sent together with its
+ * authority's certificate as signed by the other one; a key is on disk before this node reports that it has the key,
+ * and is deleted only when its authority is no longer trusted.
  */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -33,7 +34,7 @@ const AUTHORITY_DAYS = 3_650;
 const PEM_BYTES_MAX = 64 * 1024;
 const NEXT_KEY = /^next-([0-9a-f]{40})-key\.pem$/;
 
-/** See the module. */
+/** See the module's comment. */
 export class ClusterAuthority implements Certifier, AuthorityKeys {
   readonly #directory: string | null;
   readonly #keys = new Map<string, CertifiedKey>();
@@ -66,7 +67,7 @@ export class ClusterAuthority implements Certifier, AuthorityKeys {
     return opened;
   }
 
-  /** Takes what etcd says of the authorities. */
+  /** Takes in etcd's record of the authorities. */
   follow(record: AuthoritiesRecord | undefined): void {
     if (record === undefined || record.version === this.#record?.version) return;
     this.#record = record;

@@ -9,7 +9,7 @@ const address = text({ charsMax: 100 });
 
 const parseConfig = object({
   name: idOf(parseControlName),
-  /** Where it listens for people's tools, hosts and other control nodes. */
+  /** The address for people's tools, hosts and other control nodes. */
   address,
   stateDir: path,
   runDir: path,
@@ -45,13 +45,13 @@ const parseConfig = object({
   labSocket: optional(path),
   /** Allows crash points: for one-machine clusters only. */
   lab: optional(parseBoolean),
-  /** When this file names the crash point that is reached, the process kills itself there. Only with `lab`. */
+  /** The process kills itself at the crash point that this file names. Only with `lab`. */
   failpointFile: optional(path),
 });
 
 export type ControlConfig = Parsed<typeof parseConfig>;
 
-/** Reads the file named by `--config`; CodedError 'bad-input' that says what is wrong with it. */
+/** Reads the file named by `--config`; CodedError 'bad-input' with the fault in it. */
 export async function readConfig(argv: readonly string[]): Promise<ControlConfig> {
   const index = argv.indexOf('--config');
   const file = index === -1 ? undefined : argv[index + 1];

@@ -51,7 +51,7 @@ test('a process stops still before the step that is named, and goes on with that
   assert.equal(output, '');
   assert.ok(!existsSync(file), 'the next leader is spared');
   child.kill('SIGCONT');
-  // Not 'exit': what it printed may still be in the pipe then.
+  // Not 'exit': output may still be in the pipe then.
   assert.deepEqual(await once(child, 'close'), [0, null]);
   assert.equal(output, 'went on\n');
 });

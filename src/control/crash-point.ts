@@ -9,7 +9,7 @@ import { holdHeartbeat } from '../os/heartbeat.ts';
 /** Does nothing: production. */
 export const noCrashPoint: CrashPoint = async () => undefined;
 
-/** What befalls the process, and the signal that does it. */
+/** The faults that a process can suffer, each with its signal. */
 const SIGNALS = { crash: 'SIGKILL', freeze: 'SIGSTOP' } as const;
 
 /**

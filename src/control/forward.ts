@@ -19,7 +19,7 @@ export function forwardOverTls({
   peers,
 }: {
   readonly credentials: Credentials;
-  /** All control nodes, now. */
+  /** All control nodes at present. */
   readonly peers: () => readonly { readonly name: ControlName; readonly address: string }[];
 }): Forward {
   return (origin, { method, path, headers, body }, signal) => {

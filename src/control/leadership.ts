@@ -43,7 +43,8 @@ export interface LeadershipOptions {
 }
 
 /**
- * When this node gave the lead away (monotonic ms), over all of its terms: the last GIVEN_OFTEN times, oldest first.
+ * The times at which this node gave the lead away (monotonic ms), over all of its terms: the last GIVEN_OFTEN times,
+ * oldest first.
  */
 type Given = number[];
 
@@ -74,8 +75,8 @@ async function lead(leadership: Leadership, options: LeadershipOptions, given: G
     await reign(leadership, options, { over, given });
   } finally {
     signal.removeEventListener('abort', end);
-    // Whatever ended it, a failure to begin included: a key that is kept alive and not used would keep everybody from
-    // leading.
+    // However the leadership ended, also if it failed to begin: a key that is kept alive and not used would keep every
+    // node from leading.
     await leadership.resign().catch((error: unknown) => log.warn('resigning failed', { error: messageOf(error) }));
   }
 }

@@ -234,7 +234,7 @@ test('a leader lets the storage nodes of the records read etcd, which a restored
     const answer = await kept.get('/gp/storage/s1').catch(() => undefined);
     return answer !== undefined;
   });
-  // The same order makes both the user and what it may write.
+  // The same order makes both the user and its permission to write.
   const disk = parseDiskId('disk-00000000000a');
   const made: string[] = [];
   const orders = withReservationKeys(

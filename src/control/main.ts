@@ -78,7 +78,7 @@ import { ClusterStore } from './store/cluster-store.ts';
 import { snapshotOf } from './store/leader-store.ts';
 import { TargetAccounts } from './target-key.ts';
 
-/** How often a server says that it cannot begin yet. */
+/** How often a server logs that it cannot begin yet. */
 const WAITING_LOG_MS = 5_000;
 const PEM_BYTES_MAX = 64 * 1024;
 const ETCD_RETRY_MS = 500;
@@ -99,7 +99,7 @@ async function main(): Promise<void> {
   } catch (error) {
     if (!stopping.signal.aborted) throw error;
   }
-  // Sessions, watches and timers of a process that was told to end are nobody's any more.
+  // Nobody needs the sessions, watches and timers of a process that was told to end.
   process.exit(0);
 }
 
@@ -156,7 +156,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     ports: { ...links, log, randomHex, ...more },
     onLead: (now) => {
       state.leading = now;
-      // A monitor serves one client: what this node keeps open would stand in the next leader's way.
+      // A monitor serves one client: a connection that this node keeps open would keep the next leader out.
       if (now === null) qmp.close();
       readers(now !== null);
     },
@@ -201,7 +201,7 @@ function openEtcd(endpoints: readonly string[], credentials: OwnIdentity): EtcdC
   return etcd;
 }
 
-/** Opens the authorities of this control node, which follow what etcd says of them. */
+/** Opens the authorities of this control node, which follow etcd's record of them. */
 async function openAuthority(
   { authorityDir }: ControlConfig,
   credentials: OwnIdentity,
@@ -221,7 +221,7 @@ interface ServerState {
   leader: { readonly name: string; readonly address: string } | null;
   /** Last known clock offsets of other control nodes. */
   readonly clocks: Map<string, ClockOffset>;
-  /** What the server needs before it can answer; null once it has it. */
+  /** The thing that the server waits for before it can answer; null once it has it. */
   waitingFor: string | null;
 }
 
@@ -282,7 +282,7 @@ interface Links {
   readonly guestAgents: GuestAgentLink;
 }
 
-/** How this node talks to all others, wherever the store says that they are. */
+/** The links of this node to all others, at the addresses that the store has. */
 function linksOf(
   config: ControlConfig,
   credentials: Credentials,
@@ -318,8 +318,8 @@ function linksOf(
 }
 
 /**
- * What a controller needs beside its links: time, certificates for incarnations, names, and in a lab the place to crash
- * at.
+ * The ports of a controller other than its links: time, certificates for incarnations, names, and in a lab the crash
+ * point.
  */
 function portsOf(
   config: ControlConfig,
@@ -421,7 +421,7 @@ function filterPorts(peers: Peers, store: ClusterStore, log: Log): void {
   });
 }
 
-/** Keeps the members of etcd that this server asks, and those that it finds when it starts again, up to date. */
+/** Keeps up to date which members of etcd this server asks, now and when it starts again. */
 function followPeers({ stateDir, peers: own }: ControlConfig, peers: Peers, etcd: EtcdClient, log: Log): void {
   const configured = new Set<string>(own.map(({ name }) => name));
   const known = new KnownControls(stateDir, (error) =>
@@ -437,8 +437,8 @@ function followPeers({ stateDir, peers: own }: ControlConfig, peers: Peers, etcd
 }
 
 /**
- * Waits until this server's release fits the cluster's: another one would read and write what it does not understand.
- * A cluster that has none yet gets this server's.
+ * Waits until this server's release fits the cluster's: a server of another release would read and write records that
+ * it does not understand. A cluster without a release gets this server's.
  */
 async function waitForRelease(store: ClusterStore, { log, signal, state }: UntilEtcd): Promise<void> {
   const own = releaseOf(VERSION);
@@ -464,8 +464,8 @@ async function waitForRelease(store: ClusterStore, { log, signal, state }: Until
 const ANNOUNCE_TRIES = 5;
 
 /**
- * This control node's own record, once its release fits the cluster's: what the others and people see of it. One that
- * was drained stays drained.
+ * Writes this control node's own record, which the other nodes and people see, once its release fits the cluster's. A
+ * drained node stays drained.
  */
 async function announce(store: ClusterStore, { name, address }: ControlConfig, until: UntilEtcd): Promise<void> {
   await waitForRelease(store, until);

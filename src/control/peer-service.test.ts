@@ -169,7 +169,7 @@ test('nobody but control nodes is served', async () => {
 test('a control node tells who holds a console through it, and hears who takes it', async () => {
   const other = new RpcClients(await credentialsOf(C2));
   const here = { name: 'c1', address: ADDRESS };
-  // Nobody listens at the second address: a node that does not answer holds none.
+  // Nobody listens at the second address: a node that does not answer counts as holding no console.
   const controls = [{ name: 'c3', address: '127.0.0.1' }, here];
   const ask = (vm: string, takenBy: string | null) => askConsolePeers(other, controls, { vm: parseVmId(vm), takenBy });
   try {

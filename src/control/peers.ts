@@ -13,7 +13,7 @@ export interface Peer {
   readonly address: string;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class Peers {
   readonly #configured: readonly Peer[];
   readonly #store: ClusterStore;

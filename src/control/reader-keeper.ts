@@ -1,9 +1,8 @@
 /**
  * Lets every storage node of the records read etcd, from the beginning of each term on: users and roles are no records,
- * so a backup does not hold them, and after a restore no storage node may read.
- *
- * Guarantees: what is right already is left alone; one node after the other, each attempt by the deadline of etcd's
- * calls; a node that failed is tried again until it is let in or the term is over, at pauses that grow to
+ * so a backup does not contain them, and after a restore no storage node may read.
+ * Guarantees: permissions that are right already are left alone; one node after the other, each attempt by the deadline
+ * of etcd's calls; a node that failed is tried again until it is let in or the term is over, at pauses that grow to
  * `AGAIN_MS_MAX`, and the term waits for none of it; a node that is removed or declared lost meanwhile does not keep
  * the permission.
  */
@@ -25,7 +24,7 @@ const AGAIN_MS = 500;
 const AGAIN_MS_MAX = 30_000;
 const CATCH_UP_MS = 5_000;
 
-/** See the module. Resolves when every node is let in, or `signal` aborts: the term is over. */
+/** See the module's comment. Resolves when every node is let in, or `signal` aborts: the term is over. */
 export async function letReadersIn(ports: ReaderKeeperPorts, signal: AbortSignal): Promise<void> {
   const { store, clock } = ports;
   const done = new Set<StorageName>();
@@ -43,7 +42,7 @@ async function letIn(ports: ReaderKeeperPorts, name: StorageName): Promise<boole
   const { readers, store, log } = ports;
   try {
     await readers.allow(name);
-    // Its removal may have revoked the permission a moment before it was given.
+    // Its removal may have revoked the permission a moment before this call granted it.
     await store.caughtUp(CATCH_UP_MS);
     if (!isMember(ports, name)) await readers.revoke(name);
     return true;

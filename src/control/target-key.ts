@@ -60,7 +60,7 @@ function keyOf(text: string): Uint8Array {
     const bytes = Buffer.from(key, 'base64');
     if (bytes.length === KEY_BYTES) return bytes;
   } catch {
-    // Said below, like what has another length.
+    // Reported below, with keys of a wrong length.
   }
   throw new CodedError(
     'failed',

@@ -1,10 +1,9 @@
 /**
- * What the rest of Groundplane may do with etcd, in the shape that both the real client (client.ts) and the simulated
- * one (src/sim/etcd) have: elections, the store and its followers take this and no more.
- *
- * Guarantees of either: every call ends within its deadline on `clock`; reads are linearizable; what changes something
- * is sent at most once, and an unknown outcome is EtcdDeadlineUnknown, never a failure; every error is a CodedError
- * (see errors.ts), or the reason of the signal for a read that was aborted.
+ * The operations on etcd that the rest of Groundplane uses, for both the real client (client.ts) and the simulated one
+ * (src/sim/etcd): elections, the store and its followers use only this interface.
+ * Guarantees of either: every call ends within its deadline on `clock`; reads are linearizable; a change is sent at
+ * most once, and an unknown outcome is EtcdDeadlineUnknown, never a failure; every error is a CodedError (see
+ * errors.ts), or the reason of the signal for a read that was aborted.
  */
 import type { Clock } from '../core/ports/clock.ts';
 import type { KeyValue, Transaction, WatchEvent } from './records.ts';
@@ -29,7 +28,7 @@ export interface Listing {
 }
 
 export interface TxnResult {
-  /** Whether the conditions held. */
+  /** Whether the conditions were met. */
   readonly succeeded: boolean;
   /** The store's revision after the transaction: the modRevision of what it wrote. */
   readonly revision: number;
@@ -77,7 +76,9 @@ export type LeaseEnd = 'gone' | 'unreachable' | 'stopped';
 export interface KeptLease {
   readonly lease: string;
   readonly ttlSeconds: number;
-  /** Until when, on the clock's monotonic time, etcd certainly still has the lease. Grows with each renewal. */
+  /**
+   * The time until which etcd certainly still has the lease, on the clock's monotonic time. Grows with each renewal.
+   */
   readonly validUntilMs: number;
   /** Whether validUntilMs has not passed. May become true again after a gap: the lease was then alive all along. */
   isValid(): boolean;
@@ -89,7 +90,7 @@ export interface KeptLease {
 
 export interface KeepOptions {
   readonly signal?: AbortSignal;
-  /** How long after validUntilMs to go on trying before `expired` says `unreachable`, default 5000 ms. */
+  /** How long after validUntilMs to keep trying before `expired` reports `unreachable`, default 5000 ms. */
   readonly graceMs?: number;
 }
 
@@ -105,7 +106,7 @@ export interface Etcd {
   list(prefix: string, options?: ListOptions): Promise<Listing>;
   /**
    * Applies a transaction, once. Throws EtcdUnavailable (not applied), EtcdDeadlineUnknown (sent, but no answer, also
-   * when aborted), `not-found` for a lease that does not exist, `too-large`, or `failed` for what etcd refuses.
+   * when aborted), `not-found` for a lease that does not exist, `too-large`, or `failed` if etcd refuses it.
    */
   txn(transaction: Transaction, options?: CallOptions): Promise<TxnResult>;
   /** Delivers every change under `prefix`, in order, once, until the signal aborts (see watch.ts). */

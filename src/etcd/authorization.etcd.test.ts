@@ -263,7 +263,7 @@ test('a reader that is let in later, and revoked', async () => {
     await assert.rejects(reader.get('/gp/vm/1'), FORBIDDEN);
     await Promise.all(controls.map((client) => allowReader(client, 'storage:s2')));
     assert.equal((await reader.get('/gp/vm/1'))?.value, 'x');
-    // Of another control node than the one that let it in, through whichever member.
+    // By another control node than the one that let it in, through any member.
     await Promise.all([revokeUser(c1, 'storage:s2'), revokeUser(c2, 'storage:s2')]);
     await assert.rejects(reader.get('/gp/vm/1'), FORBIDDEN);
     await assert.rejects(reader.watch('/gp/vm/', { fromRevision: 1, onEvents: () => assert.fail() }), FORBIDDEN);
@@ -308,7 +308,7 @@ test('when the leading member dies the others know the users', async () => {
   assert.equal((await c1.get('/gp/vm/1', { deadlineMs: 15_000 }))?.value, 'x');
 });
 
-/** What the peer port answers to a certificate, from a source address: an HTTP status, or undefined for no answer. */
+/** The peer port's answer to a certificate, from a source address: an HTTP status, or undefined for no answer. */
 async function askPeerPort(identity: PeerIdentity, localAddress: string): Promise<number | undefined> {
   const { tls } = await cluster.optionsOf(identity);
   const member = present(

@@ -2,17 +2,15 @@
  * Rights in etcd. Only certificates with etcd's DNS name can connect (member.ts): those of control and storage nodes.
  * The common name decides about rights: control nodes have all rights, readers may read some prefixes and write single
  * keys, and no other name has access to any key.
- *
  * Guarantees: every step may be repeated, in any order with those of other control nodes; authorization is enabled only
  * after all users exist, and never so that the caller locks itself out. No user has a password: etcd takes the common
  * name of the certificate of each request (`--client-cert-auth`, see member.ts), so there is nothing to log in with.
- *
  * Limits of etcd (seen with 3.4.23), for storage nodes therefore:
  * - etcd requires no permission to grant, list and renew leases, to compact, to raise alarms, and to ask for status and
- *   members. A storage node can disturb by these, but read or write no other key; an alarm is taken back
- *   (src/core/loop/lead/etcd-space-keeper.ts).
- * - It checks a watch when it begins: one that runs when its user is revoked, or that a stranger began before
- *   authorization was enabled, goes on until its connection ends.
+ * members. A storage node can disturb by these, but read or write no other key; an alarm is taken back
+ * (src/core/loop/lead/etcd-space-keeper.ts).
+ * - etcd checks a watch only when it begins: a watch that runs when its user is revoked, or that a stranger began
+ * before authorization was enabled, continues until its connection ends.
  */
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { CodedError } from '../base/errors.ts';
@@ -52,9 +50,8 @@ const READER_ROLE = 'groundplane-reader';
 const WRITER_ROLE = 'groundplane-writer:';
 
 /**
- * Makes what is missing of users and roles, then enables authorization. Takes nothing away: see revokeUser. Afterwards
- * running watches, leases and campaigns of `controls` go on. `deadlineMs` is that of each call.
- *
+ * Makes the missing users and roles, then enables authorization. Takes no rights away: see revokeUser. Afterwards
+ * running watches, leases and campaigns of `controls` continue. `deadlineMs` is that of each call.
  * Throws bad-input, `forbidden` when authorization is enabled and the caller is not among the controls that it was
  * enabled with, or EtcdUnavailable: call it again.
  */
@@ -68,13 +65,14 @@ export async function ensureAuthorization(
   await ensureReaderRole(client, wanted, options);
   for (const name of wanted.readers) await ensureUser(client, { name, role: READER_ROLE, users }, options);
   for (const name of [ROOT, ...wanted.controls]) await ensureUser(client, { name, role: ROOT, users }, options);
-  // Answered with success, and nothing done, where it is enabled already. (3.4 has no way to ask whether it is.)
+  // If authorization is enabled already, etcd answers with success and changes nothing. (3.4 has no way to ask whether
+  // it is.)
   await guarded(() => client.manage(Auth.method.authEnable, create(AuthEnableRequestSchema), options));
 }
 
 /**
- * Lets a storage service that joined later read. Needs ensureAuthorization before it, or throws not-found; throws
- * `forbidden` when we are not a control node. It may be called again.
+ * Gives a storage service that joined later the right to read. Call ensureAuthorization first, or it throws not-found;
+ * throws `forbidden` if this process is not a control node. Idempotent.
  */
 export async function allowReader(client: EtcdClient, commonName: string, options: CallOptions = {}): Promise<void> {
   checkName(commonName);
@@ -82,7 +80,7 @@ export async function allowReader(client: EtcdClient, commonName: string, option
   await ensureUser(client, { name: commonName, role: READER_ROLE, users }, options);
 }
 
-/** Lets a control node that joined later do everything. Errors as `allowReader`. It may be called again. */
+/** Gives a control node that joined later all rights. Errors as `allowReader`. Idempotent. */
 export async function allowControl(client: EtcdClient, commonName: string, options: CallOptions = {}): Promise<void> {
   checkName(commonName);
   const users = new Set(await listUsers(client, options));
@@ -136,7 +134,7 @@ export async function forbidWriting(
  */
 export async function revokeUser(client: EtcdClient, commonName: string, options: CallOptions = {}): Promise<void> {
   checkName(commonName);
-  // etcd says "user not found" of the one to be deleted and of a caller that is no user: the list tells which.
+  // etcd says "user not found" both of the user to be deleted and of a caller that is no user: the list tells which.
   const users = await listUsers(client, options);
   if (!users.includes(commonName)) return;
   const request = create(AuthUserDeleteRequestSchema, { name: commonName });
@@ -204,7 +202,7 @@ function samePermission(perm: Permission, wanted: MessageInitShape<typeof Permis
   return perm.permType === wanted.permType && same(perm.key, wanted.key) && same(perm.rangeEnd, wanted.rangeEnd);
 }
 
-/** Changes nothing that is right already: each change makes etcd turn back requests that are under way. */
+/** Leaves users alone that are right already: each change makes etcd turn back requests that are under way. */
 async function ensureUser(
   client: EtcdClient,
   { name, role, users }: { name: string; role: string; users: ReadonlySet<string> },

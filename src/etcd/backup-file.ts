@@ -1,8 +1,8 @@
 /**
  * A backup of the cluster's records, as a file: a header, one record a line, and a SHA-256 over all of it at the end.
  * Text, so that it depends on no version of etcd and needs no other program; the candidates of the election are not in
- * it. It holds hashes of tokens and the targets' secret: whoever has it may not read guests' disks, and must be trusted
- * with the rest.
+ * it. It holds hashes of tokens and the targets' secret: a holder of the file cannot read guests' disks, and must be
+ * trusted with the rest.
  */
 import { createHash } from 'node:crypto';
 import { CodedError } from '../base/errors.ts';

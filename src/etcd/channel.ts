@@ -6,7 +6,7 @@
 import type { Clock } from '../core/ports/clock.ts';
 import type { WatchEvent } from './records.ts';
 
-/** What a member says to one who watches. */
+/** A message of a member to a watcher. */
 export type WatchMessage =
   | { readonly kind: 'created' }
   /** `isFragment`: the rest of the last revision comes with the next message. */
@@ -22,7 +22,7 @@ export type StreamOutcome = 'done' | 'failed';
 /** `messages` throws EtcdStreamLost when another stream may do better, else what etcd refused. */
 export interface WatchStream {
   readonly messages: AsyncIterable<WatchMessage>;
-  /** Asks the member for any message: it answers when it lives. */
+  /** Asks the member for any message, to find out whether it is alive. */
   prompt(): void;
   /** Ends the stream and its messages; always call it when done. */
   close(outcome: StreamOutcome): void;
@@ -36,13 +36,13 @@ export interface KeepAliveStream {
   renew(lease: string): Promise<number | undefined>;
   /** Resolves when the stream has ended, whoever ended it. */
   readonly ended: Promise<void>;
-  /** Ends the stream and what waits on it; always call it when done. */
+  /** Ends the stream and the waits on it; always call it when done. */
   close(outcome: StreamOutcome): void;
 }
 
 /**
- * How one process of ours opens such conversations. Both throw EtcdStreamLost or EtcdUnavailable where no member can be
- * reached.
+ * How a process of ours opens such conversations. Both operations throw EtcdStreamLost or EtcdUnavailable if no member
+ * can be reached.
  */
 export interface EtcdChannel {
   readonly clock: Clock;

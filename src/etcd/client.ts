@@ -90,7 +90,7 @@ export interface Member {
   readonly name: string;
   readonly peerUrls: readonly string[];
   readonly clientUrls: readonly string[];
-  /** It follows the others and has no vote yet. */
+  /** The member follows the others and has no vote yet. */
   readonly isLearner: boolean;
 }
 
@@ -102,7 +102,7 @@ const STATUS_MS = 1_000;
 /**
  * etcd's v3 API, as far as we use it, on all members of a cluster. Guarantees: every call ends within its deadline (2 s
  * unless told otherwise); reads are repeated on other members while there is time, and see every write that ended
- * before them (but for `serializable` ones); what changes something is sent at most once, and an unknown outcome is
+ * before them (except `serializable` reads); a change is sent at most once, and an unknown outcome is
  * EtcdDeadlineUnknown, never a failure. Revisions and versions are numbers, asserted to be safe integers.
  */
 export class EtcdClient implements Etcd {
@@ -131,13 +131,13 @@ export class EtcdClient implements Etcd {
     return this.#certPem;
   }
 
-  /** Uses renewed credentials for what begins from now on; calls and watches that are under way go on. */
+  /** Uses renewed credentials for later calls and watches; those that are under way continue. */
   renew(tls: NonNullable<EtcdOptions['tls']>): void {
     this.#certPem = tls.certPem;
     this.#transport.renew(tls);
   }
 
-  /** Asks these endpoints too (`host:port`), besides those that it was made with: members that joined since. */
+  /** Also asks these endpoints (`host:port`), besides those that it was made with: members that joined since. */
   alsoAsk(endpoints: readonly string[]): void {
     this.#transport.alsoAsk(endpoints);
   }
@@ -153,7 +153,7 @@ export class EtcdClient implements Etcd {
     return kvs[0] === undefined ? undefined : keyValueOf(kvs[0]);
   }
 
-  /** All records under `prefix` as of one revision. Starts again if that one is compacted meanwhile. */
+  /** All records under `prefix` as of one revision. Starts again if that revision is compacted in the meantime. */
   async list(prefix: string, options: PageOptions = {}): Promise<Listing> {
     for (let attempt = 1; ; attempt += 1) {
       try {
@@ -202,7 +202,7 @@ export class EtcdClient implements Etcd {
 
   /**
    * Applies a transaction, once. Throws EtcdUnavailable (not applied), EtcdDeadlineUnknown (sent, but no answer, also
-   * when aborted), `not-found` for a lease that does not exist, `too-large`, or `failed` for what etcd refuses.
+   * when aborted), `not-found` for a lease that does not exist, `too-large`, or `failed` if etcd refuses it.
    */
   async txn(transaction: Transaction, { deadlineMs, signal }: CallOptions = {}): Promise<TxnResult> {
     const request = txnMessage(transaction);
@@ -327,14 +327,14 @@ export class EtcdClient implements Etcd {
     return memberOf(member);
   }
 
-  /** Gives a member that follows the others a vote. CodedError 'failed' while it has not caught up with them. */
+  /** Gives a learner a vote. CodedError 'failed' while it has not caught up with the other members. */
   async promote(member: string, { deadlineMs, signal }: CallOptions = {}): Promise<void> {
     const request = create(MemberPromoteRequestSchema, { ID: BigInt(member) });
     const { method } = Cluster;
     await this.#transport.unary({ method: method.memberPromote, request, repeatable: false, deadlineMs, signal });
   }
 
-  /** Removes a member: it can never come back with its data. CodedError 'not-found' when there is none. */
+  /** Removes a member: it can never come back with its data. CodedError 'not-found' if there is none. */
   async removeMember(member: string, { deadlineMs, signal }: CallOptions = {}): Promise<void> {
     const request = create(MemberRemoveRequestSchema, { ID: BigInt(member) });
     const { method } = Cluster;

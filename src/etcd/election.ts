@@ -31,9 +31,9 @@ export interface Leadership {
   readonly key: string;
   /** The term: larger than that of every leader before. */
   readonly createRevision: number;
-  /** To be part of every transaction that a leader makes. */
+  /** The condition that every transaction of a leader must contain. */
   readonly compare: Compare;
-  /** Whether the lease is certainly alive now. False may turn true again when etcd was away for a moment. */
+  /** Whether the lease is certainly alive now. False may turn true again if etcd was away for a moment. */
   isValid(): boolean;
   /** Resolves when this leadership has ended: key or lease gone, unconfirmed for too long, or resigned. */
   readonly lost: Promise<void>;
@@ -52,8 +52,8 @@ const REVOKE_MS = 1_000;
 const PUT_ATTEMPTS_MAX = 5;
 
 /**
- * Waits until we lead. Throws the signal's reason when it aborts (nothing is left behind), or what etcd refuses; while
- * etcd is away or after losing the lease it starts over.
+ * Waits until this process leads. Throws the signal's reason when it aborts (nothing is left behind), or etcd's
+ * refusal; while etcd is away or after losing the lease it starts over.
  */
 export async function campaign(etcd: Etcd, options: CampaignOptions): Promise<Leadership> {
   for (let failures = 0; ; failures += 1) {
@@ -177,8 +177,8 @@ async function listPatiently(etcd: Etcd, prefix: string, signal: AbortSignal): P
 /** Resolves when the key of that create revision no longer exists, or when the signal aborts. */
 async function untilKeyGone(wait: Omit<Turn, 'prefix'>): Promise<void> {
   const { etcd, key, createRevision } = wait;
-  // Not AbortSignal.any: Node keeps such a signal for as long as somebody listens to it, and the simulator's dead
-  // processes do so for ever.
+  // Not AbortSignal.any: Node keeps such a signal for as long as it has a listener, and the simulator's dead processes
+  // listen for ever.
   const over = new AbortController();
   const end = (): void => over.abort(wait.signal.reason);
   wait.signal.addEventListener('abort', end, { once: true });
@@ -221,7 +221,7 @@ function leadershipOf(won: { etcd: Etcd; kept: KeptLease; key: string; createRev
   };
 }
 
-/** Ends our candidacy; when etcd cannot be told, the lease runs out by itself. */
+/** Ends our candidacy; if etcd cannot be told, the lease expires by itself. */
 async function giveUp(etcd: Etcd, kept: KeptLease): Promise<void> {
   kept.stop();
   try {
@@ -238,7 +238,7 @@ export async function observe(
   options: {
     readonly signal?: AbortSignal;
     readonly onLeader: (leader: LeaderRecord | undefined) => void;
-    /** What was reported may be out of date until the next report. */
+    /** The last report may be out of date until the next one. */
     readonly onDisconnected?: (error: unknown) => void;
   },
 ): Promise<void> {

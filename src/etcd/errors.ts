@@ -1,11 +1,11 @@
 /**
  * What can go wrong between us and etcd, told apart by the one question that matters: was the request applied?
- * `EtcdUnavailable`: certainly not. `EtcdDeadlineUnknown`: nobody knows, read before repeating. `EtcdCompacted`: the
- * history that was asked for is gone, list again.
+ * `EtcdUnavailable`: certainly not. `EtcdDeadlineUnknown`: unknown, read before repeating. `EtcdCompacted`: the
+ * requested history is gone, list again.
  */
 import { CodedError } from '../base/errors.ts';
 
-/** No etcd member answered in time (code `unavailable`). Nothing was changed; the same call may be made again. */
+/** No etcd member answered in time (code `unavailable`). Nothing was changed; the same call may be repeated. */
 export class EtcdUnavailable extends CodedError {
   constructor(message: string, cause?: unknown) {
     super('unavailable', message, {
@@ -17,7 +17,7 @@ export class EtcdUnavailable extends CodedError {
 
 /**
  * A transaction was sent and no answer came (code `deadline`): it may have been applied, may be applied a moment later,
- * or never. Read the keys (an operation id in the value tells whose write it was) before repeating it.
+ * or never. Read the keys (an operation id in the value says whose write it was) before repeating it.
  */
 export class EtcdDeadlineUnknown extends CodedError {
   constructor(message: string, cause?: unknown) {

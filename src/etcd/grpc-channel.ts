@@ -1,9 +1,8 @@
 /**
  * Conversations with etcd members over gRPC (see channel.ts).
- *
- * etcd checks the permission to watch when a watch begins and by what that one member has applied: a member that lags
- * does not know a new user yet. So a watch that is denied counts as refused only when a linearizable read is refused
- * too.
+ * etcd checks the permission to watch when a watch begins, using the state that this one member has applied: a member
+ * that lags does not know a new user yet. So a watch that is denied counts as refused only when a linearizable read is
+ * refused too.
  */
 import { create } from '@bufbuild/protobuf';
 import { CodedError } from '../base/errors.ts';
@@ -73,7 +72,7 @@ export class GrpcChannel implements EtcdChannel {
     }
   }
 
-  /** Throws the refusal of reading the prefix; returns when it may be read, or when nobody can tell now. */
+  /** Throws the refusal of reading the prefix; returns if it may be read, or if that cannot be determined now. */
   async #throwIfForbidden(prefix: string, signal: AbortSignal | undefined): Promise<void> {
     const key = keyBytes(prefix);
     const request = create(RangeRequestSchema, { key, rangeEnd: prefixEnd(key), limit: 1n, countOnly: true });

@@ -1,14 +1,15 @@
 /**
- * What the errors of gRPC say: whether a call was applied, whether a stream may be opened again, and which CodedError
- * they are.
+ * The meaning of gRPC's errors: whether a call was applied, whether a stream may be opened again, and the matching
+ * CodedError.
  */
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { CodedError } from '../base/errors.ts';
 import { EtcdCompacted, forbidden } from './errors.ts';
 
 /**
- * What a failed call says about the request: `refused` — etcd answered no, nothing was applied and asking again gives
- * the same answer; `not-applied` — this member could not take it, another may; `unknown` — it may have been applied.
+ * The meaning of a failed call for its request: `refused` — etcd answered no, nothing was applied and asking again
+ * gives the same answer; `not-applied` — this member could not take it, another may; `unknown` — it may have been
+ * applied.
  */
 export type CallOutcome = 'refused' | 'not-applied' | 'unknown';
 
@@ -27,7 +28,7 @@ const REFUSED: ReadonlySet<number> = new Set([
  */
 const DECIDED = /^(etcdserver: |grpc: received message larger than max|Attempted to send message)/;
 
-/** Whether a call to etcd ended with this: an error with gRPC's status as `code`, and `details`. */
+/** Whether an error comes from a call to etcd: an error with gRPC's status as `code`, and `details`. */
 export function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && 'code' in error && typeof error.code === 'number' && 'details' in error;
 }
@@ -54,7 +55,7 @@ export function outcomeOf(error: unknown): CallOutcome {
   return REFUSED.has(error.code) && DECIDED.test(error.details) ? 'refused' : 'unknown';
 }
 
-/** Whether a stream ended for reasons of the network or of one member, so that another stream may do better. */
+/** Whether a stream ended because of the network or of one member, so that another stream may succeed. */
 export function isConnectionLoss(error: unknown): boolean {
   if (error instanceof CodedError) return error.code === 'unavailable';
   if (isServiceError(error)) return true;

@@ -117,7 +117,7 @@ class Keeper {
     }
   }
 
-  /** What one renewal answers; undefined when that is late, which ends the stream, or when the stream has ended. */
+  /** The answer to one renewal; undefined if it is late, which ends the stream, or if the stream has ended. */
   async #renewInTime(stream: KeepAliveStream): Promise<number | undefined> {
     const cancel = this.#clock.after(this.#stepMs, () => stream.close('failed'));
     try {

@@ -22,7 +22,7 @@ export interface EtcdMemberOptions {
   readonly tls: EtcdMemberTls;
   /** Between heartbeats of the leader, default 100 ms. */
   readonly heartbeatMs?: number;
-  /** Without a heartbeat until an election, default 1000 ms; at least five heartbeats, at most 50,000 ms. */
+  /** Time without a heartbeat until an election, default 1000 ms; at least five heartbeats, at most 50,000 ms. */
   readonly electionMs?: number;
   /** Size of the database above which writes are refused, default 2 GiB. */
   readonly quotaBytes?: number;
@@ -60,9 +60,9 @@ export interface EtcdMemberTls {
 export interface EtcdCommand {
   readonly program: 'etcd';
   readonly argv: readonly string[];
-  /** To be added to a minimal environment: etcd takes any `ETCD_…` variable as an option. */
+  /** Add these to a minimal environment: etcd takes any `ETCD_…` variable as an option. */
   readonly env: Readonly<Record<string, string>>;
-  /** No lease can be shorter: shorter ones are raised to this. */
+  /** The shortest possible lease: shorter ones are raised to this. */
   readonly leaseTtlSecondsMin: number;
 }
 
@@ -112,7 +112,7 @@ export function etcdCommand(options: EtcdMemberOptions): EtcdCommand {
     'grpc-keepalive-min-time': '1s',
     'grpc-keepalive-interval': '10s',
     'grpc-keepalive-timeout': '5s',
-    // Lets a quiet watch move its revision on, so that compaction does not overtake it.
+    // Moves a quiet watch's revision on, so that compaction does not overtake it.
     'experimental-watch-progress-notify-interval': '10s',
     'enable-grpc-gateway': 'false',
     logger: 'zap',
@@ -144,8 +144,8 @@ function tlsFlags(tls: EtcdMemberTls): Record<string, string> {
 }
 
 /**
- * By default etcd also wants the *source* address of a peer among its certificate's names, which fails on machines with
- * several addresses (and on loopback). The name in a certificate of our CA says more than an address.
+ * By default etcd also requires the *source* address of a peer among its certificate's names, which fails on machines
+ * with several addresses (and on loopback). The name in a certificate of our authority is the stronger proof.
  */
 function peerNameFlags(peerName: string): Record<string, string> {
   return { 'peer-cert-allowed-hostname': peerName, 'experimental-peer-skip-client-san-verification': 'true' };

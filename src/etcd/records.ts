@@ -42,7 +42,7 @@ export type Op =
   | { readonly deletePrefix: string }
   | { readonly get: string };
 
-/** All of `success` if every condition holds, else all of `failure`, at one revision. */
+/** All of `success` if every condition is met, else all of `failure`, at one revision. */
 export interface Transaction {
   readonly compare: readonly Compare[];
   readonly success: readonly Op[];

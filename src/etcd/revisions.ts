@@ -1,6 +1,5 @@
 /**
- * Where a watch stands: turns what arrives on a stream into whole revisions, each delivered once. Pure.
- *
+ * Tracks the position of a watch: turns the messages of a stream into whole revisions, each delivered once. Pure.
  * Invariants:
  * 1. `next` is the first revision not yet delivered; a new stream starts there.
  * 2. Only events and progress of our own watch move `next`. The header revision of other messages (created, answers to
@@ -13,7 +12,7 @@ import { assert } from '../base/assert.ts';
 import type { WatchEvent } from './records.ts';
 
 /**
- * One per watch, over all of its streams: `push` and `progress` take what arrives, `restart` begins the next stream at
+ * One per watch, over all of its streams: `push` and `progress` take messages, `restart` begins the next stream at
  * `next`.
  */
 export class RevisionAssembler {

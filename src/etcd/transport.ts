@@ -39,7 +39,7 @@ import { EtcdDeadlineUnknown, EtcdUnavailable } from './errors.ts';
 import { Maintenance, StatusRequestSchema } from './generated/rpc_pb.js';
 import { isServiceError, outcomeOf, refusal } from './grpc-errors.ts';
 
-/** How to reach an etcd cluster. */
+/** The endpoints and credentials of an etcd cluster. */
 export interface EtcdOptions {
   /** `host:port` of each member. The one that connects first is used until it fails; at a tie the first of the list. */
   readonly endpoints: readonly string[];
@@ -74,7 +74,7 @@ export interface Stream<I extends DescMessage, O extends DescMessage> {
   readonly messages: AsyncIterable<MessageShape<O>>;
   readonly ended: Promise<void>;
   send(message: MessageShape<I>): void;
-  /** Ends the stream; always call it when done. `failed`: pass this member over for a while. */
+  /** Ends the stream; always call it when done. `failed`: do not use this member for a while. */
   close(outcome: 'done' | 'failed'): void;
 }
 
@@ -111,8 +111,8 @@ const CHANNEL_OPTIONS: ChannelOptions = {
 
 /**
  * Calls and streams to the members of one cluster over gRPC. Guarantees: at most 64 attempts and never longer than the
- * deadline; only what is `repeatable`, or certainly was not applied, goes to another member; a member that failed is
- * passed over for a second; close() cuts whatever is under way.
+ * deadline; only a call that is `repeatable`, or certainly was not applied, goes to another member; a member that
+ * failed is not used for a second; close() ends everything that is under way.
  */
 export class Transport {
   #endpoints: readonly Endpoint[];
@@ -121,7 +121,7 @@ export class Transport {
   /** Clients with earlier credentials: what runs on them goes on until their connection ends. */
   #retired: readonly Client[] = [];
   readonly #deadlineMsDefault: number;
-  /** What close() has to cut: every call and stream under way. */
+  /** The calls and streams under way, which close() ends. */
   readonly #cancels = new Set<() => void>();
   #current = 0;
   #change: Promise<void> | undefined;
@@ -141,8 +141,8 @@ export class Transport {
   }
 
   /**
-   * Asks these members too, and no longer those of an earlier call that are not among them: their connections end, and
-   * the calls on them. The members of the constructor stay.
+   * Also asks these members, and no longer those of an earlier call that are not among them: the connections to those
+   * end, and the calls on them. The members of the constructor stay.
    */
   alsoAsk(addresses: readonly string[]): void {
     if (this.#closed) return;
@@ -157,8 +157,8 @@ export class Transport {
   }
 
   /**
-   * Uses other credentials for what begins from now on. Calls and streams that are under way end by themselves; those of
-   * the renewal before last are cut.
+   * Uses other credentials for later calls and streams. Those that are under way end by themselves; those from before
+   * the previous renewal are cut.
    */
   renew(tls: NonNullable<EtcdOptions['tls']>): void {
     if (this.#closed) return;
@@ -370,7 +370,7 @@ function channelOf(address: string, tls: EtcdOptions['tls']): [ChannelCredential
   if (tls === undefined) return [credentials.createInsecure(), CHANNEL_OPTIONS];
   const host = address.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
   const isAddress = tls.serverName === undefined && isIP(host) !== 0;
-  // RFC 6066 wants no IP address as the name to ask for, and Node warns of it: ask for none that exists, verify the
+  // RFC 6066 allows no IP address as server name, and Node warns of it: ask for a name that does not exist, verify the
   // address.
   const serverName = isAddress ? NO_NAME : tls.serverName;
   const named: ChannelOptions =

@@ -1,7 +1,4 @@
-/**
- * A watch that one member denies, against a member that answers as we say: real ones lag too shortly to be caught at
- * it.
- */
+/** A watch that one member denies, against a fake member: real ones lag too briefly for a test. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { create, type DescMessage, type DescMethod, fromBinary, type MessageShape, toBinary } from '@bufbuild/protobuf';
@@ -33,7 +30,7 @@ function definition<I extends DescMessage, O extends DescMessage>(
 
 interface Member {
   readonly client: EtcdClient;
-  /** How many watches were asked for. */
+  /** The number of requested watches. */
   watches(): number;
   stop(): void;
 }

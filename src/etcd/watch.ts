@@ -1,8 +1,7 @@
 /**
  * Watching a prefix: every change from a revision on, in order, once, over any number of lost connections and members.
- *
- * A stream counts as dead when neither an event nor an answer to our prompts comes for three intervals, or when what
- * carries it says so. The next stream starts at the first revision not yet delivered (see revisions.ts).
+ * A stream counts as dead when neither an event nor an answer to our prompts comes for three intervals, or when its
+ * transport reports an error. The next stream starts at the first revision not yet delivered (see revisions.ts).
  */
 
 import { sleep } from '../base/sleep.ts';

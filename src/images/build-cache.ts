@@ -1,6 +1,6 @@
 /**
- * Builds in a cache directory: a folder each, named by what it was made of. Guarantees: a build appears complete or not
- * at all, so concurrent builders are safe; what a builder that was killed left behind goes after a day.
+ * Builds in a cache directory: one folder per build, named by the build's inputs. Guarantees: a build appears complete
+ * or not at all, so concurrent builders are safe; leftovers of a killed builder are deleted after a day.
  */
 import { createHash } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';

@@ -17,9 +17,9 @@ export interface BootstrapOptions {
   readonly archive: string;
   readonly suite: string;
   /**
-   * mmdebstrap's. `minbase`: a minimal system and `packages` are installed. `extract`: `packages` and what they depend
-   * on are unpacked, in a quarter of the time; no script of theirs is run, and packages that every system has must be
-   * named.
+   * mmdebstrap's variant. `minbase`: a minimal system and `packages` are installed. `extract`: `packages` and their
+   * dependencies are unpacked, in a quarter of the time; their scripts do not run, and packages that every system has
+   * must be named.
    */
   readonly variant: 'minbase' | 'extract';
   readonly packages: readonly string[];
@@ -40,7 +40,7 @@ const MERGED_USR = '--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr';
  */
 const LEFT_OUT = ['doc', 'man', 'locale'].map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`);
 
-/** What root's mmdebstrap mounts goes with its last process, however that ends. */
+/** Mounts of an mmdebstrap that runs as root end with its last process, however that ends. */
 const OWN_MOUNTS = ['unshare', '--mount', '--propagation', 'private'];
 
 /** Installs or unpacks the packages. mmdebstrap works as root, or in a user namespace of its own. */

@@ -51,7 +51,7 @@ const BIOS_FIRST_SECTOR = 2048;
 const ESP_FIRST_SECTOR = 4096;
 const ESP_BYTES = 96 * MIB;
 const ROOT_FIRST_SECTOR = ESP_FIRST_SECTOR + ESP_BYTES / SECTOR_BYTES;
-/** What the system itself needs, with some air; more is the caller's choice. */
+/** The size that the system itself needs, with some reserve; the caller may choose more. */
 const SIZE_BYTES_MIN = 1536 * MIB;
 const SIZE_BYTES_MAX = 1024 * 1024 * MIB;
 

@@ -1,6 +1,6 @@
 /**
- * Also makes the image, about a minute's work of one processor, beside tests that wait: the guest-cluster story then
- * finds it in the cache.
+ * This test also builds the image (about a minute of one processor) beside tests that wait: the guest-cluster story
+ * then finds it in the cache.
  */
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';

@@ -1,8 +1,8 @@
 /**
  * Builds the `guest-cluster` image: a member of a guest cluster, made of Debian's corosync, Pacemaker, fence_scsi and
  * PostgreSQL. Debian's cloud kernel and a small initramfs are booted directly; the disk is a file system with its own
- * short init (guest/cluster). Guarantees: no mount on this machine, no root where user namespaces with subordinate ids
- * are allowed; a build appears in the cache complete or not at all; a build once made is answered without network, in
+ * short init (guest/cluster). Guarantees: no mount on this machine, no root if user namespaces with subordinate ids are
+ * allowed; a build appears in the cache complete or not at all; an existing build is returned without network, in
  * milliseconds.
  */
 import { mkdir, readFile, stat } from 'node:fs/promises';
@@ -72,7 +72,7 @@ const CUSTOMIZE = fileURLToPath(new URL('guest-cluster-customize.sh', import.met
 const CLUSTER_ROOT = fileURLToPath(new URL('../../guest/cluster/root', import.meta.url));
 const CLUSTER_INITRAMFS = fileURLToPath(new URL('../../guest/cluster/initramfs', import.meta.url));
 const TINY_ROOT = fileURLToPath(new URL('../../guest/tiny/root', import.meta.url));
-/** What both guests have: the measuring of pauses and what it needs. */
+/** The packages that both guests have: for measuring pauses. */
 const SHARED_WITH_TINY = ['clock', 'generation', 'pause'].map((name) => `usr/lib/groundplane/${name}`);
 
 /** Raised when this file changes what it builds from the same files and packages. */

@@ -12,7 +12,7 @@ import { type CpioEntry, makeCpio } from './cpio.ts';
 import { collectModules, type KernelModule } from './kernel-modules.ts';
 import { unpackPackage } from './packages.ts';
 
-/** What `fetchPackages` is asked for, in the order in which InitramfsOptions names them. */
+/** The packages that `fetchPackages` is asked for, in the order in which InitramfsOptions names them. */
 export const BOOT_PACKAGES = ['linux-image-cloud-amd64', 'busybox-static'] as const;
 
 /** A folder as archive entries, in a fixed order. Executable is what its owner may execute. */
@@ -46,7 +46,7 @@ export interface InitramfsOptions {
   readonly work: string;
   /** An existing folder; it gets `vmlinuz` and `initrd.gz`. */
   readonly build: string;
-  /** In the order of loading; what they depend on is found and loaded first. /lib/modules/order lists them. */
+  /** In the order of loading; their dependencies are found and loaded first. /lib/modules/order lists them. */
   readonly modules: readonly string[];
   /** Names under which busybox is called. */
   readonly applets: readonly string[];

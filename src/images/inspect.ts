@@ -21,7 +21,7 @@ export interface ImageFacts {
 }
 
 export interface InspectOptions {
-  /** What the caller says it is. Without it, a file that looks like anything else is not taken as raw. */
+  /** The format according to the caller. Without it, a file that looks like any other format is not taken as raw. */
   readonly format?: ImageFormat | undefined;
   readonly deadlineMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -47,7 +47,7 @@ interface Signature {
 
 const CONVERT = 'Convert it on a machine you trust: qemu-img convert -O qcow2 OLD NEW.qcow2';
 const UNPACK = 'Unpack it first.';
-/** What is certainly not a raw disk, by its first bytes (latin1). */
+/** Formats that are certainly not a raw disk, by their first bytes (latin1). */
 const SIGNATURES: readonly Signature[] = [
   { at: 0, bytes: 'QFI\xfb', what: 'a qcow image', advice: 'Say --format qcow2.' },
   { at: 0, bytes: 'QED\0', what: 'a QED image', advice: CONVERT },
@@ -103,7 +103,7 @@ export async function inspectImage(path: string, options: InspectOptions = {}): 
 }
 
 async function readHead(path: string): Promise<{ head: string; sizeBytes: number }> {
-  // Without O_NONBLOCK a FIFO would hold the caller until somebody writes to it.
+  // Without O_NONBLOCK, opening a FIFO would block the caller until a process writes to it.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((cause: unknown) => {
     const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
     if (code === 'ENOENT' || code === 'ENOTDIR')
@@ -184,7 +184,7 @@ async function inspectQcow2(path: string, head: string, options: InspectOptions)
   const facts = parsed(path, info);
   const size = facts['virtual-size'];
   const outside = ['backing-filename', 'full-backing-filename'].some((key) => facts[key] !== undefined);
-  // What the header said above, said again by the reader that will be used: they must agree.
+  // The values of the header again, from the reader that will be used: they must agree.
   if (facts['format'] !== 'qcow2' || typeof size !== 'number' || outside)
     throw bad(path, 'is not read as a qcow2 image that stands alone');
   const virtualSizeBytes = checkedSize(path, size);

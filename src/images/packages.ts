@@ -100,8 +100,8 @@ async function cached(options: FetchOptions): Promise<string[] | undefined> {
 }
 
 /**
- * The paths of the packages' .deb files in the order of `names`, in `cacheDir`. Tries this machine's lists, then lists
- * of its own, then what the cache holds. Errors: 'not-installed' (no apt-get), 'unavailable' (all three failed).
+ * The paths of the packages' .deb files in the order of `names`, in `cacheDir`. Tries this machine's package lists,
+ * then lists of its own, then the cache. Errors: 'not-installed' (no apt-get), 'unavailable' (all three failed).
  */
 export async function fetchPackages(options: FetchOptions): Promise<string[]> {
   await mkdir(options.cacheDir, { recursive: true });

@@ -156,7 +156,7 @@ describe('checkSequence', () => {
           log += `seq ${index + 1} ${generation}\r\n`;
         });
         assert.equal((await disk.check(log)).good, true);
-        // Any changed byte of number or generation; the boot id of a single line is not acknowledged.
+        // Changing any byte of number or generation is noticed; the boot id of a single line is not acknowledged.
         const sector = 1 + (at % steps.length);
         const offset = sector * SECTOR + (at % firstLineBytes);
         disk.bytes[offset] = (disk.bytes[offset] ?? 0) ^ byte;

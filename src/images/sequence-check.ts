@@ -7,7 +7,7 @@
  * generation.
  */
 
-/** What the format allows to go wrong. Each list is cut at 100 entries; the counts are complete. */
+/** The faults that the format shows. Each list is cut at 100 entries; the counts are complete. */
 export interface SequenceReport {
   /** The highest sector that holds its own number; 0 when there is none. */
   readonly lastSequence: number;
@@ -34,7 +34,7 @@ export interface SequenceReport {
     readonly bootsInterleaved: number;
     readonly missingAcknowledged: number;
   };
-  /** Nothing wrong was found, and something was there to be checked. */
+  /** No fault was found, and there was something to check. */
   readonly good: boolean;
 }
 

@@ -124,7 +124,8 @@ describe('the tiny guest', () => {
       await using guest = scoped(guestOptions('gp.workload=sequence', { generation, args: virtioDisk(disk) }));
       const start = Number(captured(await guest.waitFor(/seq-start (\d+) disk=\/dev\/vda sectors=131072\r/)));
       assert.ok(start === last + 1 || start === last + 2, `goes on at ${start} after ${last}`);
-      // To the line's end: a line without it is no acknowledgement, and the guest may be killed between two characters.
+      // Up to the end of the line: a line without it is no acknowledgement, and the guest may be killed between two
+      // characters.
       await guest.waitFor(new RegExp(`seq ${start + 20} ${generation}\r\n`));
       await guest.end();
       logs.push(guest.serial);

@@ -1,7 +1,7 @@
 /**
  * Builds the `tiny` image: Debian's cloud kernel and an initramfs of busybox and the files in guest/tiny/root.
- * Guarantees: needs no root, installs nothing, runs nothing of what it downloads; a build appears in the cache complete
- * or not at all, so concurrent callers are safe; a build once made is answered without network, in milliseconds.
+ * Guarantees: needs no root, installs nothing, runs no downloaded program; a build appears in the cache complete or not
+ * at all, so concurrent callers are safe; an existing build is returned without network, in milliseconds.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -14,12 +14,12 @@ import { fetchPackages } from './packages.ts';
 /** The kernel command line that boots fastest under software emulation; the guest's own gp.* words come after it. */
 export const TINY_APPEND = [
   'console=ttyS0 quiet panic=1 reboot=t',
-  // The kernel's own probing and tests that tell nothing about a virtual machine.
+  // The kernel's own probes and tests, which are of no use in a virtual machine.
   'no_timer_check i8042.noaux 8250.nr_uarts=1 cryptomgr.notests audit=0 mitigations=off rcupdate.rcu_expedited=1',
-  // What software emulation pays for with every page, system call or change of process, and a guest that is thrown away
-  // does without: memory cleared twice, a fifth level of page tables, protection keys, access rights that change with
-  // every copy from user space, wide registers saved and restored, security modules asked, accounts of memory kept,
-  // huge pages where nobody asked for them.
+  // Features that cost software emulation time with every page, system call or change of process, and that a disposable
+  // guest does not need: memory cleared twice, a fifth level of page tables, protection keys, changed access rights
+  // with every copy from user space, saving and restoring of wide registers, security modules, memory accounting,
+  // unrequested huge pages.
   'init_on_alloc=0 no5lvl nopku nosmap noxsave lsm= hardened_usercopy=off cgroup_disable=memory transparent_hugepage=madvise nokaslr',
   // TCG translates a program anew for each address it is found at: where they are drawn by lot, a process starts four
   // times as slowly.
@@ -28,7 +28,7 @@ export const TINY_APPEND = [
 
 const GUEST_ROOT = fileURLToPath(new URL('../../guest/tiny/root', import.meta.url));
 
-/** In the order of loading; what they depend on is found and loaded first. */
+/** In the order of loading; their dependencies are found and loaded first. */
 const MODULES = [
   'virtio_pci',
   'qemu_fw_cfg',

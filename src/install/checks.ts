@@ -1,6 +1,6 @@
 /**
- * What is looked at before a machine becomes a member of a cluster, and whenever somebody asks (`gp doctor`). Guarantees:
- * a check changes nothing, ends by a deadline, and says what to do where it finds something.
+ * The checks before a machine becomes a member of a cluster, also run by `gp doctor`. Guarantees: a check changes
+ * nothing, ends by a deadline, and says what to do if it finds something.
  */
 import { X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -25,7 +25,7 @@ import { isActive } from './services.ts';
 import { identityDir, type MachineRole, rolesOf } from './setup.ts';
 import { STATE_DIR } from './units.ts';
 
-/** What a check found: `bad` keeps a machine from being a member. */
+/** The result of a check: `bad` keeps a machine from being a member. */
 export interface Finding extends Judged {
   readonly check: string;
 }
@@ -181,8 +181,8 @@ async function controlIsReached(address: string): Promise<Judged> {
 }
 
 /**
- * The clock of a control node, by the date of its answer, in whole seconds. Whoever answers is not asked who it is: what
- * it says is shown to people, and nothing else is done with it.
+ * The clock of a control node, by the date of its answer, in whole seconds. The identity of the answering machine is
+ * not checked: its answer is only shown to people.
  */
 function clockAt(address: string): Promise<ClockOffset> {
   const sentAt = systemClock.monotonicMs();

@@ -1,8 +1,8 @@
 /**
  * Backing up the cluster's records on a control node, and restoring the cluster from that file on one whose etcd is
  * lost. Guarantees: a restore begins an epoch above those that storage nodes have followed, and does nothing before
- * every storage node of the backup has said so, but for those that are named; what one node says cannot use up the epochs;
- * machines must trust an authority whose key is here; etcd starts only with everything in it.
+ * every storage node of the backup has reported its epoch, except those that are named; one node's report cannot use up
+ * the epochs; machines must trust an authority whose key is here; etcd starts only with everything in it.
  */
 import { existsSync } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
@@ -37,10 +37,10 @@ import { STATE_DIR } from './units.ts';
 const ETCD_DIR = join(STATE_DIR, 'etcd');
 const REPORT_MS = 5_000;
 const DISKS_MAX = 100_000;
-/** By how much an epoch that a storage node says may be above the backup's. */
+/** By how much an epoch that a storage node reports may exceed the backup's. */
 const EPOCHS_AHEAD_MAX = 16;
 
-/** What storage nodes say before a restore. */
+/** The reports of storage nodes before a restore. */
 interface Heard {
   readonly epochs: readonly number[];
   readonly served: readonly ServedDisk[];
@@ -65,7 +65,7 @@ export async function backUpCluster(machine: MachineConfig, file: string): Promi
   }
 }
 
-/** As `backUpCluster`, from an etcd. */
+/** As `backUpCluster`, from a given etcd. */
 export async function writeBackup(etcd: Pick<Etcd, 'list'>, file: string): Promise<number> {
   const making = `${file}.making`;
   if (existsSync(file))
@@ -99,7 +99,7 @@ export async function openBackup(file: string): Promise<Backup> {
 
 /**
  * The steps that restore the cluster on this control node, which is its only one afterwards. `without`: storage nodes
- * that are not asked. `onRestored` is told what came of it.
+ * that are not asked. `onRestored` gets the result.
  */
 export function restoreSteps(
   machine: MachineConfig,
@@ -158,13 +158,13 @@ export function restoreSteps(
 }
 
 /**
- * CodedError 'conflict' if the authority that issues according to the backup is none of `ids`, whose keys are here: it
- * was changed after the backup, and machines trust it no more.
+ * CodedError 'conflict' if the authority that issues according to the backup is not among `ids`, whose keys are here:
+ * the authority was changed after the backup, and machines no longer trust this one.
  */
 export function demandAuthority({ records }: Pick<Backup, 'records'>, ids: readonly string[]): void {
   const key = keyOf.authority(AUTHORITIES);
   const value = records.find((record) => record.key === key)?.value;
-  // No change had begun: the authority that is here issues.
+  // No change had begun: the authority whose key is here issues.
   if (value === undefined) return;
   const read = readRecord(key, value);
   if ('finding' in read)
@@ -199,8 +199,8 @@ export function askedOf({ records }: Pick<Backup, 'records'>, without: readonly 
 }
 
 /**
- * CodedError 'conflict' if a node says that it has followed an epoch far above the backup's: there is no way back to a
- * lower one, and the last one ends all restores.
+ * CodedError 'conflict' if a node reports an epoch far above the backup's: there is no way back to a lower epoch, and
+ * after the last one no restore is possible.
  */
 export function demandPlausible(
   { records }: Pick<Backup, 'records'>,

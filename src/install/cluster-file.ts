@@ -1,7 +1,7 @@
 /**
- * What a machine knows of its cluster while it does not run: its control nodes, so that it finds etcd again, and with
- * what etcd's member of this machine begins. The truth is in etcd; the services keep the list of control nodes in this
- * file up to date while they run.
+ * A machine's file about its cluster, read when its services start: the control nodes, so that it finds etcd again, and
+ * the settings with which this machine's etcd member begins. The truth is in etcd; the services keep the list of
+ * control nodes in this file up to date while they run.
  */
 import { join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
@@ -15,7 +15,7 @@ const parseCluster = object({
   controls: arrayOf(controlNode, { itemsMax: 16 }),
   /** SHA-256 of the administrator's token. On control nodes. */
   adminTokenSha256: optional(text({ charsMax: 64, pattern: /^[0-9a-f]{64}$/ })),
-  /** How etcd's member of this machine begins. On control nodes. */
+  /** How this machine's etcd member begins. On control nodes only. */
   etcd: optional(object({ state: oneOf('new', 'existing'), members: arrayOf(controlNode, { itemsMax: 16 }) })),
 });
 
@@ -26,7 +26,7 @@ function clusterFile(stateDir: string): string {
   return join(stateDir, 'cluster.json');
 }
 
-/** Reads the file; undefined where there is none. CodedError 'bad-input' that names what is wrong. */
+/** Reads the file; undefined if there is none. CodedError 'bad-input' that names the fault. */
 export async function readClusterFile(stateDir: string): Promise<ClusterFile | undefined> {
   const value = await readJsonFile(clusterFile(stateDir));
   return value === undefined ? undefined : parseCluster(value, clusterFile(stateDir));

@@ -26,7 +26,7 @@ export interface InstalledMachine {
   readonly paths: MachinePaths;
 }
 
-/** Where the roles of a machine keep their files. Absolute paths. */
+/** The places where the roles of a machine keep their files. Absolute paths. */
 export interface MachinePaths {
   /** The identity of the machine's role. */
   readonly stateDir: string;
@@ -56,7 +56,7 @@ export interface EtcdProgram {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** What a control node's configuration says besides the machine. */
+/** The settings of a control node beside those of its machine. */
 export interface ControlSettings {
   /** SHA-256 of the administrator's token, hexadecimal. */
   readonly adminTokenSha256: string;
@@ -134,7 +134,7 @@ export function agentConfig(
   };
 }
 
-/** How an etcd member begins, besides what the machine says. */
+/** The settings of an etcd member beside those of its machine. */
 export interface EtcdSettings {
   /** `existing`: it joins a cluster that runs. */
   readonly state?: 'new' | 'existing' | undefined;

@@ -26,7 +26,7 @@ async function main(): Promise<void> {
   const text = await readTextBounded(MACHINE_FILE, FILE_BYTES_MAX);
   if (text === undefined) throw new CodedError('not-found', `There is no configuration ${MACHINE_FILE}.`);
   const cluster = await demandClusterFile(STATE_DIR);
-  // What the service knew last is newer than what the machine joined with.
+  // The service's last knowledge is newer than the state at joining.
   const controls = (await readKnownControls(roleStateDir(STATE_DIR, role))) ?? cluster.controls;
   const { name, content } = roleConfigFile(role, {
     machine: parseMachineConfig(text, MACHINE_FILE),

@@ -1,6 +1,7 @@
 /**
- * What a cluster gets at its beginning and keeps: its authority, the administrator's token, and the control nodes'
- * credentials. Guarantees: what exists is never replaced; no secret is readable by others, not for a moment.
+ * The identities that a cluster gets at its beginning and keeps: its authority, the administrator's token, and the
+ * control nodes' credentials. Guarantees: existing ones are never replaced; no secret is readable by others, not for a
+ * moment.
  */
 import { X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
@@ -40,8 +41,8 @@ export async function ensureAuthority(directory: string, newClusterName: () => s
 }
 
 /**
- * Issues the credentials of a control node where it has none. CodedError 'failed' when it has a certificate that etcd
- * would not accept: those made before etcd required DNS names of its own.
+ * Issues the credentials of a control node if it has none. CodedError 'failed' if it has a certificate that etcd would
+ * not accept: one from before etcd required DNS names of its own.
  */
 export async function ensureControlCredentials(
   directory: string,

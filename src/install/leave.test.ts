@@ -1,4 +1,4 @@
-/** Which steps take a machine out of its cluster, and in which order. */
+/** The steps that take a machine out of its cluster, and their order. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { present } from '../base/assert.ts';

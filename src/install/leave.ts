@@ -25,9 +25,9 @@ const LEAVING: readonly MachineRole[] = ['host', 'storage', 'control'];
 const DEVICES = /^gp[a-z]+\d/;
 const TABLES = /^table (\S+ groundplane\S*)/gm;
 
-/** How the cluster is asked. */
+/** How to ask the cluster. */
 export interface LeaveOptions {
-  /** Null: the cluster is not asked; what it knows of this machine is removed at a control node. */
+  /** Null: the cluster is not asked; its records of this machine are then removed at a control node. */
   readonly client: ApiClient | null;
   /** The only machine of its cluster: the cluster ends with it. */
   readonly endsCluster: boolean;
@@ -118,7 +118,7 @@ function removeStep(role: MachineRole, name: string, client: ApiClient): Step {
         await client.call(http.DELETE('/v1/hosts/{host}', host));
       } else if (role === 'storage') await client.call(http.DELETE('/v1/storage-nodes/{node}', storage));
       else {
-        // Another node leads meanwhile; the member of etcd goes on until it is taken out.
+        // Another node leads in the meantime; the member of etcd runs on until it is removed.
         await disable('control');
         await client.call(http.DELETE('/v1/control-nodes/{control}', { params: { path: { control: name } } }));
       }

@@ -1,10 +1,10 @@
 /**
- * What a look at a machine means, without the look. Pure: install/checks.ts looks. Guarantees: what is uncertain is not
- * called wrong.
+ * Judges the facts about a machine. Pure: install/checks.ts collects them. Guarantees: an uncertain fact is not called
+ * wrong.
  */
 import type { ClockOffset } from '../core/model/clock-offset.ts';
 
-/** What a check found, without its name. */
+/** The result of a check, without its name. */
 export interface Judged {
   readonly level: 'ok' | 'warning' | 'bad';
   readonly found: string;
@@ -38,7 +38,7 @@ export function judgeClock(machine: string, { offsetMs, errorMs }: ClockOffset):
   };
 }
 
-/** Judges the name of a machine: people who look for it type what the cluster calls it. */
+/** Judges the name of a machine: people who look for the machine type the name that the cluster uses. */
 export function judgeName(name: string, hostname: string): Judged {
   if (hostname.split('.')[0] === name) return { level: 'ok', found: name };
   return {

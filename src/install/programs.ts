@@ -1,4 +1,4 @@
-/** The programs of the roles, and what Node is started with for each of them. */
+/** The programs of the roles, and Node's options for each of them. */
 import { programFile } from '../os/program-file.ts';
 
 /** The roles of a machine. One machine may have several. */

@@ -29,11 +29,11 @@ import { makePrivateDirectory } from '../os/files.ts';
 
 export interface RestoreOptions {
   readonly backup: Backup;
-  /** Where the member keeps its data. */
+  /** The directory of the member's data. */
   readonly dataDir: string;
   /** The member, the only one of the restored etcd. */
   readonly member: { readonly name: string; readonly peerUrl: string };
-  /** What storage nodes say: the epochs that they have followed, and what they serve. */
+  /** The reports of storage nodes: the epochs that they have followed, and the generations that they serve. */
   readonly heard: readonly number[];
   readonly served: readonly ServedDisk[];
 }
@@ -41,7 +41,7 @@ export interface RestoreOptions {
 export interface Restored {
   readonly epoch: number;
   readonly vms: number;
-  /** Where the data from before are; null where there were none. */
+  /** The directory with the former data; null if there were none. */
   readonly keptIn: string | null;
 }
 
@@ -49,7 +49,7 @@ const START_MS = 20_000;
 const OPS_AT_ONCE = 64;
 const CHARS_AT_ONCE = 512 * 1024;
 const WRITE_MS = 10_000;
-/** All of it, for a backup of the largest size. */
+/** The time for all records of the largest backup, in ms. */
 const FILL_MS = 300_000;
 
 /** Carries it out. CodedError 'conflict': a VM's record cannot be read; 'failed': etcd did not take the records. */

@@ -1,6 +1,6 @@
 /**
- * The configuration of each role of an installed machine, from the machine's configuration, its interfaces and what it
- * knows of its cluster. Pure.
+ * The configuration of each role of an installed machine, made from the machine's configuration, its interfaces and its
+ * file about the cluster. Pure.
  */
 import { join } from 'node:path';
 import type { ClusterFile } from './cluster-file.ts';
@@ -8,7 +8,7 @@ import { agentConfig, controlConfig, etcdProgram, type InstalledMachine, storage
 import { type Interfaces, type MachineConfig, networksOf, sizeBytesOf } from './machine-config.ts';
 import type { Role } from './programs.ts';
 
-/** What the configurations are made from. */
+/** The facts from which the configurations are made. */
 export interface RoleFacts {
   readonly machine: MachineConfig;
   readonly cluster: ClusterFile;

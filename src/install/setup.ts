@@ -30,7 +30,7 @@ export type MachineRole = 'control' | 'storage' | 'host';
 const FILE_BYTES_MAX = 64 * 1024;
 const CONTROL_DIR = join(STATE_DIR, 'control');
 const CREDENTIALS_DIR = join(CONTROL_DIR, 'credentials');
-/** Where a control node keeps the keys of the authorities. */
+/** The directory in which a control node keeps the keys of the authorities. */
 export const AUTHORITY_DIR = join(CONTROL_DIR, 'authority');
 const JOIN_MS = 20_000;
 /** How long a machine tries to join while the control nodes cannot take it, in ms. */
@@ -117,7 +117,7 @@ export function initSteps(machine: MachineConfig): readonly Step[] {
 /** A join token, and where to present it. */
 export interface JoinPlace {
   readonly token: string;
-  /** Of control nodes. */
+  /** The addresses of control nodes. */
   readonly addresses: readonly string[];
 }
 
@@ -127,7 +127,8 @@ export function joinSteps(machine: MachineConfig, place: JoinPlace): readonly St
   const roles = rolesOf(machine);
   return [
     configurationStep(machine),
-    // All identities before the first service: the services answer where the machine proves that it has its addresses.
+    // All identities are made before the first service starts: the services answer where the machine proves that it has
+    // its addresses.
     ...roles.map((role) => identityStep(role, machine, () => joinAs(role, machine, place))),
     ...(roles.includes('control')
       ? [serviceStep('etcd'), promotionStep(address), serviceStep('control'), healthyStep(address)]
@@ -197,7 +198,7 @@ async function joinAs(role: MachineRole, machine: MachineConfig, { token, addres
   );
 }
 
-/** Keeps what joining brought; the identity last, because it says that the rest is there. */
+/** Keeps the results of joining; the identity last, because it marks the rest as complete. */
 async function keep(role: MachineRole, { credentials, controls, control }: Joined): Promise<void> {
   const before = await readClusterFile(STATE_DIR);
   let cluster: ClusterFile = before ?? { controls, adminTokenSha256: undefined, etcd: undefined };

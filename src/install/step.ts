@@ -1,14 +1,14 @@
 /**
- * Work on a machine as a list of steps. Guarantees: a step that is done is not done again, so that a list that failed in
- * the middle is repeated as a whole; before each step it is said what it does; a dry run looks and changes nothing.
+ * Work on a machine as a list of steps. Guarantees: a step that is done is not repeated, so that a list that failed in
+ * the middle can be run again as a whole; each step is announced before it begins; a dry run looks and changes nothing.
  */
 import { CodedError } from '../base/errors.ts';
 
 /** One step. */
 export interface Step {
-  /** What it does, as a sentence without its end: "write /etc/…". */
+  /** The action, as a sentence without its end: "write /etc/…". */
   readonly does: string;
-  /** Whether its result is there already. CodedError for a result that is another one than is asked for. */
+  /** Whether its result exists already. CodedError for a result that differs from the requested one. */
   isDone(): Promise<boolean>;
   do(): Promise<void>;
 }
@@ -20,7 +20,7 @@ export interface StepOptions {
   readonly signal: AbortSignal;
 }
 
-/** Takes the steps in order; the first that fails ends the list, and its error says that it may be repeated. */
+/** Takes the steps in order; the first failure ends the list, and its error says that the list may be run again. */
 export async function takeSteps(steps: readonly Step[], { dryRun, say, signal }: StepOptions): Promise<void> {
   for (const step of steps) {
     signal.throwIfAborted();

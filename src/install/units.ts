@@ -10,13 +10,13 @@
 import { SLICES } from '../os/scope.ts';
 import { type NodeRole, nodeArguments, type Role } from './programs.ts';
 
-/** Where the package puts what it brings. */
+/** The directory of the package's files. */
 const PACKAGE_DIR = '/usr/lib/groundplane';
 /** The configuration of the machine: the only file that people edit. */
 export const MACHINE_FILE = '/etc/groundplane/machine.yaml';
 /** The administrator's context on a control node: how `gp` reaches the cluster. */
 export const ADMIN_DIR = '/etc/groundplane/admin';
-/** What the machine keeps. */
+/** The directory of the machine's state. */
 export const STATE_DIR = '/var/lib/groundplane';
 /** Sockets and credentials of what runs; empty after a boot. */
 export const RUN_DIR = '/run/groundplane';
@@ -119,7 +119,7 @@ const SANDBOX: Readonly<Record<Role, readonly string[]>> = {
   ],
 };
 
-/** The file whose presence says that the role was set up on this machine. */
+/** The file whose presence shows that the role was set up on this machine. */
 const SET_UP: Readonly<Record<Role, string>> = {
   etcd: `${STATE_DIR}/control/credentials/ca-cert.pem`,
   control: `${STATE_DIR}/control/credentials/ca-cert.pem`,
@@ -157,7 +157,7 @@ function service(role: Role): string {
     'Wants=network-online.target',
     `After=network-online.target${role === 'control' || role === 'storage' ? ` ${unitOf('etcd')}` : ''}`,
     `ConditionPathExists=${SET_UP[role]}`,
-    // It is tried for ever: what it waits for may come back after any time.
+    // Restarted for ever: the thing that it waits for may come back after any time.
     'StartLimitIntervalSec=0',
     '',
     '[Service]',

@@ -44,7 +44,7 @@ export class BlockPool {
   }
 
   /**
-   * What `allocate` answered, whole, and nobody looks at any more. Fresh memory costs its page faults, and the garbage
+   * Takes back a whole result of `allocate` that is no longer used. Fresh memory costs page faults, and the garbage
    * collector marks the whole heap after every few hundred pieces: that was a quarter of the processor time of long
    * writes.
    */
@@ -56,7 +56,7 @@ export class BlockPool {
     while (this.#piecesBytes > PIECES_KEPT_BYTES_MAX) this.#piecesBytes -= this.#pieces.shift()?.byteLength ?? 0;
   }
 
-  /** The one that was given back last is the one that the processor's cache knows. */
+  /** The piece that was given back last is most likely in the processor's cache. */
   #piece(bytes: number): Uint8Array {
     const wanted = Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
     const at = this.#pieces.findLastIndex(({ byteLength }) => byteLength === wanted);

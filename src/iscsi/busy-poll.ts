@@ -1,8 +1,8 @@
 /**
- * Looking for input for a moment before sleeping. An initiator with one command at a time sends the next one some tens
- * of microseconds after its answer, and on a virtual processor waking up costs more than that. Guarantees: it looks
- * only as long as input has lately come that soon, so that a connection with pauses costs nothing, and never longer
- * than POLL_MS_MAX after the last input. QEMU's event loop and KVM's halt polling adapt in the same way.
+ * Polls for input for a moment before sleeping. An initiator with one command at a time sends the next one some tens of
+ * microseconds after its answer, and on a virtual processor waking up costs more than that. Guarantees: it looks only
+ * as long as input has lately come that soon, so that a connection with pauses costs nothing, and never longer than
+ * POLL_MS_MAX after the last input. QEMU's event loop and KVM's halt polling adapt in the same way.
  */
 
 /** A command that comes later than this after the last answer is worth a sleep. In ms. */
@@ -15,10 +15,10 @@ export interface PollPort {
   readonly nextTurn: (callback: () => void) => void;
 }
 
-/** See above; one for an event loop. */
+/** See the module's comment; one for an event loop. */
 export class BusyPoll {
   readonly #port: PollPort;
-  /** How long to look now. */
+  /** How long to poll now. */
   #limitMs = 0;
   #sinceMs = Number.NEGATIVE_INFINITY;
   #isLooking = false;
@@ -38,7 +38,7 @@ export class BusyPoll {
     else if (gapMs > this.#limitMs) this.#limitMs = Math.min(2 * gapMs, POLL_MS_MAX);
   }
 
-  /** It was answered: what comes next is looked for from here on. */
+  /** The input was answered: polling for the next one begins here. */
   handled(): void {
     this.#sinceMs = this.#port.monotonicMs();
     if (this.#limitMs === 0 || this.#isLooking) return;

@@ -12,7 +12,7 @@ import { type CachedWrites, NOTHING_CACHED, UNKNOWN_CACHED } from '../core/scsi/
 import { readJsonFile, writeFileAtomic } from '../os/files.ts';
 import { arrayOf, integer, nullable, openObject, type Parser, parseBoolean, text } from '../rpc/parse.ts';
 
-/** Its name in the disk's directory. */
+/** The name of the file in the disk's directory. */
 export const CACHED_WRITES_FILE = 'cached.json';
 
 /** More than any list of initiators needs: each VM that ever wrote to the disk is one of some hundred bytes. */

@@ -6,11 +6,11 @@ const path = text({ charsMax: 500, pattern: /^\/[^\0]*$/ });
 
 export const parseTargetConfig = object({
   name: idOf(parseStorageName),
-  /** Where it listens. IPv4. */
+  /** The IPv4 address on which it listens. */
   host: text({ charsMax: 15, pattern: /^\d+\.\d+\.\d+\.\d+$/ }),
   /** 0: any that is free, for tests. */
   port: integer({ min: 0, max: 65_535 }),
-  /** Its control socket. */
+  /** The path of its control socket. */
   socket: path,
   /** A directory for each disk, with `disk.raw`. */
   disksDir: path,

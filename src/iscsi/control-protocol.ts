@@ -1,6 +1,6 @@
 /**
- * What the storage service says to the target's process over its Unix socket: one JSON object a line, `{id, do, …}`,
- * answered by `{id, ok}` or `{id, error: {code, message}}`. Both ends are of one version or of neighbouring ones:
+ * The protocol of the storage service with the target's process over a Unix socket: one JSON object a line, `{id, do,
+ * …}`, answered by `{id, ok}` or `{id, error: {code, message}}`. Both ends are of one version or of neighbouring ones:
  * unknown fields are ignored.
  */
 import { parseDiskId, parseVmId } from '../base/ids.ts';
@@ -19,7 +19,7 @@ import {
   text,
 } from '../rpc/parse.ts';
 
-/** Of one line. */
+/** The longest line, in bytes. */
 export const LINE_BYTES_MAX = 16 * 1024 * 1024;
 const UNITS_MAX = LIMITS.sharedDisksPerNode.max;
 const LUNS_MAX = LIMITS.sharedDiskLun.max + 1;
@@ -48,7 +48,7 @@ export const parseTargetState: Parser<TargetState> = openObject({
   ),
 });
 
-/** What may be asked. */
+/** Reads a request of the storage service. */
 export const parseControlRequest = openObject({
   id: integer({ min: 0 }),
   order: byKind({ state: {}, apply: { state: parseTargetState }, ready: { vm: idOf(parseVmId) }, sessions: {} }),

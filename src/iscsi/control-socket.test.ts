@@ -12,7 +12,7 @@ import { ControlSocket } from './control-socket.ts';
 interface Rig {
   readonly path: string;
   readonly orders: ControlOrder[];
-  /** What the next order waits for. */
+  /** The promise that the next order waits for. */
   gate: Promise<void>;
 }
 

@@ -1,7 +1,6 @@
 /**
- * The target's end of its control socket. Guarantees: one service speaks at a time, the last one that came: whatever an
- * earlier one still had under way is not read any more; nothing that is sent ends this process; what is read is
- * bounded.
+ * The target's end of its control socket. Guarantees: one service is served at a time, the last one that connected:
+ * input of an earlier one is no longer read; no input ends this process; the size of input is bounded.
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { CodedError, messageOf } from '../base/errors.ts';

@@ -6,11 +6,11 @@
 import { Socket } from 'node:net';
 import { assert } from '../base/assert.ts';
 
-/** Whose input it is. */
+/** The reader of the socket's input. */
 export interface DirectReader {
-  /** Where the next input goes: at least one byte. Asked again after each input. */
+  /** The buffer for the next input: at least one byte. Asked for again after each input. */
   room(): Uint8Array;
-  /** So many bytes of the room are filled. */
+  /** This many bytes of the buffer were filled. */
   filled(bytes: number): void;
 }
 

@@ -19,7 +19,7 @@ const B = 'iqn.test:b';
 class OneKey implements Pick<Etcd, 'get' | 'txn'> {
   revision = 10;
   found: KeyValue | undefined;
-  /** What happens to the next transaction: applied and its answer lost, or on its way until `arrive`. */
+  /** The fate of the next transaction: applied with its answer lost, or on its way until `arrive`. */
   next: 'answer lost' | 'late' | null = null;
   readonly late: Transaction[] = [];
 

@@ -1,8 +1,8 @@
 /**
- * The persistent reservations of a shared disk in etcd (`/gp/reservation/DISK`), written by this node's target and by
- * nobody else. Guarantees: a save that resolved is in etcd; none replaces what this process has not seen; after a save
- * whose outcome is not known, `load` answers what counts for good: a transaction that comes late is overtaken, so that
- * it never is applied.
+ * The persistent reservations of a shared disk in etcd (`/gp/reservation/DISK`), written by this node's target only.
+ * Guarantees: a save that resolved is in etcd; no save replaces a state that this process has not seen; after a save
+ * with an unknown outcome, `load` returns the final state: a late transaction is overtaken, so that it is never
+ * applied.
  */
 
 import { CodedError } from '../base/errors.ts';
@@ -16,7 +16,7 @@ import type { ReservationStore } from '../core/scsi/reservation-keeper.ts';
 import { NO_RESERVATIONS, type ReservationState } from '../core/scsi/reservations.ts';
 import type { Etcd } from '../etcd/api.ts';
 
-/** How long an initiator waits for its change before it is told to try again. */
+/** How long an initiator waits for its change before it is told to try again, in ms. */
 const SAVE_MS = 4_000;
 const LOAD_MS = 4_000;
 const OVERTAKINGS_MAX = 3;
@@ -50,7 +50,7 @@ export class EtcdReservations implements ReservationStore {
     return this.#known.record?.state ?? null;
   }
 
-  /** Rejects when it was not saved, or when nobody knows: `load` tells. */
+  /** Rejects if the state was not saved, or if the outcome is unknown: `load` finds out. */
   async save(state: ReservationState): Promise<void> {
     this.#isDoubted = true;
     if (!(await this.#put(this.#recordOf(state))))

@@ -1,9 +1,8 @@
 /**
  * A logical unit's blocks in a sparse file. Guarantees: an acknowledged write is in the kernel (it survives `kill -9`),
- * one with FUA and everything before a flush is on the disk (fdatasync); what was unmapped or never written reads as
- * zeroes; a read that has to wait for the disk waits in libuv's threads, not on the thread that serves all sessions
- * (inline-io.ts has the exception and its bound).
- *
+ * one with FUA and everything before a flush is on the disk (fdatasync); blocks that were unmapped or never written
+ * read as zeroes; a read that has to wait for the disk waits in libuv's threads, not on the thread that serves all
+ * sessions (inline-io.ts has the exception and its bound).
  * Holes: Node reaches no fallocate(2). Long ranges are given back by util-linux' `fallocate --punch-hole`, one process
  * at a time; short ones, and all of them where that program or the file system cannot, are overwritten with zeroes.
  * Both read the same.
@@ -26,7 +25,10 @@ import { run } from '../os/child-process.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { InlineIo } from './inline-io.ts';
 
-/** Longer operations gain from the threads: copying is most of them, and the next data is received meanwhile. */
+/**
+ * Longer operations gain from the threads: copying is most of their work, and the next data is received in the
+ * meantime.
+ */
 const INLINE_BYTES_MAX = 32 * 1024;
 const SLAB_BYTES = 1024 * 1024;
 const ZEROES = new Uint8Array(1024 * 1024);
@@ -90,7 +92,7 @@ export class FileStore implements BackingStore {
     }
   }
 
-  /** Takes note that the file was made larger, to `sizeBytes`. Throws CodedError 'failed' where it was not. */
+  /** Takes note that the file was enlarged to `sizeBytes`. Throws CodedError 'failed' if it was not. */
   async grow(sizeBytes: number): Promise<void> {
     const { size } = await this.#file.stat();
     if (size < sizeBytes) throw new CodedError('failed', `The file has ${size} bytes, not ${sizeBytes}.`);
@@ -221,7 +223,7 @@ export class FileStore implements BackingStore {
     await before;
     try {
       if (!this.#canPunch) return false;
-      // By descriptor: the file may have been renamed meanwhile.
+      // By descriptor: the file may have been renamed in the meantime.
       const file = `/proc/${process.pid}/fd/${this.#file.fd}`;
       const argv = ['fallocate', '--punch-hole', '--offset', String(position), '--length', String(length), file];
       await run(argv, { deadlineMs: PUNCH_DEADLINE_MS });

@@ -1,19 +1,19 @@
 /**
- * Whether a small read or write may be done synchronously, on the thread that serves all sessions. Node reaches no
- * preadv2(RWF_NOWAIT) and no mincore, so it cannot be asked whether a page is in the cache; what was slow can be seen.
- * Guarantees: after a synchronous operation that waited for the disk, the following ones are asynchronous for a time
- * that doubles with each such event (20 ms to 2 s) and starts again after many quick ones: a file larger than memory
- * costs other sessions at most one disk access in each of these times, not one per read.
+ * Decides whether a small read or write may be done synchronously, on the thread that serves all sessions. Node reaches
+ * no preadv2(RWF_NOWAIT) and no mincore, so there is no way to ask whether a page is in the cache; but slow operations
+ * can be seen. Guarantees: after a synchronous operation that waited for the disk, the following ones are asynchronous
+ * for a time that doubles with each such event (20 ms to 2 s) and starts again after many quick ones: a file larger
+ * than memory costs other sessions at most one disk access in each of these times, not one per read.
  */
 
 /** An operation that took longer than this was not just a copy. */
 const SLOW_MS = 0.4;
 const PENALTY_MS_MIN = 20;
 const PENALTY_MS_MAX = 2_000;
-/** So many quick operations in a row, and the disk is forgiven. */
+/** After this many quick operations in a row, the disk counts as quick again. */
 const QUICK_IN_A_ROW = 4_096;
 
-/** What the guess stands on. */
+/** The facts on which the guess is based. */
 export interface InlineIoPort {
   monotonicMs(): number;
   /**

@@ -53,7 +53,7 @@ class Node {
     return node;
   }
 
-  /** For each VM the admitted generations and the lowest that is not fenced. */
+  /** For each VM the admitted generations and the lowest one that is not fenced. */
   async admit(...vms: [VmId, number[], number][]): Promise<void> {
     this.#vms = vms;
     const target = this.#target;
@@ -98,7 +98,7 @@ class Node {
     if (this.#vms.length > 0) await this.admit(...this.#vms);
   }
 
-  /** The same in another boot. `vms`: who is admitted from then on, where that changes. */
+  /** The same target in another boot. `vms`: the generations that are admitted from then on, if they change. */
   async losePower(...vms: [VmId, number[], number][]): Promise<void> {
     this.#boot += 1;
     if (vms.length > 0) this.#vms = vms;
@@ -143,7 +143,7 @@ test('S16: after a loss of power the first flush of who had written fails, once;
     assert.equal(await flush(a, START), 'good', 'no flush');
     assert.equal(await flush(a, cdb), LOST);
     assert.equal(await flush(a, cdb), 'good');
-    // What was told is told for good, and what was written since is this boot's.
+    // A reported loss is not reported again, and later writes belong to this boot.
     await node.restart();
     assert.equal(await flush(await node.session(A, 1), cdb), 'good');
     await node.losePower();

@@ -1,8 +1,8 @@
 /**
  * The process of a storage node that serves its shared disks: `node main.ts --config FILE`. It is started by the
- * storage service and outlives it; it ends when it is killed, and what was acknowledged is then in the kernel.
- * Guarantees: it serves nobody before it was given a state over its control socket; a change of reservations that was
- * acknowledged is in etcd. Exit status 1: it could not start (the last line of its log says why).
+ * storage service and outlives it; it ends when it is killed, and acknowledged writes are then in the kernel.
+ * Guarantees: it serves no initiator before it was given a state over its control socket; a change of reservations that
+ * was acknowledged is in etcd. Exit status 1: it could not start (the last line of its log says why).
  */
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -30,7 +30,7 @@ import { FileStore } from './file-store.ts';
 import { type OpenUnit, SharedTarget } from './shared-target.ts';
 
 /**
- * All shared disks of a cluster are behind one name, whichever VM's target shows them: a guest sees one path to one
+ * All shared disks of a cluster have this target name, whichever VM's target shows them: a guest sees one path to one
  * disk.
  */
 const PORT_NAME = 'iqn.2026-11.org.groundplane:disks';
@@ -74,7 +74,7 @@ async function main(): Promise<void> {
   target.secretsKnown();
 }
 
-/** Takes what the storage service wrote since. A half-written directory is read again a minute later. */
+/** Takes credentials that the storage service wrote since. A half-written directory is read again a minute later. */
 async function renewFrom(identityDir: string, etcd: EtcdClient, serverName: string | undefined): Promise<void> {
   const credentials = await readCredentials(identityDir).catch(() => undefined);
   if (credentials === undefined || credentials.certPem === etcd.certPem) return;

@@ -174,7 +174,7 @@ test('a reader that takes nothing holds a bounded amount and is closed when it s
   socket.pause();
   for (let tag = 1; tag <= 100; tag++) command(socket, cdb10(0x28, 0, 4096), { tag, flags: 0xc1, expected: 2 ** 21 });
   let before = -1;
-  // Until nothing moves any more: the kernel's buffers are full.
+  // Until no byte moves any more: the kernel's buffers are full.
   for (let still = 0; still < 50; still++) {
     if (target.executed !== before) still = 0;
     before = target.executed;

@@ -1,9 +1,9 @@
 /**
- * The iSCSI target's sockets: one Connection per initiator's connection, and what all of them share. Guarantees: what
- * one connection holds is bounded (limits.ts), so is their number; nothing a peer sends or does not send ends this
- * process or holds up another connection; a connection that does not log in, or does not take or bring data it owes, is
- * closed at its deadline; `fence` has cut a nexus' connections when it returns, and resolves when no command of theirs
- * runs any more.
+ * The iSCSI target's sockets: one Connection per initiator's connection, and their shared state. Guarantees: the memory
+ * of one connection is bounded (limits.ts), and so is their number; nothing that a peer sends or fails to send ends
+ * this process or delays another connection; a connection that does not log in, or does not read or send data in time,
+ * is closed at its deadline; `fence` has cut a nexus' connections when it returns, and resolves when no command of
+ * theirs runs any more.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -34,11 +34,11 @@ export interface ServerOptions {
   readonly targetsOf: (initiator: string) => readonly string[];
   /** The target of that name, one of `targetsOf`. */
   readonly targetNamed: (name: string) => ScsiTarget;
-  /** Whether unit attentions are not for this session (ScsiCommand.isStandby); `reconsider` after a change. */
+  /** Whether a session gets no unit attentions (ScsiCommand.isStandby); `reconsider` after a change. */
   readonly isStandby?: (who: LoggedIn) => boolean;
   readonly clock: Clock;
   readonly policyFor: (initiator: string) => InitiatorPolicy | null;
-  /** Told of every connection that ends for another reason than a logout: who, and why. */
+  /** Called for every connection that ends for another reason than a logout, with its initiator and the reason. */
   readonly onClosed: (initiator: string | null, reason: string) => void;
 }
 
@@ -65,7 +65,7 @@ export class IscsiServer {
   readonly #peers = new Set<Peer>();
   readonly #gate: ConnectionGate<'loggedIn'>;
   readonly #blocks = new BlockPool();
-  /** Where input goes that is copied. Shared by all connections: nothing is left in it when another one reads. */
+  /** The buffer for input that is copied. Shared by all connections: it is empty when another one reads. */
   readonly #input = new Uint8Array(INPUT_BYTES);
   readonly #budget = new Budget(LIMITS.targetBytes);
   readonly #policy: LoginPolicy;
@@ -116,15 +116,15 @@ export class IscsiServer {
     return typeof address === 'object' && address !== null ? address.port : this.#options.port;
   }
 
-  /** How many connections there are. */
+  /** The number of connections. */
   get connectionCount(): number {
     return this.#peers.size;
   }
 
   /**
    * Cuts the connections of an initiator, those in the middle of log-in included; with `account` only those that logged
-   * in by that CHAP name. Connections are cut when this returns; it resolves when no command of theirs runs any more.
-   * Whoever calls it has made `policyFor` refuse them before.
+   * in by that CHAP name. Connections are cut when this returns; it resolves when none of their commands runs any more.
+   * The caller must have made `policyFor` refuse them before.
    */
   async fence(initiator: string, { account }: { readonly account?: string } = {}): Promise<void> {
     const nexus = normalName(initiator);
@@ -219,7 +219,7 @@ export class IscsiServer {
     socket.on('close', () => this.#cut(peer, 'closed'));
   }
 
-  /** Once per turn of the event loop, however many commands end in it. */
+  /** Sends once per turn of the event loop, however many commands end in it. */
   #sendSoon(peer: Peer): void {
     if (peer.isSending || peer.isGone) return;
     peer.isSending = true;
@@ -269,7 +269,7 @@ export class IscsiServer {
     this.#peers.delete(peer);
     const { connection, socket } = peer;
     connection.close();
-    // Not resetAndDestroy(): that waits until everything is sent, and whoever takes nothing would stay.
+    // Not resetAndDestroy(): that waits until everything is sent, and a peer that reads nothing would stay.
     socket.destroy();
     if (!peer.isEnding && connection.initiator !== null) this.#options.onClosed(connection.initiator, reason);
     void this.#afterwards(connection);

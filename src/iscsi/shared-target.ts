@@ -1,10 +1,9 @@
 /**
  * The target of a storage node: every VM with shared disks has an iSCSI target of its own, with its numbers for the
- * disks, and one account for each generation that is admitted. Guarantees: nothing is served but what the last state
- * says; when `apply` has resolved, no command of anything else runs any more; a VM logs in when all of its disks are
- * open, not before; unit attentions are reported to the oldest admitted generation only: the one that runs the guest,
- * until the others are all there is; a generation that is admitted beside one that wrote logs in when it is in the
- * disks' records of cached writes.
+ * disks, and one account for each generation that is admitted. Guarantees: only the last state is served; when `apply`
+ * has resolved, no command outside that state runs any more; a VM logs in when all of its disks are open, not before;
+ * unit attentions are reported to the oldest admitted generation only: it runs the guest until only others are left; a
+ * generation that is admitted beside one that wrote logs in when it is in the disks' records of cached writes.
  */
 import { CodedError, messageOf } from '../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../base/ids.ts';
@@ -29,13 +28,13 @@ import { IscsiServer } from './server.ts';
 /** A disk that is open. */
 export interface OpenUnit {
   readonly unit: LogicalUnit;
-  /** Takes note that the disk was made larger. */
+  /** Takes note that the disk was enlarged. */
   grow(sizeBytes: number): Promise<void>;
   /** Everything acknowledged is written out. Its commands have ended. */
   close(): Promise<void>;
 }
 
-/** What a target is made of. */
+/** The parts of a target. */
 export interface SharedTargetOptions {
   readonly host: string;
   /** 0: any that is free. */
@@ -63,7 +62,7 @@ interface VmSlot {
   recording: number;
   recordProblem: string | null;
   readonly server: DeviceServer;
-  /** What the device server has. */
+  /** The units that the device server has. */
   readonly mapped: Map<number, DiskId>;
 }
 
@@ -75,7 +74,7 @@ export class SharedTarget {
   readonly #options: SharedTargetOptions;
   readonly #vms = new Map<VmId, VmSlot>();
   readonly #units = new Map<DiskId, UnitSlot>();
-  /** Disks that are being closed: nobody opens one meanwhile. */
+  /** Disks that are being closed: they are not opened in the meantime. */
   readonly #closing = new Map<DiskId, Promise<void>>();
   readonly #waiters = new Set<() => void>();
   #state: TargetState = { units: [], vms: [] };
@@ -155,12 +154,12 @@ export class SharedTarget {
     }
   }
 
-  /** To be called when `secretOf` may answer otherwise. */
+  /** Call this when `secretOf` may return another secret. */
   secretsKnown(): void {
     this.#changed();
   }
 
-  /** Tells the initiators, and resolves when no command runs and everything acknowledged is written out. */
+  /** Tells the initiators, and resolves when no command runs and every acknowledged write is on disk. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#changed();
@@ -231,7 +230,7 @@ export class SharedTarget {
       try {
         const { sizeBytes } = slot.unit;
         const opened = await open(slot.unit);
-        // It may have grown while it was opened.
+        // The disk may have grown while it was opened.
         if (slot.unit.sizeBytes > sizeBytes) await opened.grow(slot.unit.sizeBytes);
         slot.open = opened;
         break;
@@ -273,7 +272,7 @@ export class SharedTarget {
     this.#closing.set(unit.disk, closing);
   }
 
-  /** Takes from a VM's target what it has not any more, or not under that number. */
+  /** Removes disks from a VM's target that it no longer has, or not under that number. */
   #unmap({ luns, server, mapped }: VmSlot): Promise<void>[] {
     const wanted = new Map(luns.map(({ disk, lun }) => [lun, disk]));
     const gone = [...mapped].filter(([lun, disk]) => wanted.get(lun) !== disk);
@@ -283,7 +282,7 @@ export class SharedTarget {
     });
   }
 
-  /** Gives a VM's target what it lacks and what is open. */
+  /** Adds open disks to a VM's target that it lacks. */
   #map(vm: VmId, slot: VmSlot): void {
     const { luns, server, mapped } = slot;
     for (const { disk, lun } of luns) {
@@ -295,7 +294,7 @@ export class SharedTarget {
     }
   }
 
-  /** Tells the VM's disks which generations of it can be. */
+  /** Tells the VM's disks which generations of it may exist. */
   #record(vm: VmId, slot: VmSlot): void {
     slot.recordProblem = null;
     for (const disk of slot.mapped.values()) {
@@ -353,7 +352,7 @@ export class SharedTarget {
       const secret = this.#secretOf(vm, generation);
       return secret === null ? [] : [{ name: accountName(vm, generation), secret }];
     });
-    // QEMU's driver cannot ask who we are; nobody is told a secret by which we could prove it.
+    // QEMU's driver cannot check our identity; no initiator is told a secret by which we could prove it.
     return { kind: 'chap', accounts, mutual: null };
   }
 

@@ -1,6 +1,6 @@
 /**
- * A file larger than memory beside one that is in memory, in one process: real server, real files, and a disk that is
- * slow where the file store asks the kernel. Nothing else can be made slow without rights of its own.
+ * A file larger than memory beside a file that is in memory, in one process: real server, real files, and a disk that
+ * is slow where the file store asks the kernel. Nothing else can be made slow without special rights.
  */
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -22,7 +22,7 @@ const DISK_MS = 20;
 const TEST_MS = 1_000;
 const READERS = 8;
 const READ_4K = '28000000000000000800';
-/** As inline-io.ts has them. */
+/** The same values as in inline-io.ts. */
 const PENALTY_MS_MIN = 20;
 const PENALTY_MS_MAX = 2_000;
 
@@ -32,7 +32,7 @@ interface SlowDisk {
   accesses: number;
 }
 
-/** From here on each read of the file at `path` takes as long as a disk. */
+/** From here on each read of the file at `path` takes as long as a disk would. */
 function slowDisk(t: TestContext, path: string): SlowDisk {
   const disk: SlowDisk = { blocking: 0, accesses: 0 };
   const { ino } = fs.statSync(path);
@@ -139,8 +139,8 @@ test('a file larger than memory holds up another VM by single disk accesses, eve
   assert.ok(disk.blocking >= 2, 'the store tries again from time to time');
   assert.ok(disk.blocking <= blockingMax(elapsedMs), `${disk.blocking} held the thread in ${elapsedMs} ms`);
   assert.ok(slowReads > 4 * disk.blocking, `only ${slowReads} reads of the large file`);
-  // If each of the readers' accesses held the thread, there would be one read of the other VM for all of theirs: a
-  // count, whatever the time.
+  // If each of the readers' accesses blocked the thread, there would be one read of the other VM for all of theirs: a
+  // count, independent of time.
   const sharePerReader = slowReads / READERS;
   assert.ok(quickReads > 2 * sharePerReader, `${quickReads} reads beside ${slowReads} of the large file`);
 });

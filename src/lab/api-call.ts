@@ -21,8 +21,8 @@ export interface ApiTarget {
 }
 
 /**
- * The JSON answer of the first control node that gives one of status 2xx. CodedError 'unavailable' when none does, with
- * what the last one said.
+ * The JSON answer of the first control node that answers with status 2xx. CodedError 'unavailable' if none does, with
+ * the last answer.
  */
 export async function apiCall(
   target: ApiTarget,

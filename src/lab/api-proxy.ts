@@ -1,8 +1,8 @@
 /**
- * The API in the user's network namespace: connections to a loopback port are piped, as they are (TLS stays end to
- * end), to the socket of a control node. Guarantees: a node that is dead, or does not answer the first bytes, is passed
- * over as long as another one may; a slow reader slows its writer; the number of connections is bounded, and clients
- * that say nothing, or are not answered, have a share of their own and a deadline.
+ * The API in the user's network namespace: connections to a loopback port are piped unchanged (TLS stays end to end) to
+ * the socket of a control node. Guarantees: a node that is dead, or does not answer the first bytes, is skipped as long
+ * as another one may answer; a slow reader slows its writer; the number of connections is bounded, and clients that
+ * send nothing, or are not answered, have a share of their own and a deadline.
  */
 
 import { connect, createServer, type Server, type Socket } from 'node:net';
@@ -35,7 +35,7 @@ export interface ApiProxy {
 export async function startApiProxy(options: {
   readonly ports: readonly number[];
   readonly socketPaths: readonly string[];
-  /** How long a node may keep silent to a client's first bytes, 2 s by default. */
+  /** How long a node may take to answer a client's first bytes, 2 s by default. */
   readonly firstAnswerMs?: number;
   /** Overrides in tests: how long a client may stay unanswered, and half-closed, in ms. */
   readonly unansweredMs?: number;
@@ -140,7 +140,7 @@ class Piping {
     this.#waitForAnswer();
   }
 
-  /** From the first byte on; the last candidate is waited for without end: it may only be slow. */
+  /** From the first byte on; for the last candidate the wait has no end: it may only be slow. */
   #waitForAnswer(): void {
     const server = this.#server;
     if (this.#patience !== undefined || this.#firstFlightBytes === 0 || this.#candidates.length === 0) return;

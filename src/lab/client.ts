@@ -21,7 +21,7 @@ export interface LabRequest extends FaultArguments {
   readonly verb: string;
 }
 
-/** What DIR/lab.json says of the processes that run a cluster. */
+/** The content of DIR/lab.json about the processes that run a cluster. */
 export interface RunningLab {
   readonly bootId: string;
   /** The outer process: ending it ends the cluster. */
@@ -50,7 +50,7 @@ export async function labStatus(dir: string): Promise<readonly MachineStatus[]> 
   return (await labCall(dir, { verb: 'status' })) as readonly MachineStatus[];
 }
 
-/** What runs in `dir` according to lab.json; undefined when nothing does. */
+/** The running cluster in `dir` according to lab.json; undefined if there is none. */
 export async function readRunning(layout: LabLayout): Promise<RunningLab | undefined> {
   const running = (await readJsonFile(layout.runningFile)) as RunningLab | undefined;
   if (running === undefined || running.bootId !== bootId()) return undefined;

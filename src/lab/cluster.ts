@@ -1,7 +1,7 @@
 /**
- * A running one-machine cluster, inside its room: machines, links, processes, and what faults do to them. Guarantees:
- * start is over when every role answers, or fails naming the one that does not and what its log says; end leaves no
- * process.
+ * A running one-machine cluster, inside its namespaces ("room"): machines, links, processes, and the faults that are
+ * done to them. Guarantees: the start ends when every role answers, or fails with the name and the log of a role that
+ * does not; the end leaves no process.
  */
 
 import { rm } from 'node:fs/promises';
@@ -53,7 +53,7 @@ export interface ClusterOptions {
   readonly layout: LabLayout;
   readonly shape: ClusterShape;
   readonly commands: RoleCommands;
-  /** Stand-ins in the place of the roles: no certificates, no joining, nothing asked of the API. */
+  /** Stand-ins instead of the roles: no certificates, no joining, no calls of the API. */
   readonly bare: boolean;
   readonly hostMemoryBytes: number;
   readonly qemuUsers: 'per-slot' | 'self';
@@ -69,7 +69,7 @@ export class LabCluster {
   readonly cuts: Cuts;
   readonly #options: ClusterOptions;
   readonly #running = new Map<string, Machine>();
-  /** By machine, then by role. */
+  /** Processes by machine, then by role. */
   readonly #processes = new Map<string, Map<Role, SupervisedProcess>>();
   /** Machines that a fault keeps off. */
   readonly #off = new Set<string>();
@@ -123,7 +123,7 @@ export class LabCluster {
     next('ready');
   }
 
-  /** Ends everything in order: who decides, who computes, who stores, who remembers. */
+  /** Ends everything in order: control nodes, hosts, storage nodes, etcd. */
   async end(): Promise<void> {
     if (this.#ending) return;
     this.#ending = true;
@@ -163,13 +163,13 @@ export class LabCluster {
     return this.#off.has(spec.name);
   }
 
-  /** What became of each role of a machine. */
+  /** The states of the roles of a machine. */
   roleStates(spec: MachineSpec): Readonly<Record<string, { state: string; starts: number }>> {
     const processes = [...(this.#processes.get(spec.name) ?? [])];
     return Object.fromEntries(processes.map(([role, { state, starts }]) => [role, { state, starts }]));
   }
 
-  /** Power off: links cut first, so that no packet tells of it, then all processes in one stroke. */
+  /** Power off: links are cut first, so that no packet announces it, then all processes end at one moment. */
   async powerOff(specs: readonly MachineSpec[]): Promise<void> {
     const hit = specs.filter(({ name }) => !this.#off.has(name));
     await this.cuts.cut(hit, ['control', 'storage', 'overlay']);
@@ -207,7 +207,7 @@ export class LabCluster {
     await agent.kill({ hold: true });
     const own = this.layout.machine(spec.name);
     await rm(own.stateDir, { recursive: true, force: true });
-    // Its /run is on a file system that only the machine itself sees: the one of its init.
+    // Its /run is on a file system that only the machine itself sees, through its init.
     const runDir = `/proc/${machine.init.pid}/root/run/groundplane`;
     await run(['find', runDir, '-mindepth', '1', '-delete'], { deadlineMs: READY_DEADLINE_MS });
     await makeDirectories(this.layout, [spec]);
@@ -216,7 +216,10 @@ export class LabCluster {
     agent.start();
   }
 
-  /** SIGKILL for everything on a machine but its init: the role's process first, so that it starts nothing anew. */
+  /**
+   * Sends SIGKILL to everything on a machine except its init: to the role's process first, so that it starts nothing
+   * anew.
+   */
   async killProcesses(spec: MachineSpec): Promise<void> {
     const machine = this.running(spec);
     for (const process of this.#processes.get(spec.name)?.values() ?? []) await process.kill({ hold: true });
@@ -387,7 +390,7 @@ export class LabCluster {
     await Promise.all(processes.map((process) => process.stop(deadlineMs)));
   }
 
-  /** Asks every process left on a machine to end (storage daemons flush what they hold), then gives up on them. */
+  /** Asks every process left on a machine to end (storage daemons flush their data), then gives up on them. */
   async #endProcesses(spec: MachineSpec, deadlineMs: number): Promise<void> {
     const machine = this.#running.get(spec.name);
     if (machine === undefined || !isRunning(machine.init)) return;
@@ -405,7 +408,7 @@ export class LabCluster {
   }
 }
 
-/** What `field` says, by name. */
+/** The values of `field`, by name. */
 function statesOf(page: unknown, field: string): readonly (readonly [name: string, state: unknown])[] {
   const items = typeof page === 'object' && page !== null && 'items' in page ? page.items : null;
   if (!Array.isArray(items)) return [];

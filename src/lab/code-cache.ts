@@ -1,7 +1,7 @@
 /**
- * Where the compiled code of a cluster's programs is kept: beside the packages, for all clusters of whoever may write
- * there (what `gp` itself compiles is there, too), else in the cluster's own directory. Node keeps an entry for each
- * source and checks it against the source's text; it replaces entries whole, so that clusters side by side disturb
+ * Chooses where the compiled code of a cluster's programs is kept: beside the packages, for all clusters of a user who
+ * may write there (the code of `gp` itself is there, too), else in the cluster's own directory. Node keeps an entry for
+ * each source and checks it against the source's text; it replaces entries whole, so that clusters side by side disturb
  * nobody.
  */
 

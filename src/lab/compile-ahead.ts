@@ -1,8 +1,8 @@
 /**
- * Compiles the roles' programs into the cache of compiled code before the first of them starts. Without it each of them
- * would load the stripper of types (about 19 MB that a process never gives back) and hold the parsed sources (about 10
- * MB) for as long as it lives. Guarantees: a failure costs memory, nothing else; done once for each version of the
- * programs and of Node.
+ * Compiles the roles' programs into the cache of compiled code before the first of them starts. Otherwise each of them
+ * would load the type stripper (about 19 MB that a process never gives back) and hold the parsed sources (about 10 MB)
+ * for as long as it lives. Guarantees: a failure costs memory, nothing else; done once for each version of the programs
+ * and of Node.
  */
 
 import { createHash } from 'node:crypto';
@@ -28,7 +28,8 @@ export async function compileAhead(
   const version = await versionOfPrograms();
   if ((await readTextBounded(mark, MARK_BYTES_MAX)) === version) return;
   const env = { PATH: process.env['PATH'], NODE_COMPILE_CACHE: directory };
-  // Without a configuration each loads all its modules, says how it is used, and saves what it compiled as it exits.
+  // Without a configuration each program loads all its modules, prints its usage, and saves its compiled code as it
+  // exits.
   const ended = [control, storage, agent].map((argv) => tryRun(argv, { deadlineMs: COMPILE_MS, env, cwd: '/' }));
   const outcomes = await Promise.allSettled(ended);
   if (outcomes.every(({ status }) => status === 'fulfilled')) await writeFileAtomic(mark, version);

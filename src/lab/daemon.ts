@@ -40,11 +40,11 @@ async function main(options: LabOptions): Promise<void> {
 process.umask(0o077);
 process.once('message', (raw) => {
   const options = raw as LabOptions;
-  // Our own death is told where the room's is: nobody sees our standard error.
+  // Errors of our own are reported where the room's are: nobody sees our standard error.
   process.on('uncaughtExceptionMonitor', (error) => appendFileSync(labLayout(options.dir).logFile, `${error.stack}\n`));
   void main(options);
 });
-// The command that asked for the cluster ended before it was ready: nobody would know of it.
+// The command that asked for the cluster ended before the cluster was ready: nobody would know of it.
 process.once('disconnect', () => {
   if (!ready) stop.abort(new Error('the command that started the cluster has ended'));
 });

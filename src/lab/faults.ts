@@ -29,9 +29,9 @@ export interface FaultArguments {
 
 export interface FaultVerb {
   readonly summary: string;
-  /** Which machines it may be done to; `none`: it takes no machine. */
+  /** The machines that the fault applies to; `none`: it takes no machine. */
   readonly on: readonly MachineKind[] | 'none';
-  /** Without a machine it is done to all of its kinds. */
+  /** Without a machine the fault applies to all of its kinds. */
   readonly targetOptional?: boolean;
   /** The verb that undoes it; undefined where there is nothing to undo. */
   readonly undo?: FaultName;
@@ -73,7 +73,7 @@ export type FaultName =
   | 'exec';
 
 const ALL: readonly MachineKind[] = ['control', 'storage', 'host'];
-/** They change nothing of the lab. */
+/** These verbs change nothing in the lab. */
 export const READING: readonly string[] = ['status', 'faults', 'exec'];
 const SECONDS_MAX = 3_600;
 const EXEC_DEADLINE_MS = 10_000;
@@ -220,7 +220,7 @@ export const FAULTS: Readonly<Record<FaultName, FaultVerb>> = {
   },
 };
 
-/** What `status` says of a machine. */
+/** The entry of a machine in `status`. */
 export interface MachineStatus {
   readonly name: string;
   readonly kind: MachineKind;

@@ -43,7 +43,7 @@ after(async () => {
 const identity = (machine: string): Promise<string> =>
   readFile(join(dir, 'machines', machine, 'state/identity'), 'utf8');
 
-/** As any client does it: the context file's URL, CA and token. */
+/** As any client does it: with the context file's URL, authority and token. */
 function hosts(): Promise<number> {
   const context = JSON.parse(readFileSync(join(dir, 'context.json'), 'utf8'));
   return new Promise((resolve, reject) => {
@@ -64,7 +64,9 @@ function hosts(): Promise<number> {
   });
 }
 
-/** What `gp host remove` does to a host: no control node knows it any more. The next start does not wait for it. */
+/**
+ * Does what `gp host remove` does to a host: no control node knows it any more. The next start does not wait for it.
+ */
 async function forgetHost(name: string): Promise<void> {
   for (const control of ['c1', 'c2', 'c3']) {
     const file = join(dir, 'machines', control, 'state/members');

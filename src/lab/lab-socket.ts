@@ -26,7 +26,7 @@ export async function serveFaults(cluster: LabCluster, say: (line: string) => vo
   let last: Promise<unknown> = Promise.resolve();
   const carryOut = (labRequest: LabRequest): Promise<unknown> => {
     const { verb, ...args } = labRequest;
-    // What changes nothing waits for nobody.
+    // A verb that changes nothing does not wait for others.
     if (READING.includes(verb)) return injectFault(lab, verb, args);
     say(`fault: ${JSON.stringify(labRequest)}`);
     const done = last.then(() => injectFault(lab, verb, args));
@@ -105,7 +105,7 @@ class LabTimers implements Lab {
 
   later(machines: readonly MachineSpec[], seconds: number, undo: () => Promise<void>): void {
     const timer = setTimeout(() => {
-      // A machine that was powered off meanwhile comes back with nothing left to undo.
+      // A machine that was powered off in the meantime comes back with nothing left to undo.
       undo().catch((error: unknown) => this.#say(`a fault was not undone: ${toWire(error).message}`));
     }, seconds * 1000);
     for (const { name } of machines) {

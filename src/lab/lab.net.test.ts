@@ -58,9 +58,9 @@ test('every machine has its own name, processes, links and disk, and reaches the
   for (const from of ['h2', 's1', 'c1']) assert.match(await ask(from, AGENT), /^h1 \d+$/);
   assert.match(await ask('h2', ['10.78.1.1', 7444]), /^s1 \d+$/);
   assert.match(await ask('h1', ['10.79.2.2', 7443]), /^h2 \d+$/);
-  // Beyond the default route: nothing listens there, and the room says so.
+  // Beyond the default route: no process listens there, and the room's kernel says so.
   assert.equal(await ask('h1', ['203.0.113.1', 7]), 'refused');
-  // How long a kernel waits for a silent peer is set by the lab where no agent does it.
+  // Without an agent, the lab sets how long a kernel waits for a silent peer.
   const patience = async (on: string): Promise<string> =>
     (await exec(on, ['cat', '/proc/sys/net/ipv4/tcp_retries2'])).stdout;
   assert.deepEqual([await patience('s1'), await patience('c1')], ['4\n', '4\n']);
@@ -93,7 +93,7 @@ test('a second cluster in the same directory is refused, one beside it runs', as
   try {
     assert.notEqual(beside.info.apiPort, lab.up.info.apiPort);
     assert.equal((await labStatus(beside.info.dir)).length, 4);
-    // Same directory, same shape, same port after a restart; another number of control nodes is refused.
+    // After a restart the directory, shape and port are the same; another number of control nodes is refused.
     await assert.rejects(up({ ...standInOptions(beside.info.dir), detach: true }), coded('conflict', /runs in/));
     assert.deepEqual(await down({ dir: beside.info.dir }), { ended: true });
     assert.deepEqual(await down({ dir: beside.info.dir }), { ended: false });
@@ -215,7 +215,7 @@ test('kill-host: everything on it ends at once and silently; heal-host boots it 
   assert.equal((await exec('h1', ['pgrep', '-cf', '^sleep 86399'])).stdout, '0\n');
 });
 
-/** Holds a connection to h1's agent and says what it hears of it within 3 s. */
+/** Holds a connection to h1's agent and prints what it receives within 3 s. */
 const LISTEN_ON_DISK_PORT = `
   require('node:net').createServer((socket) => {
     socket.on('error', () => undefined);

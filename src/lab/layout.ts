@@ -1,7 +1,6 @@
 /**
- * What lies where in the directory of a one-machine cluster. Everything a cluster keeps is in there and nowhere else;
- * every directory is 0700. Guarantees: the paths of the sockets fit into a socket address.
- *
+ * The layout of the directory of a one-machine cluster. All files of a cluster are in there and nowhere else; every
+ * directory is 0700. Guarantees: the paths of the sockets fit into a socket address.
  *   DIR/cluster.json            the shape: numbers of hosts, control and storage nodes
  *   DIR/context.json            how clients reach it: URL, CA, token file
  *   DIR/lab.json                the processes that run it now
@@ -62,8 +61,8 @@ export interface LabLayout {
 export const MACHINE_RUN_DIR = '/run/groundplane';
 
 /**
- * Where a storage node's pool (DIR/machines/NAME/pool) is on the machine itself: every directory above it can be passed
- * by others.
+ * The path of a storage node's pool (DIR/machines/NAME/pool) on the machine itself: all users can pass through every
+ * directory above it.
  */
 export const MACHINE_POOL_DIR = '/run/pool';
 

@@ -79,7 +79,7 @@ export interface Machine {
   readonly ended: Promise<void>;
 }
 
-/** What to run on a machine: the prefix of an argv. Only `init`'s pid is used. */
+/** The prefix of an argv that runs a command on a machine. Only `init`'s pid is used. */
 export function enterArgv(initPid: number): readonly string[] {
   return ['nsenter', '--target', String(initPid), '--mount', '--uts', '--net', '--pid', '--'];
 }
@@ -142,7 +142,7 @@ export async function killMachine(machine: Machine): Promise<void> {
 export function processesOf(machine: Machine): readonly ProcessRecord[] {
   const namespace = pidNamespace(machine.init.pid);
   if (namespace === undefined) return [];
-  // Not what keeps tini company, and not what has ended already.
+  // Processes that only accompany tini, and those that have ended already, do not count.
   return listProcesses().filter(
     (record) =>
       record.pid !== machine.init.pid &&

@@ -1,7 +1,7 @@
 /**
  * The outer process of a one-machine cluster: it holds the directory's lock, makes the room, and serves the API on
- * loopback. Guarantees: at most one cluster runs in a directory; when this process ends in whatever way, the room ends
- * too (parent-death signal, and the end of its input).
+ * loopback. Guarantees: at most one cluster runs in a directory; however this process ends, the room ends too
+ * (parent-death signal, and the end of its input).
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -44,19 +44,19 @@ const HOST_MEMORY_BYTES_MIN = 256 * MIB;
 
 export interface LabOptions {
   readonly dir: string;
-  /** As it was before, or 3 hosts, 1 control node, 1 storage node. */
+  /** The number of hosts, control nodes and storage nodes: as before, or 3, 1 and 1. */
   readonly hosts?: number | undefined;
   readonly controlNodes?: number | undefined;
   readonly storageNodes?: number | undefined;
-  /** On 127.0.0.1; as it was before where that is free, else 7440, else any. */
+  /** The port on 127.0.0.1; the former one if it is free, else 7440, else any. */
   readonly apiPort?: number | undefined;
-  /** What each host gives to VMs; by default an equal share of 80 % of this machine's memory. */
+  /** The memory that each host offers to VMs; by default an equal share of 80 % of this machine's memory. */
   readonly hostMemoryBytes?: number | undefined;
   /** Machines reach the real outside through slirp4netns. */
   readonly outside?: boolean | undefined;
   /** Stand-ins for the roles' programs (tests). */
   readonly standIns?: RoleCommands | undefined;
-  /** With stand-ins: no certificates, no joining, nothing asked of the API. */
+  /** With stand-ins: no certificates, no joining, no calls of the API. */
   readonly bare?: boolean | undefined;
 }
 
@@ -75,7 +75,7 @@ export interface LabInfo {
 
 export interface LabHandle {
   readonly info: LabInfo;
-  /** Settles when nothing of the cluster is left; `asked` is false when it ended by itself. */
+  /** Settles when nothing of the cluster is left; `asked` is false if it ended by itself. */
   readonly ended: Promise<{ readonly asked: boolean }>;
   /** Orderly end, within seconds. */
   stop(): Promise<void>;
@@ -89,9 +89,9 @@ interface StoredCluster {
 }
 
 /**
- * Starts a cluster in this process; resolves when every role answers. Throws CodedError: 'conflict' when one runs in
- * `dir` or the shape cannot be changed so, 'bad-input', 'not-installed', 'forbidden', 'deadline' when a role does not
- * answer; or the signal's reason. In every case nothing of it is left running.
+ * Starts a cluster in this process; resolves when every role answers. Throws CodedError: 'conflict' if a cluster runs
+ * in `dir` or the shape cannot be changed like this, 'bad-input', 'not-installed', 'forbidden', 'deadline' if a role
+ * does not answer; or the signal's reason. In each of these cases no process is left running.
  */
 export async function startLab(
   options: LabOptions,
@@ -209,7 +209,7 @@ class Outer {
     await this.#clean();
   }
 
-  /** Spawns the room and resolves when it says that it is ready. */
+  /** Spawns the room and resolves when it reports that it is ready. */
   #runRoom(
     options: RoomOptions,
     how: { readonly onProgress: (progress: Progress) => void; readonly signal: AbortSignal | undefined },
@@ -224,7 +224,7 @@ class Outer {
         how.signal?.removeEventListener('abort', onAbort);
         finish();
       };
-      // From its first word on the room itself bounds what it waits for.
+      // After its first message the room itself limits its waits.
       const timer = setTimeout(
         () => settle(() => reject(new CodedError('deadline', 'The room did not start; see lab.log.'))),
         ROOM_START_DEADLINE_MS,
@@ -266,7 +266,7 @@ class Outer {
         ],
         {
           stdio: ['pipe', 'pipe', log],
-          // Its own session: a terminal's Ctrl-C reaches this process only, which ends the room in order.
+          // A session of its own: a terminal's Ctrl-C reaches this process only, which ends the room in order.
           detached: true,
           cwd: '/',
           env: {
@@ -371,7 +371,7 @@ class Outer {
   }
 }
 
-/** Takes the lock, and waits for what a killed predecessor may still leave for some milliseconds. */
+/** Takes the lock, and waits some milliseconds for remains of a killed predecessor. */
 async function lockLab(layout: LabLayout): Promise<DirectoryLock> {
   let lock: DirectoryLock;
   try {
@@ -411,7 +411,10 @@ async function checkOwnDirectory(layout: LabLayout): Promise<void> {
   });
 }
 
-/** What is asked for, else what it was, else the default. Members of the store and disks' homes do not go away. */
+/**
+ * The requested shape, else the former one, else the default. Members of the store and homes of disks are never
+ * removed.
+ */
 async function chooseShape(layout: LabLayout, options: LabOptions): Promise<ClusterShape> {
   const stored = ((await readJsonFile(layout.clusterFile)) as StoredCluster | undefined)?.shape;
   const before = stored ?? DEFAULT_SHAPE;

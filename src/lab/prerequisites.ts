@@ -1,6 +1,6 @@
 /**
- * Whether this machine can run a one-machine cluster at all, before anything is made. Guarantees: what is missing is
- * named together with the command that brings it.
+ * Checks whether this machine can run a one-machine cluster at all, before anything is made. Guarantees: every missing
+ * thing is named together with the command that installs it.
  */
 
 import { access, constants } from 'node:fs/promises';
@@ -10,7 +10,7 @@ import { tryRun } from '../os/child-process.ts';
 import { readTextBounded } from '../os/files.ts';
 
 const PROBE_DEADLINE_MS = 10_000;
-/** Where the administrator's programs are; not in an ordinary user's PATH on Debian. */
+/** The directories of the administrator's programs; not in an ordinary user's PATH on Debian. */
 const SYSTEM_PATH = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 
 /** Program -> Debian package, of what the lab itself starts. */
@@ -27,7 +27,7 @@ const LAB_PROGRAMS: Readonly<Record<string, string>> = {
   tini: 'tini',
 };
 
-/** What the roles start on the machines. */
+/** The programs that the roles start on the machines. */
 const ROLE_PROGRAMS: Readonly<Record<string, string>> = {
   etcd: 'etcd-server',
   'qemu-system-x86_64': 'qemu-system-x86',
@@ -82,7 +82,7 @@ async function isInstalled(program: string): Promise<boolean> {
       await access(join(directory, program), constants.X_OK);
       return true;
     } catch {
-      // Not in this directory.
+      // The program is not in this directory.
     }
   }
   return false;
@@ -91,7 +91,7 @@ async function isInstalled(program: string): Promise<boolean> {
 async function probeNamespaces(): Promise<Isolation> {
   const root = process.geteuid?.() === 0;
   const kinds = ['--mount', '--net', '--pid', '--uts', '--fork', '--mount-proc', '--'];
-  // As root, too, a user namespace is the second choice: in a container root may lack CAP_SYS_ADMIN.
+  // For root, too, a user namespace is the second choice: in a container root may lack CAP_SYS_ADMIN.
   let said = '';
   for (const userNamespace of root ? [false, true] : [true]) {
     const argv = ['unshare', ...(userNamespace ? ['--user', '--map-root-user'] : []), ...kinds, 'mount'];

@@ -1,7 +1,7 @@
 /**
- * What the cluster gets at its first start and keeps: directories, the authority, the administrator's token, and the
- * control nodes' credentials. Guarantees: what exists is never replaced; no secret is readable by others, not for a
- * moment.
+ * The directories and identities that the cluster gets at its first start and keeps: the authority, the administrator's
+ * token, and the control nodes' credentials. Guarantees: existing ones are never replaced; no secret is readable by
+ * others, not for a moment.
  */
 
 import { randomBytes } from 'node:crypto';

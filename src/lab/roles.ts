@@ -1,5 +1,5 @@
 /**
- * Which roles run on which machine of a one-machine cluster, and how one sees that they answer: src/install with the
+ * The roles of each machine of a one-machine cluster, and how to find out whether they answer: src/install with the
  * cluster's own directory layout. Tests put stand-ins in the place of the programs.
  */
 
@@ -26,11 +26,9 @@ export interface RoleCommands {
   readonly control: readonly string[];
   readonly storage: readonly string[];
   readonly agent: readonly string[];
-  /** They are programs for Node that end at once when they get no configuration (compile-ahead.ts). */
+  /** These programs run on Node and end at once if they get no configuration (compile-ahead.ts). */
   readonly compile?: boolean | undefined;
-  /**
-   * How long a process other than etcd may stand still before it is ended and restarted, in ms. WATCHDOG_MS by default.
-   */
+  /** How long a process other than etcd may hang before it is ended and restarted, in ms. WATCHDOG_MS by default. */
   readonly watchdogMs?: number | undefined;
   /** How long such a process may take to its first beat, in ms (supervisor.ts). */
   readonly firstBeatMs?: number | undefined;
@@ -41,7 +39,7 @@ export interface RoleContext {
   readonly layout: LabLayout;
   readonly machines: readonly MachineSpec[];
   readonly commands: RoleCommands;
-  /** What each host gives to VMs, in bytes. */
+  /** The memory that each host offers to VMs, in bytes. */
   readonly hostMemoryBytes: number;
   readonly qemuUsers: 'per-slot' | 'self';
   readonly adminTokenSha256: string;
@@ -67,12 +65,12 @@ const PORT_OF: Readonly<Record<Role, number>> = {
   agent: PORTS.agent,
 };
 
-/** What runs on a machine of this kind, in the order in which it is started. */
+/** The roles on a machine of this kind, in the order in which they are started. */
 export function rolesOf(machine: MachineSpec): readonly Role[] {
   return ROLES_OF[machine.kind];
 }
 
-/** Where a role can be asked whether it answers, from the room. */
+/** The address at which a role can be asked, from the room, whether it answers. */
 export function probeOf(machine: MachineSpec, role: Role): { readonly host: string; readonly port: number } {
   return { host: controlAddress(machine), port: PORT_OF[role] };
 }
@@ -99,7 +97,7 @@ export function processSpec(machine: MachineSpec, role: Role, context: RoleConte
   return { role, argv, env: ROLE_ENVIRONMENT, watchdogMs, firstBeatMs };
 }
 
-/** Where the role's program finds its configuration. The file holds no secret. */
+/** The path of the role's configuration. The file holds no secret. */
 export function configFile(machine: MachineSpec, role: Role, layout: LabLayout): string {
   return join(layout.machine(machine.name).configDir, `${role}.json`);
 }

@@ -1,5 +1,5 @@
 /**
- * What the outer process and the room say to each other: lines of JSON on the room's standard input and output. The end
+ * The messages between the outer process and the room: lines of JSON on the room's standard input and output. The end
  * of the room's input means that the outer process is gone: the room ends at once.
  */
 

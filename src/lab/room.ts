@@ -39,7 +39,7 @@ async function setSysctls(): Promise<void> {
   }
 }
 
-/** True where the users of the whole system exist, so that each QEMU can have one of its own. */
+/** True if all users of the system exist here, so that each QEMU can have one of its own. */
 function hasAllUsers(): boolean {
   return /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'utf8'));
 }

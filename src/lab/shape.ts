@@ -1,7 +1,6 @@
 /**
- * Which machines a one-machine cluster has, and their addresses. Pure. Guarantees: a machine of a name has the same
+ * The machines of a one-machine cluster, and their addresses. Pure. Guarantees: a machine of a name has the same
  * addresses in every shape, so that a cluster that grows keeps them.
- *
  *   control network   10.77.0.0/16   room .0.1, control nodes .0.11 …, storage nodes .1.1 …, hosts .2.1 …
  *   storage network   10.78.0.0/16   storage nodes and hosts, same last two numbers
  *   overlay network   10.79.0.0/16   hosts, same last two numbers
@@ -32,7 +31,7 @@ export interface MachineSpec {
 
 export interface NicSpec {
   readonly network: NetworkRole;
-  /** Its name in the machine. */
+  /** The name of the device in the machine. */
   readonly device: string;
   /** The name of its other end, a port of the network's bridge in the room. */
   readonly port: string;

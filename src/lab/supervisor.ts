@@ -1,8 +1,8 @@
 /**
  * Keeps the processes of the roles running on their machines, as an init system would: started again with growing
- * pauses when they end, their output kept in bounded logs. Guarantees: a process that a fault holds dead stays dead
- * until it is released, and one that a fault froze stays frozen; one that was stopped is never started again; one that
- * stands still for longer than it may, before its first sign of life or after, is ended and started anew
+ * pauses when they end, their output kept in bounded logs. Guarantees: a process that a fault keeps dead stays dead
+ * until it is released, and one that a fault froze stays frozen; a process that was stopped is never started again; a
+ * process that hangs for longer than it may, before its first sign of life or after, is ended and started anew
  * (os/heartbeat.ts).
  */
 
@@ -24,7 +24,7 @@ const LOG_BYTES_MAX = 8 * 1024 * 1024;
 const LOG_CHECK_MS = 10_000;
 const START_DEADLINE_MS = 5_000;
 const KILL_DEADLINE_MS = 5_000;
-/** How many beats a process sends, and how often they are checked, within the time that it may stand still. */
+/** How many beats a process sends, and how often they are checked, within the time that it may hang. */
 const BEATS = 6;
 /** File descriptor of the supervisor's pipe in the process, after its standard streams. */
 const BEAT_FD = 3;
@@ -35,7 +35,7 @@ export interface ProcessSpec {
   readonly argv: readonly string[];
   /** Beside the machine's own environment. */
   readonly env?: NodeJS.ProcessEnv | undefined;
-  /** How long a process that beats may stand still, in ms; undefined if it does not beat. */
+  /** How long a process that beats may hang, in ms; undefined if it does not beat. */
   readonly watchdogMs?: number | undefined;
   /** How long a process that beats may take from its start to its first beat, in ms. FIRST_BEAT_MS by default. */
   readonly firstBeatMs?: number | undefined;
@@ -64,7 +64,7 @@ export class SupervisedProcess {
   /** When the process last beat, or was started; null if it does not run, or is being ended. */
   #beatMs: number | null = null;
   #hasBeaten = false;
-  /** How often it was started. */
+  /** The number of its starts. */
   starts = 0;
 
   constructor(options: { machine: Machine; spec: ProcessSpec; layout: LabLayout; say: (line: string) => void }) {

@@ -1,7 +1,7 @@
 /**
  * The networks between the machines: three bridges in the room, a pair of veths per machine and network, and faults of
- * links. Guarantees: a cut link loses packets silently, both ways and from one moment to the next; nobody sees a reset,
- * an ICMP error or a carrier that goes away.
+ * links. Guarantees: a cut link loses packets silently, in both directions and from one moment to the next; no machine
+ * sees a reset, an ICMP error or a lost carrier.
  */
 
 import { CodedError } from '../base/errors.ts';
@@ -80,8 +80,8 @@ export async function plugIn(machine: MachineSpec, pid: number): Promise<void> {
 }
 
 /**
- * Takes a dead machine's ports away; the kernel does it too, some time after the last process of the machine. The two
- * may meet at one port, and `ip` then fails in one of several ways: what counts is that no port is left.
+ * The things that a machine can be cut from: a network, the hosts and storage nodes on the control network, or the disk
+ * ports on the storage network.
  */
 export async function unplug(machine: MachineSpec): Promise<void> {
   const deleted = await tryRun(['ip', '-force', '-batch', '-'], {
@@ -96,10 +96,7 @@ export async function unplug(machine: MachineSpec): Promise<void> {
     throw new CodedError('failed', `${left.join(', ')} could not be taken away: ${deleted.stderr.trim()}`);
 }
 
-/**
- * What a machine can be cut from: a network, the hosts and storage nodes on the control network, or the disk ports on
- * the storage network.
- */
+/** The cut links. Each change is one transaction of the kernel. */
 export type CutFrom = NetworkRole | 'hosts and storage nodes' | 'disks';
 
 /** Which links are cut. Each change is one transaction of the kernel. */
@@ -148,7 +145,7 @@ export class Cuts {
       .flatMap((own) => led.flatMap((other) => [`${own} . ${other}`, `${other} . ${own}`]));
     const diskless = all.filter(({ what }) => what === 'disks').flatMap(({ name }) => this.#portsOf(name, 'storage'));
     const script = Object.entries({ cut, apart, diskless }).map(([set, elements]) => refill(set, elements));
-    // In order: the last state asked for is the one that stays.
+    // In order: the last requested state is the final one.
     this.#lastApply = this.#lastApply.catch(() => undefined).then(() => nft(script.join('')));
     return this.#lastApply;
   }

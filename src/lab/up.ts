@@ -21,7 +21,7 @@ export interface UpOptions extends LabOptions {
   /** True: the cluster outlives the calling process; false: it ends with it. */
   readonly detach?: boolean | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
-  /** Ends the cluster in order, also while it is starting (Ctrl-C, SIGTERM: the caller must pass both on). */
+  /** Ends the cluster in order, also while it is starting (the caller must pass Ctrl-C and SIGTERM on). */
   readonly signal?: AbortSignal | undefined;
   /** Ends it at once (a second Ctrl-C). */
   readonly killSignal?: AbortSignal | undefined;
@@ -33,7 +33,7 @@ export interface UpResult {
   readonly ended: Promise<{ readonly asked: boolean }>;
 }
 
-/** What the detached process says while it starts. */
+/** The messages of the detached process while it starts. */
 export type DaemonMessage =
   | { readonly progress: Progress }
   | { readonly ready: LabInfo }
@@ -54,7 +54,7 @@ export async function up(options: UpOptions): Promise<UpResult> {
   return { info: handle.info, ended: handle.ended };
 }
 
-/** Ends the cluster in `dir`, if one runs there. CodedError 'deadline' when it cannot be ended. */
+/** Ends the cluster in `dir`, if one runs there. CodedError 'deadline' if it cannot be ended. */
 export async function down(options: {
   readonly dir: string;
   readonly signal?: AbortSignal | undefined;

@@ -23,7 +23,7 @@ export interface RunOptions {
   readonly env?: NodeJS.ProcessEnv | undefined;
   /** The program is killed when stdout or stderr gets longer. 16 MiB by default. */
   readonly outputBytesMax?: number | undefined;
-  /** Of what is written beyond `outputBytesMax` the end is kept, and the program goes on. */
+  /** If the output is longer than `outputBytesMax`, its end is kept, and the program continues. */
   readonly keepsEndOnly?: true;
 }
 
@@ -65,7 +65,7 @@ export function tryRun(argv: readonly string[], options: RunOptions): Promise<Ru
     }
     const [program, ...args] = argv;
     if (program === undefined) throw new TypeError('an empty argv');
-    // Its own session: the group can be killed as a whole, and Ctrl-C at our terminal is ours to pass on.
+    // A session of its own: the group can be killed as a whole, and Ctrl-C at our terminal is ours to pass on.
     const child = spawn(program, args, {
       detached: true,
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -93,7 +93,7 @@ export function tryRun(argv: readonly string[], options: RunOptions): Promise<Ru
     child.once('close', (code, signalName) =>
       end(() => resolve({ stdout: stdout(), stderr: stderr(), exitCode: exitCodeOf(code, signalName) })),
     );
-    // A program that does not read its input to the end is its own business: its exit status says what it thinks.
+    // A program may leave input unread: its exit status says whether that is an error.
     child.stdin.on('error', () => undefined);
     child.stdin.end(options.input);
   });
@@ -152,7 +152,7 @@ export interface Daemon extends ProcessIdentity {
 
 /**
  * Starts a process in a session of its own that outlives us; nothing waits for it. Resolves when the program has been
- * executed, which says nothing about whether it is ready. Throws CodedError 'not-installed' or 'failed'.
+ * executed, whether or not it is ready. Throws CodedError 'not-installed' or 'failed'.
  */
 export function spawnDaemon(argv: readonly string[], options: DaemonOptions): Promise<Daemon> {
   const [program, ...args] = argv;
@@ -203,7 +203,7 @@ function collect(stream: NodeJS.ReadableStream, bytesMax: number, tooLong: () =>
   return () => Buffer.concat(chunks).toString('utf8');
 }
 
-/** Keeps the last `bytesMax` bytes, and at most twice as many until they are asked for. */
+/** Keeps the last `bytesMax` bytes, and at most twice as many until they are read. */
 function collectEnd(stream: NodeJS.ReadableStream, bytesMax: number): () => string {
   let chunks: Uint8Array[] = [];
   let sizeBytes = 0;
@@ -224,7 +224,7 @@ function killGroup(child: ChildProcess): void {
     // The group's number cannot be given to another process while a member lives.
     process.kill(-child.pid, 'SIGKILL');
   } catch {
-    // Nobody left in the group: that is what was wanted.
+    // The group is empty, as wanted.
   }
 }
 

@@ -1,4 +1,4 @@
-/** This machine's time, in the shape in which whatever also runs in simulated time takes it (core/ports/clock.ts). */
+/** This machine's time, as the port of code that also runs in simulated time (core/ports/clock.ts). */
 import { monotonicMs } from './monotonic.ts';
 
 /** Timers keep the process alive until they fire or are cancelled. */

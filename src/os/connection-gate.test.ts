@@ -107,7 +107,7 @@ test('one identity has a bound, from whatever addresses it comes, and keeps no o
   const asked = [];
   for (const last of [1, 1, 1, 1, 1, 2, 2]) asked.push(await member(`127.0.0.${last}`, 'greedy'));
   assert.deepEqual(asked, [true, true, true, true, false, true, false], 'by address, then by identity');
-  // On the same address, where the share is full: the one that has most gives.
+  // On the same address, whose share is full: the identity with the most connections gives one up.
   assert.equal(await member('127.0.0.1', 'modest'), true);
   assert.equal(await member('127.0.0.1', 'modest'), true);
   assert.equal(await member('127.0.0.1', 'modest'), false, 'no more than the other one');
@@ -116,7 +116,7 @@ test('one identity has a bound, from whatever addresses it comes, and keeps no o
     greedy.slice(0, 4).map(({ destroyed }) => destroyed),
     [true, true, false, false],
   );
-  // All are full: the same.
+  // All shares are full: the result is the same.
   assert.equal(await member('127.0.0.3', 'third'), true);
   assert.equal(await member('127.0.0.4', 'fourth'), true);
   assert.equal(greedy[2]?.destroyed, true);

@@ -2,8 +2,8 @@
  * Bounds a listener's connections. Guarantees: a connection whose peer does not prove its identity has a deadline;
  * unproved connections have a share of their own, bounded in total and per address, so that they never take the room of
  * proved peers; when that share is full, the oldest unproved connection is closed, so that a new one always gets the
- * time of a handshake. One identity that was proved has a bound of its own, from whatever addresses it connects; where
- * a rank `makesRoom`, the identity with the most connections gives its oldest one to an identity with fewer.
+ * time of a handshake. Each proved identity has a bound of its own, from whatever addresses it connects; where a rank
+ * `makesRoom`, the identity with the most connections gives its oldest one to an identity with fewer.
  */
 import type { Socket } from 'node:net';
 import { systemClock } from './clock.ts';

@@ -69,7 +69,7 @@ test('a stalled process takes the answer that already waits in the socket', asyn
     assert(address !== null && typeof address === 'object');
     const socket = connect(address.port, '127.0.0.1');
     await new Promise((resolve) => server.once('connection', resolve));
-    // The answer is under way; now nothing of ours runs until well past the deadline.
+    // The answer is under way; now none of our code runs until well past the deadline.
     const answer = withDeadline(() => new Promise((resolve) => socket.once('data', resolve)), {
       deadlineMs: 20,
       what: 'x',

@@ -11,7 +11,7 @@ export interface DeadlineOptions {
   readonly deadlineMs: number;
   /** Ends the wait early; the promise then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
-  /** What is waited for, for the error: "the answer of host h1". */
+  /** The thing that is waited for, for the error: "the answer of host h1". */
   readonly what: string;
 }
 
@@ -24,8 +24,9 @@ export function lateBy({ startedMs, deadlineMs }: { readonly startedMs: number; 
 }
 
 /**
- * Calls `callback` once, `deadlineMs` from now, after one more turn of the event loop's poll phase: when the process
- * was stalled, what arrived meanwhile is handled before the deadline is declared. Returns the function that cancels it.
+ * Calls `callback` once, `deadlineMs` from now, after one more turn of the event loop's poll phase: if the process was
+ * stalled, data that arrived in the meantime is handled before the deadline is declared. Returns the function that
+ * cancels it.
  */
 export function onDeadline(deadlineMs: number, callback: (lateByMs: number) => void): () => void {
   const startedMs = monotonicMs();
@@ -53,7 +54,7 @@ export function deadlineError(what: string, deadlineMs: number, lateByMs = 0): C
 
 /**
  * The result of `start`, or CodedError 'deadline' after `deadlineMs`, or the reason of `signal`. `start` gets a signal
- * that fires in both cases and must then let go of what it holds; what it still delivers afterwards is dropped.
+ * that fires in both cases and must then release its resources; a later result is dropped.
  */
 export function withDeadline<T>(
   start: (signal: AbortSignal) => Promise<T>,

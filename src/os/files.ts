@@ -16,7 +16,9 @@ export interface WriteOptions {
   readonly mode?: number | undefined;
   /** Owner to give the file to; needs root. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined;
-  /** Whether it has to survive a loss of power; true by default. Not so where it is of no use after one. */
+  /**
+   * Whether the file has to survive a loss of power; true by default. False for a file that is of no use afterwards.
+   */
   readonly durable?: boolean | undefined;
 }
 
@@ -93,8 +95,8 @@ export async function readTextBounded(path: string, sizeBytesMax: number): Promi
 }
 
 /**
- * The text of an open file, read from where it stands; null where it has more than `sizeBytesMax` bytes, whatever
- * length it says it has.
+ * The text of an open file, read from its current position; null if it has more than `sizeBytesMax` bytes, whatever
+ * length it claims.
  */
 export async function readHandleBounded(file: FileHandle, sizeBytesMax: number): Promise<string | null> {
   const buffer = Buffer.alloc(sizeBytesMax + 1);
@@ -141,10 +143,9 @@ export interface DirectoryLock {
 
 /**
  * Takes the exclusive lock on a directory, or throws CodedError 'conflict' at once when another process has it.
- *
  * A flock(2) lock belongs to the open file description: flock(1) takes it on a descriptor that we opened and passed to
- * it, and it stays ours when flock(1) has exited. The kernel frees it when this process ends in whatever way; the
- * descriptor is close-on-exec, so no child or daemon keeps it. A lock file with a pid in it could not promise that.
+ * it, and it stays ours when flock(1) has exited. The kernel frees it however this process ends; the descriptor is
+ * close-on-exec, so no child or daemon keeps it. A lock file with a pid in it could not promise that.
  */
 export async function lockDirectory(path: string): Promise<DirectoryLock> {
   const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);

@@ -73,7 +73,8 @@ test('a user who replaces directories by links while they are removed leads nobo
   for (let round = 0; round < 20; round++) {
     await mkdir(at('theirs'));
     await run(['chown', `${STRANGER}`, at('theirs')], { deadlineMs: 5_000 });
-    // In the directory, which it does not leave: it makes a directory, and puts a link in its place, again and again.
+    // The attacker works in the directory, which it does not leave: it makes a directory, and puts a link in its place,
+    // again and again.
     const script = `cd ${at('theirs')}; while mkdir -p x/y 2>/dev/null; do rm -rf x; ln -s ${at('prey')} x; rm -f x; done`;
     const ended = new AbortController();
     const asStranger = ['setpriv', `--reuid=${STRANGER}`, `--regid=${STRANGER}`, '--clear-groups', 'sh', '-c', script];

@@ -1,7 +1,7 @@
 /**
  * Files in a directory that a less trusted user owns, touched by a more privileged process. Guarantees: no symbolic
  * link is followed and only regular files are opened, so that nothing blocks (a FIFO) and nothing outside of the
- * directory is read, written, given away or deleted, whatever that user does meanwhile.
+ * directory is read, written, given away or deleted, whatever that user does in the meantime.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, rm } from 'node:fs/promises';
@@ -62,14 +62,15 @@ export async function removeForeign(path: string): Promise<void> {
 }
 
 /**
- * Takes a directory, and those in it, from their owner, from the top down: then nobody else can rename anything there.
+ * Takes a directory, and its subdirectories, from their owner, from the top down: then nobody else can rename anything
+ * there.
  */
 async function takeOver(path: string, levelsLeft: number): Promise<void> {
   let directory: FileHandle;
   try {
     directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   } catch (error) {
-    // No such directory, or no directory: removing it needs no look into it.
+    // The directory does not exist, or is no directory: it can be removed without looking into it.
     if (isErrno(error, 'ENOENT') || isErrno(error, 'ENOTDIR') || isErrno(error, 'ELOOP')) return;
     throw error;
   }

@@ -13,9 +13,7 @@ import { HEARTBEAT, HELD } from './heartbeat.ts';
 const MODULE = new URL('heartbeat.ts', import.meta.url).href;
 const EVERY_MS = 20;
 
-/**
- * A process that beats on file descriptor 3, lives for as long as it is let, and does `then` when it is told something.
- */
+/** A process that beats on file descriptor 3, lives until the test ends it, and does `then` when it gets input. */
 function beating(then: string) {
   const script = `
     const { startHeartbeat, holdHeartbeat } = await import('${MODULE}');
@@ -104,7 +102,7 @@ test("a supervisor that takes no beats stops none of the process's own work", as
     },
     { code: 'EAGAIN' },
   );
-  // Each beat that is not taken would hold a thread of the pool, which has four; files are read by them.
+  // Each beat that is not read would block a thread of the pool, which has four and also reads files.
   const script = `
     const { startHeartbeat } = await import('${MODULE}');
     const { readFile } = await import('node:fs/promises');

@@ -1,11 +1,9 @@
 /**
- * Reports to the supervisor that this process is alive; the supervisor ends and restarts a process that stands still: a
- * stopped process, or one whose event loop does not turn, serves no client and holds its ports.
- *
+ * Reports to the supervisor that this process is alive; the supervisor ends and restarts a process that hangs: a
+ * stopped process, or one whose event loop is blocked, serves no client and keeps its ports.
  * Guarantees: each beat is started by the event loop and written by a thread of its pool, so that it proves both work;
  * if the supervisor is gone, the beats end and nothing else changes; a supervisor that reads no beats blocks at most
  * one beat, and with it one thread or process.
- *
  *   GROUNDPLANE_HEARTBEAT=FD:MS    the one-machine cluster's supervisor reads a byte from file descriptor FD at least every MS
  *   NOTIFY_SOCKET, WATCHDOG_USEC   systemd (WatchdogSec=, NotifyAccess=all): told by systemd-notify(1), since Node has no datagram sockets of
  *                                  the Unix domain
@@ -57,7 +55,7 @@ function isCount(value: number | undefined): value is number {
   return value !== undefined && Number.isInteger(value) && value > 0;
 }
 
-/** `beat` says when it was taken, or that nobody takes any. */
+/** `beat` resolves when the beat was read, or with the news that nobody reads any. */
 function beatEvery(everyMs: number, beat: (done: (isTaken: boolean) => void) => void): void {
   let isUnderWay = false;
   const next = (): void => {

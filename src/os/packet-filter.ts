@@ -10,14 +10,14 @@ const DEADLINE_MS = 10_000;
 
 type Script = () => string;
 
-/** See the module. */
+/** See the module's comment. */
 export class PacketFilter {
   readonly #onFailure: (reason: string) => void;
   readonly #load: (script: string) => Promise<unknown>;
   /** Null: not known. */
   #inForce: string | null = null;
   #last: Promise<void> = Promise.resolve();
-  /** What the end of `#last` puts in force. */
+  /** The promise of the script that follows `#last`. */
   #waiting: Script | null = null;
   #failure = '';
 

@@ -35,7 +35,7 @@ test('a process name may hold spaces and parentheses', () => {
 });
 
 test('a killed process is not over while the kernel still works for one of its threads', () => {
-  // As seen of a process whose main thread had ended and whose other thread had not (Linux 6.18).
+  // As seen for a process whose main thread had ended and whose other thread had not (Linux 6.18).
   const seen =
     '32030 (python3) Z 32020 32020 9591 0 -1 4227084 2086 0 0 0 2 1 0 0 20 0 2 0 1536003 0 0 18446744073709551615';
   const stat = present(parseStat(seen), 'stat');

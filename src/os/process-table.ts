@@ -1,5 +1,5 @@
 /**
- * The operating system's list of processes (/proc): where the agent finds what runs, because it remembers nothing.
+ * The operating system's list of processes (/proc): the agent finds running QEMUs here, because it remembers nothing.
  * Guarantees: a process is named by pid and start time, so that a reused pid is never signalled; a zombie counts as
  * gone, but not while one of its threads lives: a killed process whose main thread has ended may have a write under way
  * in the kernel (`Zl` in ps).
@@ -30,7 +30,7 @@ export interface ProcessRecord extends ProcessIdentity {
 
 const WAIT_STEP_MS_MIN = 1;
 const WAIT_STEP_MS_MAX = 50;
-/** The next look comes after this part of what was waited for already: an end is seen late by no more than that. */
+/** The next check comes after this fraction of the time waited so far: an end is noticed late by no more than that. */
 const WAIT_STEP_PART = 0.2;
 
 /** Every process we can see. A process that ends while we read is left out. */
@@ -70,7 +70,7 @@ export function isRunning(identity: ProcessIdentity): boolean {
   return stat !== undefined && stat.startTicks === identity.startTicks && !isOver(stat);
 }
 
-/** Whether nothing of the process runs any more, or will: a zombie without a living thread. */
+/** Whether no part of the process runs any more, or will: a zombie without a living thread. */
 export function isOver({ state, threads }: Pick<Stat, 'state' | 'threads'>): boolean {
   return state === 'X' || (state === 'Z' && threads <= 1);
 }
@@ -126,7 +126,7 @@ interface Stat {
   readonly state: string;
   readonly ppid: number;
   readonly startTicks: number;
-  /** Its main thread counts as long as it has not been waited for. */
+  /** The number of threads. The main thread counts until the process has been waited for. */
   readonly threads: number;
 }
 
@@ -148,7 +148,7 @@ function readProc(pid: number, file: string): string | undefined {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'utf8');
   } catch {
-    // Gone between two reads, or hidden from us by hidepid: not there, for our purposes.
+    // The process went between two reads, or is hidden by hidepid: for our purposes it does not exist.
     return undefined;
   }
 }

@@ -1,4 +1,4 @@
-/** Where the project's programs are: sources in a clone, bundles in an installed package, in the same folders. */
+/** The places of the project's programs: sources in a clone, bundles in an installed package, in the same folders. */
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -10,7 +10,7 @@ export function programFile(path: string, from: string): string {
   return fileURLToPath(new URL(`${path}${extname(fileURLToPath(from))}`, from));
 }
 
-/** Whether this is an installed package: bundles, without sources and without what only a clone has. */
+/** Whether this is an installed package: bundles, without sources and without the files that only a clone has. */
 export function isPackaged(from: string): boolean {
   return extname(fileURLToPath(from)) !== '.ts';
 }

@@ -1,7 +1,7 @@
 /** Chance from the operating system. */
 import { randomBytes } from 'node:crypto';
 
-/** So many random bytes in lower-case hexadecimal. */
+/** This many random bytes in lower-case hexadecimal. */
 export function randomHex(bytes: number): string {
   return randomBytes(bytes).toString('hex');
 }

@@ -1,8 +1,8 @@
 /**
- * Processes that outlive the service that started them, on a machine whose first process is systemd: each in a transient
- * scope of a slice of its own, with limits where the kernel has them (cgroups v2). Everywhere else a process is started
- * as it is. Guarantees: the process keeps its pid; a scope is gone with its last process; a name is never taken twice,
- * so that what is left of an earlier start stands in nobody's way.
+ * Processes that outlive the service that started them, on a machine whose first process is systemd: each in a
+ * transient scope of a slice of its own, with limits if the kernel has them (cgroups v2). On other machines the process
+ * is started without a scope. Guarantees: the process keeps its pid; a scope ends with its last process; a name is
+ * never used twice, so that remains of an earlier start cannot be in the way.
  */
 import { randomHex } from './random.ts';
 
@@ -22,7 +22,7 @@ export interface Scope {
 
 /** Limits of a scope; ignored by a kernel without the controllers of cgroups v2. */
 export interface ScopeLimits {
-  /** In bytes: above it the kernel ends a process of the scope. */
+  /** The memory limit in bytes: above it the kernel ends a process of the scope. */
   readonly memoryBytesMax: number;
   /** 1 to 10,000; 100 is everybody's. */
   readonly cpuWeight: number;

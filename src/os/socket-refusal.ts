@@ -1,4 +1,4 @@
-/** Answers, on the raw socket, to bytes that are not an HTTP request, or no longer one. */
+/** Answers, on the raw socket, bytes that are not, or no longer, an HTTP request. */
 import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { CodedError } from '../base/errors.ts';

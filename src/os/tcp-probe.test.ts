@@ -16,7 +16,7 @@ test('a listener accepts; without one the kernel refuses', async () => {
 });
 
 test('a fault of our own side says nothing about the peer', async () => {
-  // No route from a loopback source to a multicast address by TCP: our own kernel says so.
+  // There is no TCP route from a loopback source to a multicast address: our own kernel says so.
   const { outcome } = await probeTcp({ address: '224.0.0.1', port: 9 }, 5_000);
   assert.equal(outcome, 'void');
 });
@@ -29,7 +29,7 @@ test('a prober that was itself held up does not speak of silence', async () => {
   const probing = probeTcp({ address: '127.0.0.1', port }, 1);
   const until = performance.now() + 300;
   while (performance.now() < until);
-  // The answer came in time and was only looked at late: it counts; if it did not come, nothing is concluded.
+  // The answer came in time and was only read late: it counts; if it did not come, nothing is concluded.
   assert.match((await probing).outcome, /^(accepted|void)$/);
   server.close();
 });

@@ -1,6 +1,6 @@
 /**
- * One TCP connection attempt, told in the terms a verdict needs. Guarantees: `accepted` and `refused` were said by the
- * peer's kernel; `silent` is only said by a prober that was itself running in time, else `void`.
+ * One TCP connection attempt, reported in the terms that a verdict needs. Guarantees: `accepted` and `refused` come
+ * from the peer's kernel; `silent` is only reported by a prober that was itself running in time, else `void`.
  */
 import { connect } from 'node:net';
 import { monotonicMs } from './monotonic.ts';
@@ -29,12 +29,14 @@ export function probeTcp(
     };
     const timer = setTimeout(() => {
       const lateMs = Math.max(0, monotonicMs() - startedAt - deadlineMs);
-      // Socket events that are ready now are handled first: what arrived in time counts, however late we look.
+      // Socket events that are ready now are handled first: an answer that arrived in time counts, however late it is
+      // read.
       setImmediate(() => finish({ outcome: lateMs > LATE_MS_MAX ? 'void' : 'silent', lateMs: Math.round(lateMs) }));
     }, deadlineMs);
     socket.once('connect', () => finish({ outcome: 'accepted', lateMs: 0 }));
     socket.once('error', (error: NodeJS.ErrnoException) => {
-      // Only a reset comes from the peer; "no route" and the like come from our own side and say nothing about it.
+      // Only a reset comes from the peer; "no route" and similar errors come from our own side and are no evidence
+      // about it.
       const refused = error.code === 'ECONNREFUSED' || error.code === 'ECONNRESET';
       const silent = error.code === 'ETIMEDOUT' || error.code === 'EHOSTUNREACH';
       finish({ outcome: refused ? 'refused' : silent ? 'silent' : 'void', lateMs: 0 });

@@ -61,7 +61,7 @@ async function handshake(
     server.on('tlsClientError', () => undefined);
     const client = connect({ host: '127.0.0.1', port: address.port, ...clientOptions });
     sockets.push(client);
-    // With TLS 1.3 a client learns only by what comes next whether the server accepted its certificate.
+    // With TLS 1.3 a client learns only from the next message whether the server accepted its certificate.
     await new Promise((resolve, reject) => {
       client.once('data', resolve);
       client.once('error', reject);

@@ -1,9 +1,9 @@
 /**
- * The cluster's certificate authorities: X.509 v3 (RFC 5280), ECDSA P-256 with SHA-256. Guarantees: a certificate says
- * only what the authority decided, whatever a request asked for; it is valid from an hour before it is made, for clocks
- * that differ, and never longer than its authority; serial numbers are positive and random. An authority has no bound
- * on the length of paths: QEMUs that were started under one accept certificates of the next by a certificate of the
- * next one that the first has signed (`crossSign`).
+ * The cluster's certificate authorities: X.509 v3 (RFC 5280), ECDSA P-256 with SHA-256. Guarantees: a certificate
+ * contains only what the authority decided, whatever a request asked for; it is valid from an hour before it is made,
+ * for clocks that differ, and never longer than its authority; serial numbers are positive and random. An authority has
+ * no bound on the length of paths: QEMUs that were started under one accept certificates of the next by a certificate
+ * of the next one that the first has signed (`crossSign`).
  */
 
 // First: @peculiar/x509 needs the metadata API when it is loaded.

@@ -7,14 +7,14 @@ import { join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
 import { makePrivateDirectory, readTextBounded, type WriteOptions, writeFileAtomic } from '../os/files.ts';
 
-/** What one process needs to prove its identity and to check others'. PEM; the key is a secret. */
+/** The credentials with which one process proves its identity and checks that of others. PEM; the key is a secret. */
 export interface Credentials {
   readonly caPem: string;
   readonly certPem: string;
   readonly keyPem: string;
   /** Calls the listener after each change of what is here or denied; absent: nothing changes. */
   readonly onChange?: ((listener: () => void) => void) | undefined;
-  /** Whether a certificate of the cluster is refused although it is valid; absent: none is. */
+  /** Whether a certificate of the cluster is refused although it is valid; absent: no certificate is. */
   readonly denies?: ((peer: { readonly commonName: string; readonly serial: string }) => boolean) | undefined;
 }
 
@@ -26,7 +26,7 @@ export function pemsOf({ caPem, certPem, keyPem }: Credentials): Pick<Credential
 const PEM_BYTES_MAX = 64 * 1024;
 
 /**
- * Public: the group ffdhe2048 (RFC 7919, appendix A.1) as PKCS #3. QEMU makes a group of its own for every server that
+ * Not secret: the group ffdhe2048 (RFC 7919, appendix A.1) as PKCS #3. QEMU generates a group for every server that
  * finds none (crypto/tlscreds.c, 7.2), which takes 0.1 to 3 s of processor time at each start of a QEMU or a storage
  * daemon; our handshakes use elliptic curves all the same.
  */
@@ -65,7 +65,7 @@ export async function writeCredentials(
 }
 
 /**
- * Reads what `writeCredentials` wrote; undefined when there is none, CodedError 'failed' when part of it is missing.
+ * Reads the files of `writeCredentials`; undefined if there are none, CodedError 'failed' if a part of them is missing.
  */
 export async function readCredentials(directory: string): Promise<Credentials | undefined> {
   const [caPem, certPem, keyPem] = await Promise.all(

@@ -26,12 +26,12 @@ const API = new RegExp(`^${API_PREFIX}${BASE64URL_32}$`);
 export interface NewToken {
   /** Shown once, stored nowhere. */
   readonly token: string;
-  /** What is stored: SHA-256, lower-case hexadecimal. */
+  /** The stored hash: SHA-256, lower-case hexadecimal. */
   readonly tokenSha256: string;
 }
 
 export interface JoinToken {
-  /** What the joining host presents. */
+  /** The secret that the joining host presents. */
   readonly secret: string;
   /** SHA-256 of the authority's certificate, base64url. */
   readonly caFingerprint: string;
@@ -49,19 +49,19 @@ export function createBrowserSecret(kind: keyof typeof BROWSER_PREFIXES): NewTok
   return { token, tokenSha256: tokenSha256(token) };
 }
 
-/** Whether the text has the form of a browser's secret; says nothing about whether it is one that was given out. */
+/** Whether the text has the form of a browser's secret; it may still be one that was never given out. */
 export function isBrowserSecret(text: string, kind: keyof typeof BROWSER_PREFIXES): boolean {
   const prefix = BROWSER_PREFIXES[kind];
   return text.startsWith(prefix) && SECRET.test(text.slice(prefix.length));
 }
 
-/** A new token with which one host can join; stored is the SHA-256 of its secret, which is what the host presents. */
+/** A new token with which one host can join; the SHA-256 of its secret is stored, and the host presents the secret. */
 export function createJoinToken(caPem: string): NewToken {
   const secret = randomBytes(SECRET_BYTES).toString('base64url');
   return { token: `${JOIN_PREFIX}${secret}.${certificateFingerprint(caPem)}`, tokenSha256: tokenSha256(secret) };
 }
 
-/** Takes a join token apart, at the joining host; CodedError 'bad-input' when it is none. */
+/** Takes a join token apart, at the joining host; CodedError 'bad-input' if it is not valid. */
 export function parseJoinToken(text: string): JoinToken {
   const match = JOIN.exec(text.trim());
   const secret = match?.[1];
@@ -74,12 +74,12 @@ export function parseJoinToken(text: string): JoinToken {
   return { secret, caFingerprint };
 }
 
-/** Whether the text has the form of an API token; says nothing about whether it is one that was given out. */
+/** Whether the text has the form of an API token; it may still be one that was never given out. */
 export function isApiToken(text: string): boolean {
   return API.test(text);
 }
 
-/** What is stored for a token or secret, and looked up: SHA-256, lower-case hexadecimal. */
+/** The stored hash of a token or secret, by which it is looked up: SHA-256, lower-case hexadecimal. */
 export function tokenSha256(presented: string): string {
   return createHash('sha256').update(presented, 'utf8').digest('hex');
 }

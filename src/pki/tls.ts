@@ -32,7 +32,10 @@ interface PublicServerTls extends TlsOptions {
   readonly ca: string;
 }
 
-/** For a server whose every client must have a certificate of the cluster; then ask `peerIdentity` who it is. */
+/**
+ * For a server whose every client must have a certificate of the cluster; call `peerIdentity` for the client's
+ * identity.
+ */
 export function serverTlsOptions(credentials: Credentials): TlsOptions {
   return { ...publicServerTlsOptions(credentials), rejectUnauthorized: true };
 }
@@ -43,15 +46,16 @@ export function serverTlsOptions(credentials: Credentials): TlsOptions {
  * that a joining host that knows only its fingerprint can find it.
  */
 export function publicServerTlsOptions({ caPem, certPem, keyPem }: Credentials): PublicServerTls {
-  // With one authority its certificate is the next in the chain: who knows only its fingerprint finds it there.
+  // With one authority its certificate is the next in the chain: a client that knows only its fingerprint finds it
+  // there.
   const chain = certificatesIn(caPem).length === 1 ? (certificatesIn(certPem)[0] ?? certPem) : certPem;
   const own = { ca: caPem, cert: `${chain}${caPem}`, key: keyPem };
   return { minVersion: 'TLSv1.3', ...own, requestCert: true, rejectUnauthorized: false };
 }
 
 /**
- * The same, with another certificate for browsers that ask for one of these names (TLS server name indication). CodedError
- * 'bad-input' for a certificate and key that do not fit together.
+ * The same options, with another certificate for browsers that ask for one of these names (TLS server name indication).
+ * CodedError 'bad-input' for a certificate and key that do not fit together.
  */
 export function withBrowserCertificate(
   own: PublicServerTls,
@@ -104,7 +108,9 @@ export function peerIdentity(socket: TLSSocket): PeerIdentity | undefined {
   return identity;
 }
 
-/** Whether the certificate at the other end is denied: to be asked after the handshake, and when more are denied. */
+/**
+ * Whether the peer's certificate is denied: to be checked after the handshake, and when more certificates are denied.
+ */
 export function isDeniedPeer(socket: TLSSocket, credentials: Pick<Credentials, 'denies'>): boolean {
   return credentials.denies !== undefined && refusalOf(socket.getPeerCertificate(), credentials) !== undefined;
 }
@@ -117,8 +123,8 @@ function refusalOf(certificate: PeerCertificate, { denies }: Pick<Credentials, '
 }
 
 /**
- * With TLS 1.3 the peer of a connection stays who it is; to take its certificate apart for every request takes a
- * quarter of a millisecond.
+ * With TLS 1.3 the peer of a connection never changes; parsing its certificate for every request would take a quarter
+ * of a millisecond.
  */
 const identities = new WeakMap<TLSSocket, PeerIdentity>();
 
@@ -129,7 +135,8 @@ export function certificateFingerprint(certPem: string): string {
 
 /**
  * Asks a public server for the authority's certificate and returns it (PEM) if its fingerprint is the expected one;
- * CodedError 'forbidden' if not. Nothing is sent and the server is not trusted by this: connect again with the result.
+ * CodedError 'forbidden' if not. Nothing is sent, and this does not make the server trusted: connect again with the
+ * result.
  */
 export function fetchPinnedAuthority(
   address: { readonly host: string; readonly port: number },

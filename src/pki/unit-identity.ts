@@ -14,7 +14,7 @@ export function unitUuid(disk: DiskId): string {
 }
 
 /**
- * Its worldwide name, as Linux has it under /dev/disk/by-id: the NAA designator of VPD page 0x83
+ * The unit's worldwide name, as Linux has it under /dev/disk/by-id: the NAA designator of VPD page 0x83
  * (wire/scsi/inquiry.ts).
  */
 export function wwnOf(disk: DiskId): string {

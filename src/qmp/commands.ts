@@ -1,8 +1,7 @@
 /**
  * The QMP commands that Groundplane uses, with their types as QEMU 7.2's query-qmp-schema gives them. Guarantees: a
- * command, a misspelt argument or a value outside its enumeration does not compile. Replies are claims, not checked:
- * fields that later versions add are there too, and only those that 7.2 has are named.
- *
+ * command, a misspelt argument or a value outside its enumeration does not compile. The types of replies are claims and
+ * not checked: replies of later versions may have more fields than 7.2's, which are the ones named here.
  * Also spoken by qemu-storage-daemon, which has the block, export, object and NBD commands of them.
  */
 
@@ -87,7 +86,7 @@ export interface MigrationInfo {
   readonly downtime?: number;
   readonly 'error-desc'?: string;
   readonly 'blocked-reasons'?: readonly string[];
-  /** Where an incoming migration listens. */
+  /** The address on which an incoming migration listens. */
   readonly 'socket-address'?: readonly SocketAddress[];
 }
 

@@ -12,7 +12,9 @@ const HOST: PeerIdentity = { kind: 'host', name: parseHostName('h1') };
 const authority = await createAuthority({ clusterName: 'lab', daysValid: 1 });
 const credentials = { caPem: authority.certPem, ...(await issue(authority, { identity: CONTROL, daysValid: 1 })) };
 
-/** What a try at a server that behaves like `onConnection` gives, and whether it let go of the connection. */
+/**
+ * The result of an attempt at a server that behaves like `onConnection`, and whether the attempt closed the connection.
+ */
 async function attempt(onConnection: (socket: Socket) => void, deadlineMs: number): Promise<QmpConnection> {
   const server: Server = createServer();
   try {

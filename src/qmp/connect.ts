@@ -1,7 +1,6 @@
 /**
- * Reaching a QEMU. Guarantees: what was observed is told apart as finely as the network allows, because verdicts about
- * incarnations are made of it; an attempt that did not end in a session leaves nothing open.
- *
+ * Connects to a QEMU. Guarantees: the result is as precise as the network allows, because verdicts about incarnations
+ * are based on it; an attempt that did not end in a session leaves nothing open.
  *   answers              greeting and negotiation were completed: the process runs
  *   refused              its machine answered that nobody listens there: no such process
  *   accepted-but-silent  a kernel accepted for a listening process, which does not answer: stopped, hung, or its monitor

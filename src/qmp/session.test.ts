@@ -13,7 +13,7 @@ const code =
   (error: unknown) =>
     error instanceof CodedError && error.code === expected && text.test(`${error.message} ${error.advice}`);
 
-/** The other end of a conversation: what QEMU would be. */
+/** The other end of a conversation, in the role of QEMU. */
 class Peer {
   readonly stream: Duplex;
   readonly #lines: AsyncIterator<string>;
@@ -201,7 +201,8 @@ test('a character cut in two by the network arrives whole', async () => {
 test('the last character of all that is sent at once is written alone and last, for TLS monitors of QEMU before 8.0', async () => {
   const chunks: string[] = [];
   let answered = 0;
-  // Takes a write a turn later, as a socket does; what is written meanwhile arrives joined. Answers what has its end.
+  // Takes a write a turn later, as a socket does; writes in the meantime arrive joined. Answers once a whole line has
+  // arrived.
   const take = (text: string, done: () => void): void => {
     chunks.push(text);
     const lines = chunks.join('').split('\n').length - 1;

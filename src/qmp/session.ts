@@ -19,7 +19,7 @@ import {
 import { QmpError } from '../wire/qmp/error.ts';
 
 export interface SessionOptions {
-  /** For greeting and negotiation together. */
+  /** The time for greeting and negotiation together, in ms. */
   readonly deadlineMs: number;
   readonly signal?: AbortSignal | undefined;
   /** Called for every event from the first on; must not throw. */
@@ -31,7 +31,7 @@ export interface SessionOptions {
 export interface ExecuteOptions {
   readonly deadlineMs: number;
   readonly signal?: AbortSignal | undefined;
-  /** Ask for out-of-band execution; falls back to the ordinary one where it was not negotiated. */
+  /** Asks for out-of-band execution; falls back to ordinary execution if it was not negotiated. */
   readonly outOfBand?: boolean | undefined;
 }
 
@@ -79,7 +79,7 @@ export class QmpSession {
     const { promise, resolve } = Promise.withResolvers<CodedError>();
     this.closed = promise;
     this.#settleClosed = resolve;
-    // Whether anybody waits for the greeting or not: a session that ends before it is reported once, by open().
+    // Whether or not anybody waits for the greeting: a session that ends before it is reported once, by open().
     this.#greeted.promise.catch(() => undefined);
     stream.on('data', (chunk: Uint8Array) => this.#receive(chunk));
     stream.once('error', (cause: Error) => this.#finish(`broke: ${cause.message}`, cause));
@@ -218,7 +218,7 @@ export class QmpSession {
     })();
   }
 
-  /** Ends the session at once; commands in flight are told that their outcome is unknown. QEMU goes on. */
+  /** Ends the session at once; commands in flight fail with an unknown outcome. QEMU runs on. */
   close(): void {
     this.#finish('was closed here');
   }
@@ -232,7 +232,7 @@ export class QmpSession {
     return this;
   }
 
-  /** What is sent in one turn, and what has come while something was written, goes together. */
+  /** Commands that are sent in one turn, or while a write is under way, go out together. */
   #send(line: string): void {
     this.#outbox.push(line);
     this.#untaken++;
@@ -249,9 +249,9 @@ export class QmpSession {
 
   /**
    * Writes what waits as two writes, its last character alone, one after the other. QEMU before 8.0 reads a TLS monitor
-   * one byte per readiness of the socket and forgets what gnutls has already decrypted: what ends with its TLS record
-   * is never read to its end. With the last character in a record of its own, the socket stays readable until the rest
-   * is consumed.
+   * one byte per readiness of the socket and forgets the bytes that gnutls has already decrypted: a command that ends
+   * with its TLS record is never read to its end. With the last character in a record of its own, the socket stays
+   * readable until the rest is consumed.
    */
   #write(): void {
     const lines = this.#end === undefined ? this.#outbox.splice(0) : [];
@@ -262,7 +262,7 @@ export class QmpSession {
       this.#untaken -= lines.length;
       this.#write();
     };
-    // Only from the callback of the one before: writes that wait in the stream together would become one record.
+    // Only from the callback of the previous write: writes that wait in the stream together would become one record.
     this.#stream.write(text.slice(0, -1), () => this.#stream.write(text.slice(-1), taken));
   }
 
@@ -281,7 +281,7 @@ export class QmpSession {
         this.#greeted.resolve(message);
         return;
       case 'return':
-        // No entry: the answer to a command that was given up.
+        // No entry: this answers a command that was given up.
         if (message.id !== undefined) this.#pending.get(message.id)?.resolve(message.value);
         return;
       case 'error':
@@ -297,7 +297,7 @@ export class QmpSession {
 
   #handleError(message: QmpErrorReply): void {
     if (message.id === undefined) {
-      // QEMU could not even read what it got: no later answer could be trusted to belong to its question.
+      // QEMU could not even read its input: no later answer could be matched to its question.
       this.#finish(`lost its framing (${message.description})`);
       return;
     }

@@ -1,8 +1,8 @@
 /**
  * The client of a cluster process's JSON service. Guarantees: the peer is exactly the expected identity or nothing is
- * sent; every call ends at its deadline; what the peer refused comes back as the same CodedError, and a peer that
- * cannot be reached is 'unavailable' or 'deadline'; credentials that are renewed serve the next connection, and those
- * that are open go on.
+ * sent; every call ends at its deadline; a refusal by the peer comes back as the same CodedError, and a peer that
+ * cannot be reached is 'unavailable' or 'deadline'; renewed credentials serve the next connection, and open connections
+ * continue.
  */
 
 import type { ClientRequest, IncomingMessage } from 'node:http';
@@ -176,7 +176,7 @@ export class RpcClient {
     this.#agent.destroy();
   }
 
-  /** CodedError 'failed' for an answer that is not as it must be: 'bad-input' would say that the call was not. */
+  /** CodedError 'failed' for a malformed answer: 'bad-input' would say that the request was malformed. */
   #read<T>(answer: string, parse: Parser<T>): T {
     try {
       return parse(parseJson(answer, `The answer of ${this.#peer}`), 'answer');

@@ -23,7 +23,7 @@ test('a machine proves that it has the key, at each of its addresses, and nobody
   const at = (host: string) => connect({ host, port });
   for (const address of addresses) assert.equal(await isProved(at(address), { address, key }), true);
   assert.equal(await isProved(at('127.0.0.1'), { address: '127.0.0.1', key: otherKey }), false, 'another key');
-  // Whoever hands a challenge on to the machine at its real address gets a signature for that address only.
+  // A machine that passes a challenge on to the machine at the real address gets a signature for that address only.
   assert.equal(await isProved(at('127.0.0.2'), { address: '127.0.0.1', key }), false, 'another address');
   await assert.rejects(answerChallenges({ addresses: ['127.0.0.1'], port, keyPem: own.keyPem }), {
     code: 'unavailable',

@@ -1,8 +1,7 @@
 /**
- * The proof that a machine that joins is at the addresses that it says: while it joins, it answers challenges there
- * with a signature by the key that it wants certified. Guarantees: a signature is of no use for anything else, because
- * it is over a text of this protocol; a peer that says nothing, or too much, is cut off.
- *
+ * The proof that a joining machine has the addresses that it claims: while it joins, it answers challenges there with a
+ * signature by the key that it wants certified. Guarantees: a signature is of no use for anything else, because it is
+ * over a text of this protocol; a peer that sends nothing, or too much, is disconnected.
  *   control node   NONCE (64 hexadecimal digits), line feed
  *   machine        its signature (ECDSA over SHA-256, DER, in base64) of the text of `textOf`, line feed
  */
@@ -14,7 +13,7 @@ import { CodedError, messageOf } from '../base/errors.ts';
 const NONCE_BYTES = 32;
 const NONCE = /^[0-9a-f]{64}$/;
 const LINE_BYTES_MAX = 256;
-/** For the line of the other side, in ms. */
+/** How long the other side may take to send its line, in ms. */
 const LINE_MS = 2_000;
 /** Control nodes come by few paths. */
 const CHALLENGES_MAX = 32;

@@ -85,7 +85,7 @@ test('a machine waits for addresses of its own before it says anything to anybod
     ...who,
     onWait: (reason) => {
       told.resolve(reason);
-      // It ends here: the address is waited for no longer than this test.
+      // The attempt ends here: it waits for the address no longer than this test.
       addresses.storage = ADDRESS;
     },
   });

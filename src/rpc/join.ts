@@ -1,6 +1,6 @@
 /**
- * How a machine joins the cluster. Guarantees: its key is made here and never leaves; the token's secret is only told
- * to a server whose certificate is of the authority that the token pins, and that is a control node.
+ * How a machine joins the cluster. Guarantees: its key is made here and never leaves; the token's secret is only sent
+ * to a control node with a certificate of the authority that the token pins.
  */
 
 import { request as httpsRequest } from 'node:https';
@@ -29,20 +29,23 @@ export interface JoinOptions {
   readonly role: 'host' | 'storage' | 'control';
   readonly name: string;
   readonly addresses: Readonly<Record<string, string>>;
-  /** Where the machine answers challenges at its addresses meanwhile (join-proof.ts). Absent: nowhere. */
+  /**
+   * The port at which the machine answers challenges at its addresses while it joins (join-proof.ts). Absent: it
+   * answers none.
+   */
   readonly proofPort?: number | undefined;
-  /** For each control node. */
+  /** The deadline for each control node. */
   readonly deadlineMs: number;
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface Joined {
   readonly credentials: Credentials;
-  /** Where the control node told us; undefined for roles that do not read etcd. */
+  /** The addresses of etcd that the control node reported; undefined for roles that do not read etcd. */
   readonly etcdEndpoints: readonly string[] | undefined;
   /** The control nodes. Empty where it does not say it. */
   readonly controls: readonly KnownControl[];
-  /** For a control node that joined. */
+  /** Present for a control node that joined. */
   readonly control:
     | { readonly caKeyPem: string; readonly adminTokenSha256: string; readonly members: readonly KnownControl[] }
     | undefined;
@@ -76,9 +79,9 @@ export async function loadOrJoin(directory: string, join: () => Promise<Joined>)
 }
 
 /**
- * Joins by the first control node that can be reached. CodedError 'unauthorized' when the token is refused, 'forbidden'
- * when a server is not of the token's cluster, 'unavailable' when none answers. The token is used up when this
- * succeeds.
+ * Joins through the first control node that can be reached. CodedError 'unauthorized' if the token is refused,
+ * 'forbidden' if a server is not of the token's cluster, 'unavailable' if none answers. The token is used up on
+ * success.
  */
 export async function joinCluster(options: JoinOptions): Promise<Joined> {
   const token = parseJoinToken(options.token);
@@ -135,7 +138,7 @@ async function joinWith(
   });
 }
 
-/** Where to find the token, and which control nodes to ask. */
+/** The file of the token, and the control nodes to ask. */
 export interface JoinByToken {
   readonly controlAddresses: readonly string[];
   readonly tokenFile: string;
@@ -195,7 +198,7 @@ function post(options: {
       minVersion: 'TLSv1.3',
       ca: caPem,
       servername: '',
-      // Which control node it is does not matter here, but a host's certificate must not do.
+      // Any control node will do here, but a host's certificate must not be accepted.
       checkServerIdentity: (_host, certificate) => {
         const names = (certificate.subjectaltname ?? '').split(', ').filter((name) => name.startsWith('DNS:'));
         const control = names.some((name) => parseDnsName(name.slice('DNS:'.length))?.kind === 'control');

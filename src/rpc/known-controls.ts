@@ -32,7 +32,7 @@ export async function readKnownControls(stateDir: string): Promise<readonly Know
   return value === undefined ? undefined : parseFile(value, fileIn(stateDir)).controls;
 }
 
-/** Keeps the last list that it is told in `stateDir`, one write after the other; an empty list is not written. */
+/** Keeps the newest list in `stateDir`, one write after the other; an empty list is not written. */
 export class KnownControls {
   readonly #stateDir: string;
   readonly #onFailure: (reason: unknown) => void;

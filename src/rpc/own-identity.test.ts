@@ -165,7 +165,7 @@ test('who is denied is cut off at once, by name or by serial number, at either e
   });
   ends.push(() => more.close());
   await assert.rejects(get(more, '/v1/alive'), (error: Error) => /denied/.test(error.message));
-  // What is denied is known again after a restart, before anybody has said it.
+  // Denials are known again after a restart, before anybody has sent them again.
   const restarted = await OwnIdentity.open(join(work, 'denied-rejoined'));
   assert.ok(restarted.denies({ commonName: 'storage:s1', serial: '1' }));
 });

@@ -1,10 +1,10 @@
 /**
- * The identity of a running process, renewed while it runs (core/ports/identity-link.ts), and whom it refuses.
- *
- * Guarantees: who holds the object sees the present credentials; the key never changes, so that certificate and key fit
- * at any moment, in memory and on disk; a certificate is taken only if it is for this key and this identity, is valid
- * now, and was issued by an authority of the same order; what was taken is on disk before it is answered; the tag of a trust is
- * said, also after a crash, only when all of that trust is on disk.
+ * The identity of a running process, renewed while it runs (core/ports/identity-link.ts), and the peers that it
+ * refuses.
+ * Guarantees: every holder of the object sees the present credentials; the key never changes, so that certificate and
+ * key fit at any moment, in memory and on disk; a certificate is taken only if it is for this key and this identity, is
+ * valid now, and was issued by an authority of the same order; an accepted certificate is on disk before the order is
+ * answered; the tag of a trust is reported, also after a crash, only when all of that trust is on disk.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
@@ -63,7 +63,7 @@ export interface AuthorityKeys {
   take(authority: { readonly certPem: string; readonly keyPem: string }): Promise<void>;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class OwnIdentity implements Credentials {
   readonly keyPem: string;
   /** Set at a control node. */
@@ -120,7 +120,7 @@ export class OwnIdentity implements Credentials {
     this.#listeners.add(listener);
   }
 
-  /** What this machine says about itself. */
+  /** This machine's report about itself. */
   async describe(): Promise<MachineIdentity> {
     return {
       certificate: describeCertificate(this.#certPem),
@@ -130,7 +130,10 @@ export class OwnIdentity implements Credentials {
     };
   }
 
-  /** Takes an order. CodedError 'stale-order' for one of an earlier leader, 'bad-input' for a certificate of others. */
+  /**
+   * Takes an order. CodedError 'stale-order' for an order of an earlier leader, 'bad-input' for another machine's
+   * certificate.
+   */
   take(given: IdentityOrder): Promise<void> {
     const taken = this.#last.then(() => this.#take(given));
     this.#last = taken.catch(() => undefined);
@@ -170,7 +173,7 @@ export class OwnIdentity implements Credentials {
       this.#caPem = next.caPem;
       this.#certPem = next.certPem;
     }
-    // The tag says that everything of it is here: it comes last.
+    // The tag says that all of the trust is here: it is written last.
     await writeFileAtomic(this.#trustFile, `${JSON.stringify(deniedNow)}\n`, { mode: 0o600 });
     this.#deny(deniedNow);
     for (const listener of this.#listeners) listener();

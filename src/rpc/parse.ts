@@ -1,9 +1,9 @@
 /**
- * Parsers for JSON that somebody else wrote. Guarantees: what comes out has exactly the declared shape; a missing field
+ * Parsers for JSON that somebody else wrote. Guarantees: a parsed value has exactly the declared shape; a missing field
  * or a value out of its range is CodedError 'bad-input' whose message names the place (`disks[0].port`).
- *
- * People's input and files are read with `object`: an unknown field is a mistake and refused. What a process of another
- * version says is read with `openObject`, and its orders with `order`: docs/decisions/0011-versions-side-by-side.md.
+ * People's input and files are read with `object`: an unknown field is a mistake and refused. Messages of a process of
+ * another version are read with `openObject`, and its orders with `order`:
+ * docs/decisions/0011-versions-side-by-side.md.
  */
 
 import { CodedError } from '../base/errors.ts';
@@ -62,7 +62,7 @@ export function idOf<T>(convert: (text: string) => T): Parser<T> {
   };
 }
 
-/** What `inner` takes, or null. */
+/** The value of `inner`, or null. */
 export function nullable<T>(inner: Parser<T>): Parser<T | null> {
   return (value, at) => (value === null ? null : inner(value, at));
 }
@@ -134,7 +134,7 @@ export function optional<T>(inner: Parser<T>): Parser<T | undefined> {
 }
 
 /**
- * A field that an older version does not send; `absent` stands for what that version means. Never for what is evidence
+ * A field that an older version does not send; `absent` is the value that the older version means. Never for evidence
  * or intent.
  */
 export function added<T>(inner: Parser<T>, absent: T): Parser<T> {
@@ -177,7 +177,7 @@ export const parseTermField: Parser<Term> = (value, at) => integer({ min: 1 })(v
 
 export const parsePort = integer({ min: 1, max: 65_535 });
 
-/** Nothing: an answer that carries no information (`{}`). */
+/** Parses an answer without content (`{}`). */
 export const parseNothing: Parser<undefined> = () => undefined;
 
 /**

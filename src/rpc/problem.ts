@@ -3,7 +3,7 @@
 import { CodedError, isErrorCode, messageOf } from '../base/errors.ts';
 import { isRecord } from './parse.ts';
 
-/** The CodedError in an answer that is not a success; 'failed' with the status when the body is no problem of ours. */
+/** The CodedError in an answer that is not a success; 'failed' with the status if the body is not in our format. */
 export function errorOfAnswer(status: number, body: string, peer: string): CodedError {
   let value: unknown;
   try {
@@ -14,7 +14,7 @@ export function errorOfAnswer(status: number, body: string, peer: string): Coded
   if (!isRecord(value) || typeof value['code'] !== 'string' || typeof value['detail'] !== 'string')
     return new CodedError('failed', `${peer} answered ${status} without saying why.`);
   const advice = value['advice'];
-  // A newer version may have more codes than this one; what it says is worth keeping all the same.
+  // A newer version may have more codes than this one; its message is worth keeping nevertheless.
   const code = isErrorCode(value['code']) ? value['code'] : 'failed';
   return new CodedError(code, value['detail'], typeof advice === 'string' ? { advice } : {});
 }

@@ -1,6 +1,7 @@
 /**
- * Two byte streams joined into one. Guarantees: neither side is read faster than the other takes it (back-pressure);
- * both ends end together; a pair on which nothing moves is ended after its idle time; at most `pairsMax` pairs at once.
+ * Two byte streams joined into one. Guarantees: neither side is read faster than the other accepts data
+ * (back-pressure); both ends end together; a pair on which nothing moves is ended after its idle time; at most
+ * `pairsMax` pairs at once.
  */
 
 import { connect, type Socket } from 'node:net';

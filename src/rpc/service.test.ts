@@ -317,7 +317,8 @@ test('silent, half-closed and unfinished connections end, and while they come th
   const sockets: Socket[] = [];
   for (const last of [1, 2, 3, 4, 5])
     sockets.push(...flood({ host: '127.0.0.1', port, count: 30, localAddress: `127.0.0.${last}` }));
-  // With a certificate that nothing is served to here, and with one of the cluster that then says nothing.
+  // One connection with a certificate that is not served here, and one with a certificate of the cluster that then
+  // sends nothing.
   for (const { caPem, certPem, keyPem } of [credentials, credentialsOf.get(HOST) ?? credentials]) {
     const options = {
       host: '127.0.0.1',

@@ -1,8 +1,8 @@
 /**
  * A JSON service over HTTPS with mutual TLS, for the cluster's own processes. Guarantees: no handler runs for a peer
  * whose certificate is not of this cluster and of a kind the route allows; a body is read only up to the route's bound;
- * every failure is an answer in problem+json; `close` ends within its deadline; a renewed certificate serves
- * the next handshake and ends no connection, and a peer that is denied from now on has none left.
+ * every failure is an answer in problem+json; `close` ends within its deadline; a renewed certificate serves the next
+ * handshake and ends no connection, and a newly denied peer loses its connections.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -68,7 +68,7 @@ export interface ServiceOptions {
   readonly port: number;
   readonly routes: readonly Route[];
   readonly connect?: ConnectHook | undefined;
-  /** Told of each failure that is not a CodedError: a bug, or the environment. */
+  /** Called for each failure that is not a CodedError: a bug, or the environment. */
   readonly onUnexpected: (error: unknown, request: string) => void;
   /** Overrides in tests: how long a handshake, and how long a request's headers may take, in ms. */
   readonly firstWordsMs?: number | undefined;
@@ -96,7 +96,7 @@ const SHARES = {
 const FIRST_WORDS_MS = 10_000;
 /** Longer than the clients' agents keep an idle connection, so that it is they who close it. */
 const IDLE_MS = 60_000;
-/** How long the rest of a refused body is read. */
+/** How long the rest of a refused body is read, in ms. */
 const UNREAD_MS = 30_000;
 /** A connection on which nothing at all moves for this long during a request is ended. */
 const STALL_MS = 10 * 60_000;
@@ -257,7 +257,7 @@ function matchPath(pattern: readonly string[], elements: readonly string[]): Rec
       if (expected !== actual) return undefined;
       continue;
     }
-    // No identifier of ours needs an escape: one that has it names nothing.
+    // None of our identifiers needs an escape: a path with one names no object.
     if (actual === '' || actual.includes('%')) return undefined;
     parameters.set(expected.slice(1), actual);
   }

@@ -70,7 +70,7 @@ const PLACEMENT_RULES: ReadonlySet<string> = new Set([
   'GC1-members-stay-apart',
 ]);
 
-/** See the module. */
+/** See the module's comment. */
 export class SimCluster implements Topology {
   readonly swarm: Swarm;
   readonly clock = new SimClock();

@@ -9,9 +9,9 @@ const endpoint = text({ charsMax: 200, pattern: /^(https:\/\/)?[^/\s]+:\d+$/ });
 
 export const parseStorageConfig = object({
   name: idOf(parseStorageName),
-  /** Where orders come in. */
+  /** The address at which orders arrive. */
   controlAddress: address,
-  /** Where disks are served. IPv4. */
+  /** The IPv4 address at which disks are served. */
   storageAddress: text({ charsMax: 15, pattern: /^\d+\.\d+\.\d+\.\d+$/ }),
   /** Identity. */
   stateDir: path,
@@ -21,7 +21,7 @@ export const parseStorageConfig = object({
   etcdEndpoints: arrayOf(endpoint, { itemsMax: 16 }),
   /** The name in the etcd members' certificates; by default each member's address is verified. */
   etcdServerName: optional(text({ charsMax: 253 })),
-  /** How to get an identity where there is none yet. */
+  /** How to get an identity if there is none yet. */
   join: optional(object({ controlAddresses: arrayOf(address, { itemsMax: 16 }), tokenFile: path })),
   /** Free space that creations leave alone; 1 GiB, or a tenth of a smaller pool. */
   poolReserveBytes: optional(integer({ min: 0 })),

@@ -1,11 +1,10 @@
 /**
- * The peers that are connected to a port of this node, as its kernel sees them. The parsers are pure.
- * Source: proc_net_tcp (Documentation/networking/proc_net_tcp.rst), proc(5) and ss(8).
- *
+ * The peers that are connected to a port of this node, as its kernel sees them. The parsers are pure. Source:
+ * proc_net_tcp (Documentation/networking/proc_net_tcp.rst), proc(5) and ss(8).
  * A fence asks when its exports are gone, and a migrating guest stands still meanwhile. The kernel's table of
- * connections is slow: every look walks its whole hash, whoever is connected, and once more to say that there is no
- * more (2 to 3 ms each with 24 GB of memory). The list of a process's descriptors is quick, but has numbers for
- * sockets. So who is left is asked of the descriptors, and the names are remembered.
+ * connections is slow: every read walks its whole hash, however few connections there are, and walks it again at the
+ * end (2 to 3 ms each with 24 GB of memory). The list of a process's descriptors is quick, but has only numbers for
+ * sockets. So the descriptors show which sockets are left, and the peers of known numbers are remembered.
  */
 
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
@@ -145,7 +144,7 @@ function socketsOf(pid: number): readonly string[] | undefined {
   }
 }
 
-/** Where a descriptor leads; nowhere when it was closed since. */
+/** The target of a descriptor's link; undefined if the descriptor was closed since. */
 function linkOf(path: string): string {
   try {
     return readlinkSync(path);

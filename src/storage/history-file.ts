@@ -1,4 +1,4 @@
-/** What a storage node remembers of etcd's histories, in its own directory (core/storage/history-guard.ts). */
+/** A storage node's memory of etcd's histories, in its own directory (core/storage/history-guard.ts). */
 import { join } from 'node:path';
 import type { History } from '../core/storage/cluster-view.ts';
 import type { HistoryMemory } from '../core/storage/history-guard.ts';

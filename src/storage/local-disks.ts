@@ -1,7 +1,7 @@
 /**
- * The storage service's node (core/ports/disk-backend.ts) for real: the pool's directory, a qemu-storage-daemon per
- * disk, the kernel's tables. It decides nothing. Guarantees: a daemon runs as a user of its own where that is possible,
- * which then owns the disk's files.
+ * The real implementation of the storage service's node (core/ports/disk-backend.ts): the pool's directory, a
+ * qemu-storage-daemon per disk, the kernel's tables. It decides nothing. Guarantees: if possible, a daemon runs as a
+ * user of its own, which then owns the disk's files.
  */
 import { join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
@@ -24,13 +24,13 @@ import { daemonUid, findDaemons, killDaemon, Qsd, type QsdSpec } from './qsd.ts'
 
 export interface LocalDisksOptions {
   readonly name: StorageName;
-  /** Where disks are served. IPv4. */
+  /** The IPv4 address at which disks are served. */
   readonly storageAddress: string;
   readonly pool: Pool;
-  /** Where the daemons' directories are. */
+  /** The directory of the daemons' directories. */
   readonly runDir: string;
   readonly credentials: Credentials;
-  /** Each daemon as a user of its own (needs root in the initial user namespace). */
+  /** Whether each daemon runs as a user of its own (needs root in the initial user namespace). */
   readonly confine: boolean;
   /** O_DIRECT, where the pool's file system has it. */
   readonly direct: boolean;
@@ -57,8 +57,8 @@ export class LocalDisks implements DiskBackend {
   }
 
   /**
-   * Ends, one after the other, the daemons whose certificate is about to end: QEMU reads one only when it starts. The
-   * service starts each anew with the present credentials, and guests wait for some tenths of a second.
+   * Ends, one after the other, the daemons whose certificate is about to end: QEMU reads a certificate only when it
+   * starts. The service restarts each with the present credentials, and guests wait for some tenths of a second.
    */
   async renewCredentials(): Promise<void> {
     for (const daemon of this.findDaemons()) {

@@ -1,7 +1,7 @@
 /**
- * The storage service's target (core/ports/target-backend.ts) for real: the pool's shared disks and the process of
- * src/iscsi/main.ts. It decides nothing. Guarantees: the process runs in a session of its own and outlives this
- * service, as a user of its own where that is possible, which then owns the disks' files; it is found again by its
+ * The real implementation of the storage service's target (core/ports/target-backend.ts): the pool's shared disks and
+ * the process of src/iscsi/main.ts. It decides nothing. Guarantees: the process runs in a session of its own and
+ * outlives this service, if possible as a user of its own, which then owns the disks' files; it is found again by its
  * arguments.
  */
 import { chown, mkdir, readFile, stat, truncate } from 'node:fs/promises';
@@ -41,7 +41,7 @@ import { TargetControl } from './target-control.ts';
 
 export interface LocalTargetOptions {
   readonly name: StorageName;
-  /** Where it listens. IPv4. */
+  /** The IPv4 address on which it listens. */
   readonly address: string;
   readonly port: number;
   readonly pool: SharedPool;
@@ -51,7 +51,7 @@ export interface LocalTargetOptions {
   readonly credentials: Credentials | undefined;
   readonly etcdEndpoints: readonly string[];
   readonly etcdServerName: string | undefined;
-  /** As a user of its own (needs root in the initial user namespace). */
+  /** Whether it runs as a user of its own (needs root in the initial user namespace). */
   readonly confine: boolean;
 }
 
@@ -60,7 +60,7 @@ export const TARGET_PROGRAM = programFile('../iscsi/main', import.meta.url);
 
 const START_MS = 10_000;
 const KILL_MS = 5_000;
-/** From an order to the last write of what it cuts. */
+/** The time from an order to the last write of the initiators that it cuts off, in ms. */
 const APPLY_MS = 2_000;
 const COMMAND_MS = 2_000;
 /** The report of a node is evidence for verdicts and must not wait for a target that stands still. */
@@ -131,7 +131,7 @@ export class LocalTarget implements TargetBackend {
     }
   }
 
-  /** Gives a target that runs the present credentials: it looks for them itself. */
+  /** Lets a running target use the present credentials: it checks for them itself. */
   async renewCredentials(): Promise<void> {
     const { credentials, confine } = this.#options;
     const owner = confine ? { owner: { uid: TARGET_UID, gid: TARGET_UID } } : {};
@@ -253,7 +253,7 @@ class LocalTargetDaemon implements TargetDaemon {
   }
 }
 
-/** Ends it at once. What was acknowledged is in the kernel: that does not depend on how it ends. */
+/** Ends it at once. Acknowledged writes are in the kernel, however the process ends. */
 async function killProcess(target: ProcessIdentity): Promise<void> {
   signalProcess(target, 'SIGKILL');
   await waitGone(target, KILL_MS);

@@ -117,8 +117,9 @@ async function main(): Promise<void> {
 }
 
 /**
- * Follows the cluster's members: the port filter, and the members of etcd that this service asks, now and when it starts
- * again. Resolves when the filter was installed once, or could not be in time; at once where there is none.
+ * Follows the cluster's members: updates the port filter and the list of etcd members that this service asks, now and
+ * after its next start. Resolves when the filter was installed once, or could not be installed in time; at once on a
+ * node without a filter.
  */
 async function followCluster(config: StorageConfig, etcd: EtcdClient, log: Log): Promise<void> {
   const filter = new PacketFilter((reason) =>
@@ -207,7 +208,7 @@ async function openTarget(
   });
 }
 
-/** Opens the pool directory. `confine`: what touches its files runs as users of its own. */
+/** Opens the pool directory. `confine`: processes that touch its files run as users of their own. */
 async function openPools(
   config: StorageConfig,
   runDir: string,
@@ -235,14 +236,16 @@ async function makeRunDir(base: string): Promise<string> {
   return runDir;
 }
 
-/** Whether each daemon can have a user of its own: users of the whole machine, who can reach the directories. */
+/**
+ * Whether each daemon can have a user of its own: the users of the whole machine exist and can reach the directories.
+ */
 async function canConfine(directories: readonly string[]): Promise<boolean> {
   if (process.geteuid?.() !== 0) return false;
   if (!/^\s*0\s+0\s+4294967295\s*$/.test(await readFile('/proc/self/uid_map', 'utf8'))) return false;
   return canReach(directories);
 }
 
-/** Whether everybody may pass through these directories. */
+/** Whether all users may pass through these directories. */
 async function canReach(directories: readonly string[]): Promise<boolean> {
   for (const directory of directories) {
     for (let path = directory; path !== '/'; path = dirname(path)) {
@@ -252,7 +255,7 @@ async function canReach(directories: readonly string[]): Promise<boolean> {
   return true;
 }
 
-/** What a person needs: the message of an expected failure, the stack of a bug. */
+/** The useful text for a person: the message of an expected failure, the stack of a bug. */
 function stackOf(error: unknown): string {
   return error instanceof Error && !(error instanceof CodedError) ? (error.stack ?? error.message) : messageOf(error);
 }

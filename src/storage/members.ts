@@ -1,7 +1,7 @@
 /**
  * Reads the cluster's members from etcd. Guarantees: an invalid record changes nothing about its machine; while etcd
- * cannot be reached, the known members stay (no machine can join or leave meanwhile); if etcd refuses, it is asked
- * again, since every host that joins later would otherwise be kept from its disks.
+ * cannot be reached, the known members stay (no machine can join or leave in the meantime); if etcd refuses, it is
+ * asked again, since hosts that join later could otherwise not reach their disks.
  */
 import { messageOf } from '../base/errors.ts';
 import { sleep } from '../base/sleep.ts';

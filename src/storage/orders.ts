@@ -1,6 +1,6 @@
 /**
- * The orders of core/ports/storage-link.ts, out of unchecked JSON. Guarantees: what a newer controller added is
- * ignored, unless the order says in `needs` that it must not be: then it is refused with CodedError 'unsupported'
+ * Reads the orders of core/ports/storage-link.ts from unchecked JSON. Guarantees: fields that a newer controller added
+ * are ignored, unless the order says in `needs` that they must not be: then it is refused with CodedError 'unsupported'
  * (docs/decisions/0011-versions-side-by-side.md).
  */
 
@@ -28,7 +28,7 @@ import {
 
 /** More than a VM can have: records of older versions may have more, and must be fenced as well. */
 const DISKS_MAX = 64;
-/** What an order may need that not every version has; a name stays here for ever. */
+/** Features that an order may need and that not every version has; a name stays here for ever. */
 const KNOWN = { features: [SHARED_DISKS] } as const;
 
 const term = parseTermField;

@@ -88,7 +88,7 @@ test('an image grows as the user of its daemon, and nothing that it names is ope
     await chmod(victim, 0o600);
     await pool.giveDisk(DISK, 'qcow2', { uid: 700_123 });
   };
-  // What a daemon that was taken over could write into its image.
+  // Content that a compromised daemon could write into its image.
   await image(['-u', '-b', '/nowhere', '-F', 'raw']);
   await pool.growDisk(DISK, grown);
   assert.equal(await pool.diskSizeBytes(DISK, 'qcow2'), grown.sizeBytes);

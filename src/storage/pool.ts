@@ -1,9 +1,7 @@
 /**
- * The node's pool directory: disks and imported files. Guarantees: a disk or file is there whole, synced, or not at
- * all; what an interrupted creation left is removed at the next start; nothing is created that would eat into the
- * reserve; what somebody else put there, or broke, is a fault of that entry (`faults`) and of no other
- * (pool-entries.ts).
- *
+ * The node's pool directory: disks and imported files. Guarantees: a disk or file is there whole and synced, or not at
+ * all; remains of an interrupted creation are removed at the next start; nothing is created that would use the reserve;
+ * an entry that somebody else put there or broke is a fault of that entry only (`faults`, pool-entries.ts).
  *   disks/ID/disk.json    what it was made from (DiskMeta)
  *   disks/ID/disk.qcow2   or disk.raw
  *   artifacts/SHA256      read only
@@ -29,14 +27,17 @@ import { SPARSE_BLOCK_BYTES, SparseWriter } from '../os/sparse-file.ts';
 import { idOf, integer, nullable, object, oneOf, text } from '../rpc/parse.ts';
 import { demandFile, FAULTS_MAX, faultsIn, idsIn, readEntryJson } from './pool-entries.ts';
 
-/** What a disk was made from: kept beside it, because its owner and backing file must be known without etcd. */
+/**
+ * The properties that a disk was made with: kept beside it, because its owner and backing file must be known without
+ * etcd.
+ */
 export interface DiskMeta {
   readonly vm: VmId;
   readonly format: 'qcow2' | 'raw';
   /** SHA-256 over kind and content of the source: whether a repeated order is the same one. */
   readonly sourceSha256: string;
   readonly backing: { readonly artifact: Sha256; readonly format: 'qcow2' | 'raw' } | null;
-  /** At creation; it may have grown since. */
+  /** The size in bytes at creation; the disk may have grown since. */
   readonly sizeBytes: number;
 }
 
@@ -100,8 +101,8 @@ export class Pool {
   static async open(options: PoolOptions): Promise<Pool> {
     const pool = new Pool(options);
     await removeForeign(pool.#path('tmp'));
-    // Others may pass through (each daemon reaches its own disk and the shared images, and tools that look at an upload
-    // run as another user) but not list; names in `tmp` cannot be guessed. A umask must not take that away.
+    // Other users may pass through (each daemon reaches its own disk and the shared images, and tools that inspect an
+    // upload run as another user) but not list; names in `tmp` cannot be guessed. A umask must not remove these rights.
     for (const name of ['', 'disks', 'artifacts', 'tmp']) {
       await mkdir(pool.#path(name), { recursive: true, mode: 0o711 });
       await chmod(pool.#path(name), 0o711);
@@ -162,7 +163,7 @@ export class Pool {
     else await demandFile(this.diskPath(disk, meta.format));
   }
 
-  /** What a disk was made from; undefined when there is no such disk. */
+  /** The properties that a disk was made with; undefined if there is no such disk. */
   async readMeta(disk: DiskId): Promise<DiskMeta | undefined> {
     const value = await readEntryJson(this.#path('disks', disk, 'disk.json'));
     return value === undefined ? undefined : parseMeta(value, `disk.json of ${disk}`);
@@ -209,8 +210,9 @@ export class Pool {
   }
 
   /**
-   * Grows a disk that no daemon has open; one that is larger already stays. The image is its daemon's, which may have
-   * written what it wants into it: the tool runs as that user, and opens no other file because of what the image says.
+   * Grows a disk that no daemon has open; a disk that is larger already is left alone. The image belongs to its daemon,
+   * which may have written anything into it: the tool runs as the daemon's user, and opens no other file that the image
+   * names.
    */
   async growDisk(disk: DiskId, { format, sizeBytes }: { format: 'qcow2' | 'raw'; sizeBytes: number }): Promise<void> {
     const file = this.diskPath(disk, format);
@@ -239,8 +241,8 @@ export class Pool {
   }
 
   /**
-   * Takes an upload. CodedError 'bad-input' when the content is not what the name says, 'bad-image' for an unusable
-   * disk image, 'too-large', 'no-capacity'. Nothing is left of one that fails.
+   * Takes an upload. CodedError 'bad-input' if the content does not match the name, 'bad-image' for an unusable disk
+   * image, 'too-large', 'no-capacity'. A failed upload leaves nothing.
    */
   async receiveArtifact(sha256: Sha256, options: ArtifactUpload): Promise<ArtifactInfo> {
     const { kind, stream, sizeBytes, dataBytes = sizeBytes } = options;
@@ -451,8 +453,8 @@ async function readSpace(directory: string): Promise<{ totalBytes: number; freeB
 }
 
 /**
- * Returns the size that a guest sees of an image. Nothing but its first bytes is read. CodedError 'failed' if the image
- * is not of that format.
+ * Returns the size of an image as the guest sees it. Only its first bytes are read. CodedError 'failed' if the image is
+ * not of that format.
  */
 async function imageSizeBytes(path: string, format: 'qcow2' | 'raw'): Promise<number> {
   const file = await openForeign(path);

@@ -1,12 +1,11 @@
 /**
  * One qemu-storage-daemon: the only opener of one disk image, and its NBD server with TLS. Guarantees: it runs in a
  * session of its own and outlives this service; an incarnation that is not in its authorization list cannot complete a
- * TLS session; its whole state (exports and list) is given on its command line when it starts, so that there is no
- * moment in which it serves less or more.
- *
+ * TLS session; its whole state (exports and list) is given on its command line when it starts, so that it never serves
+ * less or more, not even for a moment.
  * Seen with QEMU 7.2: qom-set of authz-list's rules holds from the next handshake on; nbd-server-stop never returns
- * while a client that finished TLS idles in option negotiation, so it is not used: where connections cannot be told
- * apart the daemon is killed and started again.
+ * while a client that finished TLS idles in option negotiation, so it is not used: if connections cannot be told apart
+ * the daemon is killed and restarted.
  */
 
 import { chown, mkdir, readFile, rm, stat, truncate } from 'node:fs/promises';
@@ -78,7 +77,7 @@ function exportId({ generation, readOnly }: Grant): string {
   return `g${generation}.${readOnly ? 'ro' : 'rw'}`;
 }
 
-/** The grant an export id stands for; undefined for none of ours. */
+/** The grant of an export id; undefined for an id that is not ours. */
 export function parseExportId(id: string, vm: VmId): Grant | undefined {
   const match = /^g([1-9]\d{0,15})\.(ro|rw)$/.exec(id);
   return match === null
@@ -102,10 +101,10 @@ function socketPath(runDir: string, disk: DiskId): string {
 }
 
 /**
- * To be the first options: the monitor's thread takes the socket over from the main loop a moment later. Where a client
- * connects in that moment and the main loop runs already, both of them accept it, and the one that comes second, the
- * main loop, waits in accept(2) for another (7.2; one start in 500 with the monitor last). It answers when all the rest
- * is done.
+ * These must be the first options: the monitor's thread takes the socket over from the main loop a moment later. If a
+ * client connects in that moment and the main loop runs already, both of them accept it, and the second one, the main
+ * loop, waits in accept(2) for another client (7.2; one start in 500 with the monitor last). The monitor answers when
+ * everything else is done.
  */
 function monitorArguments(runDir: string, disk: DiskId): readonly string[] {
   const path = socketPath(runDir, disk).replaceAll(',', ',,');
@@ -228,9 +227,7 @@ export function findDaemons(runDir: string): readonly DaemonProcess[] {
   return daemons;
 }
 
-/**
- * Ends a daemon at once. CodedError 'deadline' when it does not go (blocked in the kernel): then it may still write.
- */
+/** Ends a daemon at once. CodedError 'deadline' if it does not end (blocked in the kernel): then it may still write. */
 export async function killDaemon(daemon: ProcessIdentity): Promise<void> {
   signalProcess(daemon, 'SIGKILL');
   await waitGone(daemon, KILL_MS);
@@ -255,7 +252,7 @@ export class Qsd implements Daemon {
     });
   }
 
-  /** Starts a daemon that serves `grants` from its first moment on. CodedError 'failed' with what it said. */
+  /** Starts a daemon that serves `grants` from its first moment on. CodedError 'failed' with its output. */
   static async start(spec: QsdSpec, grants: readonly Grant[]): Promise<Qsd> {
     const directory = join(spec.runDir, spec.disk);
     const owner = spec.uid === undefined ? {} : { owner: { uid: spec.uid, gid: spec.uid } };
@@ -293,7 +290,7 @@ export class Qsd implements Daemon {
     }
   }
 
-  /** Takes over a daemon that runs already. CodedError 'unavailable' when its monitor does not answer. */
+  /** Takes over a daemon that runs already. CodedError 'unavailable' if its monitor does not answer. */
   static async adopt(daemon: DaemonProcess, runDir: string): Promise<Qsd> {
     const session = await openSession(socketPath(runDir, daemon.disk), COMMAND_MS);
     if (session === undefined)
@@ -301,12 +298,12 @@ export class Qsd implements Daemon {
     return new Qsd(daemon, session, logFileOf(runDir, daemon.disk));
   }
 
-  /** Whether it lives and can be told what to do. */
+  /** Whether it lives and can take orders. */
   get isRunning(): boolean {
     return !this.#isClosed && isRunning(this.process);
   }
 
-  /** What it exports now. Exports that are being removed do not count as gone. */
+  /** Its present exports. Exports that are being removed do not count as gone. */
   async grants(vm: VmId): Promise<readonly Grant[]> {
     const exports = await qmp(this.#session, 'query-block-exports', {}, { deadlineMs: COMMAND_MS });
     return exports.flatMap(({ id }) => parseExportId(id, vm) ?? []);
@@ -321,9 +318,9 @@ export class Qsd implements Daemon {
   }
 
   /**
-   * Takes the list away, without which QEMU refuses every handshake (qauthz_is_allowed_by_id). The shortest command
-   * that does it: a guest that migrates waits for it, and QEMU reads a monitor one byte per turn of its loop (10 us
-   * each, seen with 7.2).
+   * Removes the authorization list, without which QEMU refuses every handshake (qauthz_is_allowed_by_id). The shortest
+   * command with this effect: a guest that migrates waits for it, and QEMU reads a monitor one byte per turn of its
+   * loop (10 us each, seen with 7.2).
    */
   async admitNobody(): Promise<void> {
     if (this.#admitsNobody) return;
@@ -362,7 +359,7 @@ export class Qsd implements Daemon {
       late.abort();
       if (how === 'deleted') return;
     } catch (error) {
-      // There was none: asked for below all the same.
+      // There was none: it is requested below nevertheless.
       if (!(error instanceof QmpError)) throw error;
     } finally {
       stop();
@@ -379,13 +376,13 @@ export class Qsd implements Daemon {
     if (size > LOG_BYTES_MAX) await truncate(this.#logFile, 0);
   }
 
-  /** Ends it at once. What a guest was told is on disk stays there: that does not depend on how the daemon ends. */
+  /** Ends it at once. Writes that a guest was told to be on disk stay there, however the daemon ends. */
   async kill(): Promise<void> {
     await killDaemon(this.process);
     this.#session.close();
   }
 
-  /** Lets go of the monitor; the daemon runs on. */
+  /** Closes the monitor's connection; the daemon runs on. */
   release(): void {
     this.#session.close();
   }

@@ -11,10 +11,7 @@ import { type ArtifactUpload, Pool } from './pool.ts';
 const MIB = 1024 ** 2;
 const FREE_BYTES = 64 * MIB;
 
-/**
- * A pool that takes 64 MiB more and no byte beyond, whatever other processes do to the free space of the file system
- * meanwhile.
- */
+/** A pool with room for exactly 64 MiB more, whatever other processes do to the free space of the file system. */
 async function smallPool(t: TestContext) {
   const directory = await mkdtemp(join(tmpdir(), 'pool-'));
   t.after(() => rm(directory, { recursive: true }));

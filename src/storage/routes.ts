@@ -32,7 +32,7 @@ const shaOf = ({ sha256 }: Readonly<Record<string, string>>) => idOf(parseSha256
 const termOf = (query: URLSearchParams): Order => ({ term: integerParameter(query, 'term') as Term });
 const done = { json: {} };
 
-/** What of the service carries out orders. */
+/** The parts of the service that carry out orders. */
 export type StorageOrders = Pick<
   StorageService,
   | 'report'

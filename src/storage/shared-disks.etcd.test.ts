@@ -249,7 +249,7 @@ test('disks are made, grow while they are used, and go when nobody has them; the
   assert.equal(connections[0]['address'], '127.0.0.1');
   for (const vm of vms) await grant(vm, 1, []);
   assert.equal(await a.write(0, { lba: 0, byte: 1 }), null, 'what was detached is cut');
-  // As a leader does: from here on nobody is to have it.
+  // As a leader does it: from here on no VM may have the disk.
   await lab.etcd.txn({ compare: [], success: [{ delete: keyOf.sharedDisk(disk) }] });
   for (let time = 0; time < 2; time++) await call('DELETE', `/v1/shared-disks/${disk}?term=${TERM}`);
   await assert.rejects(grant(present(vms[0], 'a'), 1, luns), coded('not-found'));

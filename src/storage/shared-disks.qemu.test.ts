@@ -216,7 +216,7 @@ test('a disk is plugged in and out while the guest runs', async () => {
 });
 
 test("S16: after a node's loss of power the guest's next fsync fails, once", async () => {
-  // What another boot finds: the record names the one before.
+  // As another boot finds it: the record names the boot before.
   const record = join(lab.dir, 'pool', 'shared', DATA, 'cached.json');
   const text = await readFile(record, 'utf8');
   const ofAnotherBoot = text.replace(/"bootId":"[^"]+"/, '"bootId":"another"');
@@ -264,7 +264,7 @@ test('a live migration keeps disk and reservation; the fence cuts the source, wh
   await qmp.cont(destination);
   t.diagnostic(`fence ${(fencedMs - startedMs).toFixed(1)} ms, cont ${(monotonicMs() - fencedMs).toFixed(1)} ms`);
   await goesOn(2, 10);
-  // What a source does that does not know that it is one: it reaches no disk.
+  // As a source does that does not know that it is one: it reaches no disk.
   const stood = sequences(await consoleOf(1)).length;
   await qmp.cont(source);
   // A write that was acknowledged before it stood still is told only now, as the destination has told it; never a

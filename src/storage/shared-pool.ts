@@ -118,7 +118,7 @@ export class SharedPool {
       const directory = join(this.directory, disk);
       if ((await lstat(directory)).uid === uid) continue;
       await giveForeign(this.#file(disk), uid);
-      // Made by a target that had no user of its own.
+      // The disk was made by a target that had no user of its own.
       await giveForeign(join(directory, CACHED_WRITES_FILE), uid).catch(unlessMissing);
       await lchown(directory, uid, uid);
     }

@@ -93,7 +93,7 @@ test('a fence cuts an open writer, holds against later grants, and old leaders a
   );
   await fence(one, 2, 5);
   await assert.rejects(grant(one, 3, 4), coded('stale-order'));
-  // The other tests give orders of term 1: a service that starts again knows no term.
+  // The other tests give orders of term 1: a restarted service knows no term.
   await lab.stopService('SIGKILL');
   await lab.startService();
 });

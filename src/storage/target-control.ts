@@ -91,7 +91,7 @@ export class TargetControl {
     try {
       value = JSON.parse(line);
     } catch {
-      // No target of ours: whoever it is, it is not spoken to any more.
+      // The process is no target of ours: nothing more is sent to it.
       this.#socket.destroy();
       return;
     }

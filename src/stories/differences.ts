@@ -1,10 +1,10 @@
 /**
- * What of a story's recorded log is compared, in the simulator and on real machines, and what the simulator has in
- * place of real processes. A story that is not named here must record its golden log to the letter.
+ * The parts of a story's recorded log that are compared, in the simulator and on real machines, and the simulator's
+ * stand-ins for real processes. A story that is not named here must record its golden log to the letter.
  */
 import { own } from '../base/own.ts';
 
-/** What stands for something that only real processes have. */
+/** Stand-ins for things that only real processes have. */
 export const STAND_INS = [
   'gp: one transaction through the control node that answers and a wait for its task; admission of images and ranges is not played',
   'console VM answers: its guest computes, and some way from the leader to its QEMU works',
@@ -15,7 +15,7 @@ export const STAND_INS = [
 
 export interface Difference {
   readonly why: string;
-  /** What is compared of a recorded log and of the golden one. */
+  /** The parts of a recorded log that are compared with the golden one. */
   readonly compared: (log: string) => string;
 }
 
@@ -29,7 +29,7 @@ export const DIFFERENCES: Readonly<Record<string, Difference>> = {
   },
 };
 
-/** What is compared of a story's log. */
+/** The compared parts of a story's log. */
 export function comparedOf(story: string, log: string): string {
   return own(DIFFERENCES, story)?.compared(log) ?? log;
 }

@@ -21,7 +21,7 @@ interface At {
 }
 
 /**
- * How a command must end. `any`: its own end says nothing, because the server that was asked may have died with the
+ * How a command must end. `any`: its end proves nothing, because the server that was asked may have died with the
  * answer.
  */
 export type GpOutcome = 'done' | 'refused' | 'any';
@@ -198,7 +198,7 @@ function shapeOf(at: At): StoryShape {
     if (!Object.hasOwn(known, key) || !/^[1-9][0-9]?$/.test(value)) throw wrong(at, `${pair} is no part of a shape`);
     known[key] = Number(value);
   }
-  // As `gp up` has it; the tests of real machines look for stories by it.
+  // As in `gp up`; the tests on real machines find stories by it.
   if (![1, 3].includes(known['control-nodes'] ?? 1)) throw wrong(at, 'control-nodes is 1 or 3');
   return {
     hosts: known['hosts'] ?? 3,

@@ -1,13 +1,13 @@
 /**
- * Takes the steps of a story one after the other, wherever it is played: on a simulated cluster or on real machines.
- * Guarantees: the first step that does not come true ends the story with its line, what was seen last, and when each
- * step before was taken.
+ * Takes the steps of a story one after the other, on a simulated cluster or on real machines. Guarantees: the first
+ * step that does not come true ends the story with its line, the last observation, and the times of the steps before
+ * it.
  */
 import { messageOf } from '../base/errors.ts';
 import { WORKFLOWS } from '../core/plan/vm/steps.ts';
 import { type GpOutcome, type Statement, substitute } from './story-language.ts';
 
-/** What was found when a story looked: whether it is so, and what there is, for people. */
+/** An observation of a story: whether the condition holds, and a description for people. */
 export interface Seen {
   readonly met: boolean;
   readonly what: string;
@@ -28,14 +28,14 @@ export interface StoryEvent {
   readonly generation: number | null;
 }
 
-/** What befalls the leader, and before which step of which workflow. */
+/** The fault of the leader, and the step of the workflow before which it happens. */
 export interface LeaderFall {
   readonly by: 'crash' | 'freeze';
   readonly workflow: string;
   readonly step: string;
 }
 
-/** Where a story is played. Each Error of it ends the story. */
+/** The place where a story is played. Each Error of it ends the story. */
 export interface StoryStage {
   /** Ms since the stage stood. */
   nowMs(): number;
@@ -47,12 +47,12 @@ export interface StoryStage {
   fellLeader(fall: LeaderFall): void | Promise<void>;
   /** Holds the disks of a stopped VM against what its guest acknowledged; the answer is what was found. */
   checkDisks(vm: string): string | Promise<string>;
-  /** Since the story began, in order. */
+  /** Events since the story began, in order. */
   events(): readonly StoryEvent[] | Promise<readonly StoryEvent[]>;
   /** A step is about to be taken, or was. */
   onStep?(line: string): void;
   onTaken?(note: string): void;
-  /** What else helps to understand a failure. */
+  /** Further text that helps to understand a failure. */
   lastWords?(): string;
 }
 
@@ -85,7 +85,7 @@ export class StoryTeller {
     }
   }
 
-  /** What `record` steps recorded, one event per line. */
+  /** The events of `record` steps, one per line. */
   recorded(): string {
     return this.#lines.map((line) => `${line}\n`).join('');
   }

@@ -1,6 +1,6 @@
 /**
- * What a user is promised, area by area, on one real cluster of three hosts. A case leaves the cluster as it found it,
- * or its area does.
+ * The promises to a user, area by area, on one real cluster of three hosts. A case, or at least its area, leaves the
+ * cluster as it found it.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,6 +1,6 @@
 /**
- * Bad input: each gets a message that says what is wrong and what was kept, in the command and in the API, and changes
- * nothing.
+ * Bad input: each gets a message that names the fault and says what was kept, in the command and in the API, and
+ * changes nothing.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

@@ -1,7 +1,7 @@
 /**
- * What the areas of the acceptance tests share: how a case is written, and how it waits and asks. Guarantees: a wait
- * has a deadline and says what it saw last; a command whose exit code is not the expected one is a failure with all
- * that it said.
+ * The shared parts of the acceptance tests: how a case is written, and how it waits and asks. Guarantees: a wait has a
+ * deadline and reports its last observation; a command with an unexpected exit code is a failure that shows its whole
+ * output.
  */
 import assert from 'node:assert/strict';
 import type { VmDetail } from '../../src/api/views.ts';
@@ -27,7 +27,7 @@ export async function gp(cluster: StoryCluster, words: readonly string[], exitCo
   return ran;
 }
 
-/** What `gp … -o json` prints. */
+/** The output of `gp … -o json`. */
 export async function gpJson<T>(cluster: StoryCluster, words: readonly string[]): Promise<T> {
   const { stdout } = await gp(cluster, [...words, '-o', 'json']);
   return JSON.parse(stdout) as T;
@@ -50,7 +50,7 @@ export async function deleteVms(cluster: StoryCluster, names: readonly string[])
   }
 }
 
-/** Waits until `look` returns something; the last thing that `seen` says is in the failure. */
+/** Waits until `look` returns something; a failure includes the last observation from `seen`. */
 export async function until<T>(
   what: string,
   look: () => Promise<T | undefined> | T | undefined,
@@ -97,7 +97,7 @@ export async function untilSaid(cluster: StoryCluster, name: string, pattern: Re
   return until(`the console of ${name} says ${pattern}`, look, { seen: () => text.slice(-600) });
 }
 
-/** How far the guest's sequence has come on the serial console. */
+/** The last number of the guest's sequence on the serial console. */
 export async function acknowledged(cluster: StoryCluster, name: string): Promise<number> {
   const { id } = await vmOf(cluster, name);
   cluster.serial.look();

@@ -108,7 +108,7 @@ const frozenAtMove: Case = {
     try {
       const undone = await count('migration-undone');
       await withFrozenAgent(cluster, begin, async () => undefined);
-      // Said twice: that it is being undone, and that it was.
+      // Reported twice: that the move is being undone, and that it was.
       await until('the move is undone', async () =>
         (await count('migration-undone')) === undone + 2 ? true : undefined,
       );

@@ -14,12 +14,12 @@ const COMMAND_DEADLINE_MS = 30_000;
 const ASK_AGAIN_MS = 1_000;
 const KEPT_CHARS = 256 * 1024;
 /**
- * What the guest says by itself on the same line at any time (guest/tiny/README.md): workloads, and a lease that comes
- * late on a busy machine.
+ * Lines that the guest may print by itself at any time (guest/tiny/README.md): workloads, and a lease that comes late
+ * on a busy machine.
  */
 const OF_THE_GUEST = /^(?:groundplane-tiny|seq(?:-start)?) .*\n/gm;
 
-/** What a command printed, and its exit status. */
+/** The output of a command, and its exit status. */
 export interface Answer {
   readonly text: string;
   readonly status: number;
@@ -36,7 +36,7 @@ export class Guest {
     stream.on('data', (chunk: Buffer) => {
       this.#said = (this.#said + chunk.toString('latin1')).slice(-KEPT_CHARS);
     });
-    // The reader of a console that was closed learns of it by what does not come.
+    // The reader of a closed console notices it only by the missing output.
     stream.on('error', () => undefined);
   }
 
@@ -45,7 +45,7 @@ export class Guest {
     const guest = new Guest(await openConsole(cluster.target, vm));
     try {
       const endsAtMs = performance.now() + deadlineMs;
-      // What is typed before the shell reads is lost with the line discipline's first setting: so it is asked again.
+      // Input before the shell reads is lost when it sets the line discipline: so the question is repeated.
       while (!(await guest.#answers(vm))) {
         if (performance.now() > endsAtMs) throw new Error(`The shell of ${vm} does not answer:\n${guest.#tail()}`);
       }

@@ -110,7 +110,7 @@ async function makeRefused(dir: string): Promise<readonly (readonly [file: strin
   ];
 }
 
-/** The same files by hand, past everything that the command looks at. */
+/** The same files sent by hand, without the checks of the command. */
 async function refusedByStorage(cluster: StoryCluster, file: string, content: Buffer): Promise<void> {
   const sha256 = createHash('sha256').update(content).digest('hex');
   const answer = await ask(cluster.target, { method: 'PUT', path: `/v1/artifacts/${sha256}?kind=disk`, body: content });
@@ -121,7 +121,7 @@ async function refusedByStorage(cluster: StoryCluster, file: string, content: Bu
   assert.equal(put.status, 404, `${file}: ${put.text}`);
 }
 
-/** What was sent as a kernel was not looked at as a disk, so it may not become one. */
+/** A file that was sent as a kernel was not inspected as a disk, so it may not become one. */
 async function refusedAsDisk(cluster: StoryCluster, content: Buffer): Promise<void> {
   const sha256 = createHash('sha256').update(content).digest('hex');
   const path = `/v1/artifacts/${sha256}?kind=kernel`;
@@ -129,7 +129,7 @@ async function refusedAsDisk(cluster: StoryCluster, content: Buffer): Promise<vo
   const named = { disk: { sha256, format: 'raw' } };
   const put = await ask(cluster.target, { method: 'PUT', path: '/v1/images/bad', json: named });
   assert.equal(put.status, 400, put.text);
-  // An image of its own, so that the file can be deleted with it.
+  // A separate image, so that the file can be deleted with it.
   const kernel = { direct: { kernel: sha256 } };
   assert.equal((await ask(cluster.target, { method: 'PUT', path: '/v1/images/odd', json: kernel })).status, 201);
   await gp(cluster, ['image', 'delete', 'odd']);

@@ -1,7 +1,7 @@
 /**
- * Runs on a machine of the cluster (`gp lab exec`): knocks at TCP ports, in plain text or by TLS with given
- * credentials, and tells what came back. Standard input: Knock[] as JSON. Standard output: the answers in the same
- * order: what was received (latin1), '' for nothing.
+ * Runs on a machine of the cluster (`gp lab exec`): connects to TCP ports, in plain text or by TLS with given
+ * credentials, and prints the answers. Standard input: Knock[] as JSON. Standard output: the answers in the same order:
+ * the received bytes (latin1), '' for nothing.
  */
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';

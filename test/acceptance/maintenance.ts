@@ -17,7 +17,7 @@ async function hostOf(cluster: StoryCluster, name: string): Promise<Host> {
   return found ?? assert.fail(`no host ${name}`);
 }
 
-/** The guests' sequences go on from where they were, and none of them was started anew. */
+/** The guests' sequences continue from where they were, and none of the guests was started anew. */
 async function assertUndisturbed(cluster: StoryCluster, before: ReadonlyMap<string, number>): Promise<void> {
   for (const [name, reached] of before) {
     await growsBeyond(cluster, name, reached);

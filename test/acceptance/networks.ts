@@ -36,7 +36,7 @@ async function using<T>(cluster: StoryCluster, vm: string, work: (guest: Guest) 
   }
 }
 
-/** Which of the addresses answer, all asked at once. */
+/** The addresses that answer, all asked at once. */
 async function reached(guest: Guest, addresses: readonly string[]): Promise<readonly string[]> {
   const { text } = await guest.run(
     `for a in ${addresses.join(' ')}; do (ping -c 3 -W 1 $a >/dev/null && echo reached $a) & done; wait`,

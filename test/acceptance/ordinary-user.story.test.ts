@@ -1,7 +1,7 @@
 /**
- * The walk of the README by somebody who is not root: every process of the cluster is that user's, and nothing of it is
- * left. The test itself needs root to become another user; where the tests are run by an ordinary user, all other
- * stories are this one.
+ * The README's example as a user who is not root: every process of the cluster belongs to that user, and none is left
+ * at the end. The test itself needs root to become another user; if an ordinary user runs the tests, all other stories
+ * test the same.
  */
 import assert from 'node:assert/strict';
 import { chown, mkdir, mkdtemp, readdir, readFile } from 'node:fs/promises';
@@ -15,7 +15,10 @@ import { type RunResult, run, tryRun } from '../../src/os/child-process.ts';
 import { until } from './case.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
-/** Nobody's: what belongs to it is ours. (65534 is also that of dnsmasq and of others' services.) */
+/**
+ * A user id that nobody else uses: every process with it is ours. (65534 is also that of dnsmasq and of others'
+ * services.)
+ */
 const UID = 64_713;
 const COMMAND_DEADLINE_MS = 130_000;
 const GONE_DEADLINE_MS = 10_000;
@@ -90,7 +93,7 @@ class OrdinaryUser {
     return until(`${VM} runs with generation ${generation}`, look, { seen: () => last });
   }
 
-  /** What a failure is told with. */
+  /** The logs that a failure shows. */
   async logs(): Promise<string> {
     const machines = join(this.dir, 'machines');
     const files = await readdir(machines, { recursive: true }).catch(() => []);

@@ -199,7 +199,7 @@ const ports: Case = {
         /QMP|^HTTP\/1\.[01] 2|tiny#/,
         `${JSON.stringify([...monitors, ...services][index])}: ${answer}`,
       );
-    // The same knocks by the one they are for are answered: one of the three monitors may be in use.
+    // The same connections by the peer they are meant for are answered: one of the three monitors may be in use.
     const known = await knockFrom(
       cluster,
       'c1',
@@ -242,7 +242,7 @@ interface DiskKnock {
   readonly credentials: Credentials | null;
 }
 
-/** What qemu-img says of an export, asked from a host: exit code 0 where it was let in. */
+/** qemu-img's output for an export, asked from a host: exit code 0 if it was let in. */
 async function openDisk(cluster: StoryCluster, { host, port, generation, credentials }: DiskKnock): Promise<RunResult> {
   const server = `server.type=inet,server.host=${STORAGE},server.port=${port}`;
   const image = `driver=nbd,${server},export=g${generation}`;

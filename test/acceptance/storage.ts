@@ -15,8 +15,8 @@ function storageDaemonOf(disk: string): ProcessRecord {
 }
 
 /**
- * Cuts the host from storage while a write of the VM has arrived there whose answer was not sent: the daemon stands
- * still meanwhile.
+ * Cuts the host from storage while a write of the VM has arrived there whose answer was not sent: the daemon is stopped
+ * in the meantime.
  */
 async function loseAnAnswer(cluster: StoryCluster, name: string): Promise<void> {
   const { id, disks, host } = await vmOf(cluster, name);

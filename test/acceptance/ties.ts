@@ -1,11 +1,11 @@
-/** What would tie a VM to a host is refused, or somebody signs for it: then it is listed until it has ended. */
+/** A tie of a VM to a host is refused, or somebody signs for it: then it is listed until it has ended. */
 import assert from 'node:assert/strict';
 import type { Tie } from '../../src/api/ties.ts';
 import type { Cluster, Event } from '../../src/api/views.ts';
 import { type Case, deleteVms, gp, gpJson, until, untilVm } from './case.ts';
 
 const CREATE = ['vm', 'create', 't1', '--image', 'tiny', '--memory', '96M', '--pin', 'h2'] as const;
-/** Long enough to see the debt before it is due, on a busy machine too, in ms. */
+/** Long enough to see the debt before it is due, also on a busy machine, in ms. */
 const UNTIL_DUE_MS = 30_000;
 
 const pinned: Case = {

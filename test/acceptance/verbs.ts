@@ -113,7 +113,7 @@ const pauseAndResume: Case = {
     await gp(cluster, ['vm', 'pause', 'v1']);
     await untilVm(cluster, 'v1', { verdict: 'suspended' });
     const before = await acknowledged(cluster, 'v1');
-    // Nothing can be awaited here: what is shown is that nothing comes.
+    // There is no event to wait for: the test shows that none comes.
     await sleep(systemClock, STILL_MS);
     assert.equal(await acknowledged(cluster, 'v1'), before);
     await gp(cluster, ['vm', 'resume', 'v1']);
@@ -138,8 +138,7 @@ const reset: Case = {
 };
 
 /**
- * Types into `gp vm console` on a terminal of its own; the settings before and after are compared by the shell around
- * it.
+ * Types into `gp vm console` on a terminal of its own; the surrounding shell compares the settings before and after.
  */
 function consoleOnTerminal(cluster: StoryCluster, name: string): Promise<string> {
   const command = `'${process.execPath}' --disable-warning=ExperimentalWarning '${ROOT}/src/cli/main.ts' --dir '${cluster.dir}' vm console ${name}`;
@@ -150,7 +149,7 @@ function consoleOnTerminal(cluster: StoryCluster, name: string): Promise<string>
   });
   let said = '';
   let step = 0;
-  // Each is typed when what goes before it was answered.
+  // Each line is typed when the line before it was answered.
   const talk: readonly (readonly [RegExp, string])[] = [
     [/Ctrl-\] leaves\./, '\r'],
     [/tiny# [\s\S]*tiny# |tiny# /, 'echo con$((40+2))sole; nosuch\r'],

@@ -1,7 +1,7 @@
 /**
- * A real guest cluster whose members are told of their moves: Pacemaker with Debian's `ocf:heartbeat:azure-events-az`,
- * unmodified, and the metadata service. Under software emulation one look of that agent takes a minute, so the notice is
- * long.
+ * A real guest cluster whose members are given notice of their moves: Pacemaker with Debian's
+ * `ocf:heartbeat:azure-events-az`, unmodified, and the metadata service. Under software emulation one check by that
+ * agent takes a minute, so the notice is long.
  */
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -17,7 +17,7 @@ import { type Mark, Members } from './members.ts';
 const NAMES = ['sql1', 'sql2', 'sql3'];
 const BUILD_DEADLINE_MS = 480_000;
 const FORMED_DEADLINE_MS = 400_000;
-/** What one look, and what follows from it, may take. */
+/** The time that one check by the agent, and its reaction, may take, in seconds. */
 const NOTICE_S = 600;
 const TOLD_DEADLINE_MS = (NOTICE_S + 120) * 1_000;
 /** A member is ready when Pacemaker calls it online again. */
@@ -94,7 +94,7 @@ async function eventAfter(vm: string, kind: string, known: readonly Event[], dea
   return until(`${vm} has a new event ${kind}`, async () => (await eventsOf(vm)).find(isNew), { deadlineMs });
 }
 
-/** What Pacemaker's agents did, as the members tell it, in the order of what each says. */
+/** The actions of Pacemaker's agents, as the members report them, in the order of each member's report. */
 const done = (names: readonly string[], since: Mark): readonly string[] =>
   members.heard(names, /resource (\S+ \S+ on=\S+ rc=\S+)/, since).map(({ match }) => match[1] ?? '');
 

@@ -21,9 +21,9 @@ const NAMES = ['sql1', 'sql2', 'sql3'];
 /** A member for a while, as the cluster manager sees it: it runs no Pacemaker. */
 const FOURTH = 'sql4';
 const ROUNDS = 10;
-/** What the guest cluster tolerates: corosync's default token. */
+/** The pause that the guest cluster tolerates: corosync's default token. */
 const TOLERATES_MS = 3_000;
-// For a slow or busy machine.
+// Enough for a slow or busy machine.
 const BUILD_DEADLINE_MS = 480_000;
 const FORMED_DEADLINE_MS = 240_000;
 const EVENT_DEADLINE_MS = 150_000;
@@ -56,7 +56,7 @@ const DATA_MIB = 256;
 const MIB = 1024 ** 2;
 /** Why a write failed, undefined for one that did not, and the exit code. */
 const SAID = /(?:dd: [^\r\n]*: ([A-Za-z/ ]+)(?=\r?\n)[\s\S]*?)?(?:^|\n)rc=([0-9]+)/;
-/** What Linux makes of a reservation conflict (EBADE), and of nothing else. */
+/** Linux's error for a reservation conflict (EBADE), and for nothing else. */
 const BY_RESERVATION = 'Invalid exchange';
 
 let files = '';
@@ -117,7 +117,7 @@ function shown(): Promise<GuestCluster> {
   return gpJson<GuestCluster>(cluster, ['guest-cluster', 'show', 'sql']);
 }
 
-/** What holds on the data disk, as people are shown it. */
+/** The reservation on the data disk, as people see it. */
 async function held(): Promise<{ readonly keys: readonly string[]; readonly reservation: unknown }> {
   const data = present(
     (await shown()).disks.find(({ name }) => name === 'data'),
@@ -152,7 +152,7 @@ describe('a Pacemaker cluster of three VMs with a shared disk', () => {
       const now = await held();
       return now.keys.length === NAMES.length ? now : undefined;
     });
-    // As fence_scsi makes them; a member that comes back waits for this one of its own to go (guest/cluster).
+    // The key as fence_scsi makes it; a member that comes back waits until its own old key is gone (guest/cluster).
     const hash = createHash('md5').update('sql').digest('hex').slice(0, 4);
     assert.deepEqual(
       keys,
@@ -222,7 +222,7 @@ describe('a Pacemaker cluster of three VMs with a shared disk', () => {
     const since = members.mark();
     const before = await held();
     const pausesMs: number[] = [];
-    // What one member tells of its pause is waited for while the others move.
+    // A member's report about its pause is awaited while the others move.
     const moved = new Map<string, number>();
     for (const name of Array.from({ length: ROUNDS }, () => NAMES).flat()) {
       if (moved.has(name)) pausesMs.push(await pauseOf(name, moved.get(name)));

@@ -1,7 +1,7 @@
 /**
- * The members of a guest cluster as somebody outside of everything hears them: what they say on their serial consoles
- * (guest/cluster/README.md), whatever process they run in. Guarantees: every wait has a deadline and says at its end
- * what the members said last.
+ * The members of a guest cluster as an outside observer sees them: the output on their serial consoles
+ * (guest/cluster/README.md), whichever process they run in. Guarantees: every wait has a deadline and reports the
+ * members' last output.
  */
 import { present } from '../../src/base/assert.ts';
 import { messageOf } from '../../src/base/errors.ts';
@@ -10,7 +10,7 @@ import { withDeadline } from '../../src/os/deadline.ts';
 import { until, vmOf } from '../acceptance/case.ts';
 import type { StoryCluster } from '../stories/story-cluster.ts';
 
-/** How far each incarnation's console had come, by VM's name and generation. */
+/** The end of each incarnation's console at one time, by VM's name and generation. */
 export type Mark = ReadonlyMap<string, ReadonlyMap<number, number>>;
 
 /** One match, and who said it. */
@@ -38,12 +38,12 @@ export class Members {
     this.names = names;
   }
 
-  /** To be called once the VMs exist. */
+  /** Call this once the VMs exist. */
   async follow(): Promise<void> {
     for (const name of this.names) this.#ids.set(name, (await vmOf(this.#cluster, name)).id);
   }
 
-  /** How far all consoles are now. */
+  /** The present ends of all consoles. */
   mark(): Mark {
     this.#cluster.serial.look();
     const lengths = (name: string): Map<number, number> =>
@@ -65,7 +65,7 @@ export class Members {
     );
   }
 
-  /** The first match in what one of these members said since the mark. */
+  /** The first match in the output of one of these members since the mark. */
   first(names: readonly string[], pattern: RegExp, { deadlineMs, since }: HearOptions): Promise<Said> {
     return until(`${names.join(' or ')} says ${pattern}`, () => this.heard(names, pattern, since)[0], {
       deadlineMs,
@@ -79,8 +79,8 @@ export class Members {
   }
 
   /**
-   * What no migration may cause: changes of membership, fencings, services that stop or start, failed writes, errors of
-   * the kernel. A ring that was formed anew of the same members is not among it, see `reformed`.
+   * Events that no migration may cause: changes of membership, fencings, services that stop or start, failed writes,
+   * errors of the kernel. A ring that was formed anew of the same members does not count, see `reformed`.
    */
   disturbances(since: Mark): string[] {
     const whole = new RegExp(`^membership ring=\\S+ quorate=Yes members=${this.names.join()}$`);
@@ -92,8 +92,8 @@ export class Members {
 
   /**
    * How often corosync has formed its ring anew of the same members. Three guests under software emulation on two busy
-   * processors lose a token now and then without anybody moving (corosync.log: links down, tokens not received), so it
-   * is told and not asserted.
+   * processors lose a token now and then without any move (corosync.log: links down, tokens not received), so the
+   * number is reported and not asserted.
    */
   reformed(since: Mark): number {
     const rings = this.heard(this.names, /membership ring=(\S+) quorate=Yes/, since).map(({ match }) => match[1]);
@@ -133,7 +133,7 @@ export class Members {
     return this.#cluster.serial.of(present(this.#ids.get(name), `${name} is followed`));
   }
 
-  /** What a member said last, for the report of a failure. */
+  /** The last output of a member, for the report of a failure. */
   lastLines(name: string): string {
     const lines = this.#logs(name).flatMap(({ text }) => text.split('\n'));
     return [`--- ${name}`, ...lines.filter((line) => !/seq |pause-/.test(line)).slice(-LINES_SHOWN)].join('\n');

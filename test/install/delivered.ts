@@ -1,4 +1,4 @@
-/** What is brought to the machines besides Debian: packages of this clone, and an image for guests. */
+/** The files that are brought to the machines besides Debian: packages of this clone, and an image for guests. */
 import { copyFile, cp, mkdir, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { makePackage } from '../../scripts/package/deb.ts';
@@ -6,7 +6,7 @@ import { buildTiny } from '../../src/images/tiny.ts';
 import { run } from '../../src/os/child-process.ts';
 import { ROOT } from './machines.ts';
 
-/** Where the machines find it. */
+/** The directory in which the machines find them. */
 const DELIVERED = '/opt/groundplane';
 /** The image cache there: GP_CACHE_DIR of `gp image build`. */
 export const IMAGE_CACHE = `${DELIVERED}/images`;

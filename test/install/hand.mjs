@@ -1,6 +1,6 @@
 /**
- * Runs a command on another machine, for tests without a secure shell. `hand.mjs serve ADDRESS` there; `hand.mjs ADDRESS
- * COMMAND…` here prints what it wrote and ends as it ended.
+ * Runs a command on another machine, for tests without a secure shell. `hand.mjs serve ADDRESS` there; `hand.mjs
+ * ADDRESS COMMAND…` here prints the command's output and ends with its status.
  */
 import { execFile } from 'node:child_process';
 import { createServer, request } from 'node:http';

@@ -20,7 +20,10 @@ const BARE = ['systemd-sysv', 'dbus', 'iproute2', 'procps', 'ca-certificates'];
 const CALL_MS = 120_000;
 const BOOT_MS = 180_000;
 
-/** Where a machine's first process makes its world. The arguments: lower directories, the machine's own, its name. */
+/**
+ * The script with which a machine's first process makes its world. The arguments: lower directories, the machine's own,
+ * its name.
+ */
 const BOOT = `
 set -e
 lower=$1; own=$2; name=$3
@@ -47,7 +50,7 @@ umount -l /mnt
 exec env -i container=lxc PATH=${PATH} TERM=linux /lib/systemd/systemd --system --log-target=journal --show-status=false
 `;
 
-/** What a Debian machine writes itself: logs, lists of packages, what each boot makes. */
+/** Paths that a Debian machine writes itself: logs, lists of packages, files of each boot. */
 const SYSTEMS_OWN =
   /^\/(var\/(log|lib\/(dpkg|apt|systemd|dbus|pam|update-notifier)|cache)\/|etc\/(\.pwd\.lock|hostname|hosts|machine-id|resolv\.conf|\.updated|mtab)$|var\/\.updated$|boot|root\/\.|run|tmp|dev|proc|sys)/;
 
@@ -213,7 +216,7 @@ export async function bareRoot(packages: readonly string[], signal: AbortSignal)
   const work = await mkdtemp(join(CACHE, '.root-'));
   try {
     const archive = join(work, 'root.tar');
-    // What mmdebstrap clears away at its end, so that apt works without a network.
+    // Files that mmdebstrap deletes at its end, needed so that apt works without a network.
     const fetch = [
       `APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -y --download-only install ${packages.join(' ')}`,
       'mkdir -p "$1/opt/apt"',
@@ -263,7 +266,7 @@ async function newCgroup(name: string): Promise<string> {
   return cgroup;
 }
 
-/** From the leaves to the root: a cgroup with children is not removed. */
+/** From the leaves to the root: a cgroup with children cannot be removed. */
 async function removeCgroup(cgroup: string): Promise<void> {
   const below = (await readdir(cgroup, { recursive: true, withFileTypes: true })).filter((entry) =>
     entry.isDirectory(),

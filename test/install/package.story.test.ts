@@ -1,4 +1,7 @@
-/** The Debian package: the same bytes each time, what Debian's own judge says of it, and how confined its services are. */
+/**
+ * The Debian package: the same bytes each time, the findings of Debian's own checker, and how confined its services
+ * are.
+ */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';

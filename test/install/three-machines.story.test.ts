@@ -15,7 +15,7 @@ import { Writes } from './writes.ts';
 
 const SIGNAL = AbortSignal.timeout(15 * 60_000);
 const ROLES = ['etcd', 'control', 'storage', 'agent'] as const;
-/** There is no release before the first: this source, as a version that is one release older. */
+/** There is no release before the first: this source stands for it, with a version that is one release older. */
 const LAST = '0.0.9';
 /** A guest that writes ten times a second is disturbed when it does not for so long, in ms. */
 const SILENT_MS_MAX = 1_000;
@@ -212,7 +212,10 @@ test('a machine leaves its cluster, and nothing of the package stays when it is 
   assert.deepEqual(writes.errors(), []);
 });
 
-/** What systemd was told. Whether the kernel keeps it is seen where it has the controllers of cgroups v2. */
+/**
+ * The limits that systemd was told. Whether the kernel enforces them can be seen only with the controllers of cgroups
+ * v2.
+ */
 async function limitsAreSet(): Promise<void> {
   const host = [m1, m2, m3][Number((await hostOf('web1')).slice(1)) - 1] ?? assert.fail();
   const asked = ['systemctl', 'show', 'gp-vm-*.scope', '-p', 'MemoryMax,MemorySwapMax,CPUWeight,ControlGroup'];

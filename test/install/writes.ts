@@ -1,6 +1,6 @@
 /**
- * A guest's writes as they are acknowledged, followed from outside of its machine. Guarantees: an acknowledged write is
- * counted once; the longest silence is that of the guest, but for the time between two looks.
+ * Follows a guest's acknowledged writes from outside of its machine. Guarantees: an acknowledged write is counted once;
+ * the longest silence is that of the guest, to within the time between two looks.
  */
 import type { ProcessIdentity } from '../../src/os/process-table.ts';
 import { until } from '../../src/os/testing/until.ts';
@@ -42,7 +42,7 @@ export class Writes {
     return Math.round(this.#silentMsMax);
   }
 
-  /** What a guest or its disk complained of. */
+  /** Errors that a guest or its disk reported. */
   errors(): readonly string[] {
     const texts = this.#logs.of(this.#vm).map(({ text }) => text);
     return texts.flatMap((text) => text.match(/seq-(error|full|refused)[^\n]*/g) ?? []);

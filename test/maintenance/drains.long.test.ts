@@ -1,7 +1,7 @@
 /**
  * Drains on a real cluster of four hosts and three control nodes, with 12 VMs that write, three guest clusters among
- * them: each host in turn, and with every fault in the middle. What is kept at every instant is judged from the event
- * log, by code that knows nothing of plans (event-limits.ts). The tests share one cluster and run in order.
+ * them: each host in turn, and with every fault in the middle. Code that knows nothing of plans judges the limits at
+ * every instant from the event log (event-limits.ts). The tests share one cluster and run in order.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -13,7 +13,7 @@ import { StoryCluster } from '../stories/story-cluster.ts';
 import { assertLimits, assertUndisturbed } from './event-limits.ts';
 
 const VMS = Array.from({ length: 12 }, (_, n) => `m${n + 1}`);
-/** Of two members each: two hosts may be away at once. */
+/** Guest clusters of two members each: two hosts may be away at once. */
 const GUEST_CLUSTERS = { sql: ['m1', 'm2'], app: ['m3', 'm4'], web: ['m5', 'm6'] };
 const HOSTS = ['h1', 'h2', 'h3', 'h4'];
 const PARALLEL = 2;

@@ -5,13 +5,13 @@
 import assert from 'node:assert/strict';
 import type { Event } from '../../src/api/views.ts';
 
-/** What must hold at every instant. */
+/** The limits at every instant. */
 export interface EventLimits {
   /** Moves at once from and to one host. */
   readonly parallel: number;
   /** Members of each guest cluster: one of them moves at a time, and no two are on one host. */
   readonly guestClusters: Readonly<Record<string, readonly string[]>>;
-  /** Where VMs were before the first event. */
+  /** The hosts of VMs before the first event. */
   readonly before: ReadonlyMap<string, string>;
 }
 

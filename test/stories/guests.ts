@@ -1,9 +1,7 @@
 /**
- * What guests and their QEMUs say to somebody who stands outside of everything: the kernel's list of processes, and the
- * serial logs.
- *
- * Guarantees: a log is held open from the moment its incarnation is seen, so that what a guest acknowledged before its
- * host lost power is known although the host's memory is gone; a process is named by pid and start time.
+ * Guests and their QEMUs as an outside observer sees them: the kernel's list of processes, and the serial logs.
+ * Guarantees: a log is held open from the moment its incarnation is seen, so that writes which a guest acknowledged
+ * before its host lost power are known although the host's memory is gone; a process is named by pid and start time.
  */
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { acknowledgedIn } from '../../src/images/sequence-check.ts';
@@ -109,7 +107,7 @@ export class SerialLogs {
     return Math.max(0, ...numbers);
   }
 
-  /** For how long no console of the VM has said anything, in ms. */
+  /** For how long no console of the VM has printed anything, in ms. */
   silentMs(vm: string): number {
     const times = [...(this.#logs.get(vm)?.values() ?? [])].map(({ grewAtMs }) => grewAtMs);
     return performance.now() - Math.max(0, ...times);
@@ -131,7 +129,7 @@ export class SerialLogs {
       const file = openSync(`/proc/${pid}/root${logFile}`, 'r');
       logs.set(key, { generation, file, text: '', grewAtMs: performance.now() });
     } catch {
-      // Not made yet, or gone already: the next look is the retry.
+      // The file does not exist yet, or is gone already: the next look is the retry.
     }
   }
 }

@@ -1,6 +1,6 @@
 /**
- * What a story can ask about a cluster: `let` facts and `expect` conditions. Every question is a look at one instant;
- * waiting is the caller's. An answer says what was seen, so that a story that waits in vain can say what it saw last.
+ * The questions of a story about a cluster: `let` facts and `expect` conditions. Every question looks at one instant;
+ * the caller waits. An answer describes the observation, so that a story that waits in vain can report the last one.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,12 +18,12 @@ import type { StoryCluster } from './story-cluster.ts';
 
 /** Lines that a sequence must have grown by before it `continues`. */
 const CONTINUES_LINES = 5;
-/** A sequence that said nothing for this long `stalls`: at 10 lines a second some 15 lines are missing. */
+/** A sequence without output for this long `stalls`: at 10 lines a second some 15 lines are missing. */
 const STALLED_MS = 1_500;
 const CONSOLE_DEADLINE_MS = 5_000;
 const EXEC_DEADLINE_MS = 10_000;
 
-/** Tells one cluster's present to a story. */
+/** Reports one cluster's present state to a story. */
 export class Observer {
   readonly #cluster: StoryCluster;
   /** Processes that the story named. */
@@ -47,7 +47,7 @@ export class Observer {
     throw new Error(`${subject} has no ${what}.`);
   }
 
-  /** Whether what `words` say is so at this instant. Throws an Error for words that say nothing. */
+  /** Whether the condition in `words` holds at this instant. Throws an Error for words that are no condition. */
   look(words: readonly string[], waiting: Waiting): Promise<Seen> {
     const [what = '', subject = '', ...conditions] = words;
     const { http } = this.#cluster.client;
@@ -92,7 +92,7 @@ export class Observer {
     return { met: conditions.every((condition) => meets(seen, condition)), what: JSON.stringify(seen) };
   }
 
-  /** `expect no task web1`: nothing that was asked of the VM is still under way. */
+  /** `expect no task web1`: no requested action on the VM is still under way. */
   async #absent(what: string, vm: string): Promise<Seen> {
     if (what !== 'task') throw new Error('expect no task VM');
     const params = { query: { state: 'running' as const, vm } };

@@ -12,7 +12,7 @@ import { readStory, type Told, tell } from './tell.ts';
 export class Stage {
   #cluster: StoryCluster | undefined;
 
-  /** Tells a story; a failure is an Error with the cluster's last words. */
+  /** Plays a story; a failure is an Error with the cluster's last output. */
   async tell(name: string): Promise<Told> {
     const { shape } = await readStory(name);
     const cluster = await this.#clusterOf(shape);

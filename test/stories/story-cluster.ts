@@ -1,5 +1,5 @@
 /**
- * A cluster that stories are told on: started by the real command, observed through its API and from outside.
+ * A cluster on which stories are played: started by the real command, observed through its API and from outside.
  * Guarantees: `end` leaves nothing of it, also after a failure; a command and a request have deadlines.
  */
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
@@ -21,7 +21,7 @@ import { SerialLogs } from './guests.ts';
 const ROOT = join(import.meta.dirname, '../..');
 const UP_DEADLINE_MS = 120_000;
 const COMMAND_DEADLINE_MS = 130_000;
-/** For a command that was interrupted to end. */
+/** How long an interrupted command may take to end, in ms. */
 const INTERRUPTED_DEADLINE_MS = 10_000;
 const CLEAN_DEADLINE_MS = 45_000;
 const POLL_MS = 150;
@@ -72,7 +72,9 @@ export class StoryCluster {
     }
   }
 
-  /** What `gp` with these words does and says, in this process. At the deadline it is interrupted, as by Ctrl-C. */
+  /**
+   * The outcome and output of `gp` with these words, in this process. At the deadline it is interrupted, as by Ctrl-C.
+   */
   async gp(words: readonly string[], { deadlineMs = COMMAND_DEADLINE_MS } = {}): Promise<RunResult> {
     const options = { env: gpEnv(this.dir), signal: AbortSignal.timeout(deadlineMs) };
     const ran = (): Promise<Ran> => runGp(['--dir', this.dir, ...words], options);
@@ -142,7 +144,7 @@ export class StoryCluster {
   }
 }
 
-/** Deletes what is there; says what still has to be waited for, or nothing. */
+/** Deletes all objects; returns the thing that it still has to wait for, or nothing. */
 async function cleanUp(client: ApiClient): Promise<string> {
   const vms = await client.list('/v1/vms');
   for (const vm of vms) {

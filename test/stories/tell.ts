@@ -1,4 +1,4 @@
-/** Tells a story on a real cluster: what its steps are there. */
+/** Plays a story on a real cluster: its steps as they are done there. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep } from '../../src/base/sleep.ts';
@@ -13,7 +13,7 @@ import type { StoryCluster } from './story-cluster.ts';
 const SCENARIOS = join(import.meta.dirname, '../../scenarios');
 const POLL_MS = 150;
 
-/** What a story recorded, and what its golden log says it should have. */
+/** The recorded log of a story, and its golden log. */
 export interface Told {
   readonly recorded: string;
   readonly golden: string;
@@ -25,7 +25,7 @@ export async function readStory(name: string): Promise<Story> {
 }
 
 /**
- * Tells the story of that name. Throws an Error at the step that does not come true. GP_UPDATE_GOLDEN=1 rewrites its
+ * Plays the story of that name. Throws an Error at the step that does not come true. GP_UPDATE_GOLDEN=1 rewrites its
  * golden log.
  */
 export async function tell(name: string, cluster: StoryCluster): Promise<Told> {

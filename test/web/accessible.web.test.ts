@@ -52,7 +52,7 @@ before(async () => {
   const page = await stage.page();
   await stage.go(page, '/maintenance/plan?hosts=h4');
   await page.getByRole('button', { name: 'Plan', exact: true }).click();
-  // It waits for somebody who does the work, and stays as it is.
+  // The roll waits for a person to do the work, and stays as it is.
   await page.getByLabel('Work on an empty host').fill('by hand');
   await page.getByRole('button', { name: 'Approve and begin' }).click();
   await page.getByRole('button', { name: 'Work by hand' }).waitFor();
@@ -60,7 +60,7 @@ before(async () => {
 });
 after(() => stage.close());
 
-/** What axe finds, a line for each place. */
+/** The findings of axe, a line for each place. */
 async function findingsOf(page: Page): Promise<readonly string[]> {
   return await page.evaluate(async () => {
     const { axe } = globalThis as unknown as { axe: typeof import('axe-core') };

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, request, type Server, type ServerRe
 import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 
-/** See the module. Ends with `close`, and all of its connections with it. */
+/** See the module's comment. Ends with `close`, and all of its connections with it. */
 export class CountingProxy {
   readonly #server: Server;
   readonly #open: string[] = [];

@@ -13,7 +13,7 @@ import { type Browser, type BrowserContext, chromium, type Page } from 'playwrig
 const ROOT = join(import.meta.dirname, '../..');
 /** A large cluster takes its time. */
 const START_MS = 600_000;
-/** What a page may take to show something: the machine may be busy. */
+/** How long a page may take to show something, in ms: the machine may be busy. */
 const SHOW_MS = 30_000;
 const CHROMIUM = '/usr/bin/chromium';
 
@@ -21,7 +21,7 @@ const CHROMIUM = '/usr/bin/chromium';
 const TELL_VIOLATIONS = `addEventListener('securitypolicyviolation', (event) =>
   groundplaneViolation(event.violatedDirective + ' ' + event.blockedURI + ' in ' + event.sourceFile));`;
 
-/** What the mock takes: numbers by option, such as hosts. */
+/** The options of the mock: numbers by option, such as hosts. */
 export type Sizes = Readonly<Record<string, number>>;
 
 /** One browser, one cluster. */
@@ -35,7 +35,7 @@ export class Stage {
   readonly token: string;
   /** Address of the API for programs. */
   readonly apiOrigin: string;
-  /** What went wrong in pages, whatever the test looked at. */
+  /** The faults of pages, whatever the test looked at. */
   readonly faults: string[] = [];
 
   private constructor(cluster: ChildProcess, browser: Browser, told: { ui: URL; token: string }) {
@@ -103,12 +103,12 @@ export class Stage {
     this.#cluster.stdin?.write(`${line}\n`);
   }
 
-  /** Freezes the server, or lets it go on: its connections stay, and say nothing. */
+  /** Freezes the server, or lets it continue: its connections stay open and silent. */
   freeze(isFrozen: boolean): void {
     this.#cluster.kill(isFrozen ? 'SIGSTOP' : 'SIGCONT');
   }
 
-  /** Ends browser and cluster; fails where a page had a fault. */
+  /** Ends browser and cluster; fails if a page had a fault. */
   async close(): Promise<void> {
     this.freeze(false);
     await this.#browser.close();
@@ -125,7 +125,7 @@ async function run(argv: readonly string[]): Promise<void> {
   assert.equal(code, 0, argv.join(' '));
 }
 
-/** What the mock prints once it can be used. */
+/** The addresses that the mock prints once it can be used. */
 async function addressesOf(cluster: ChildProcess): Promise<{ ui: URL; token: string }> {
   assert.ok(cluster.stdout !== null);
   const lines = createInterface({ input: cluster.stdout, signal: AbortSignal.timeout(START_MS) });

@@ -1,4 +1,4 @@
-/** What people do in the web interface, in a real browser. */
+/** The actions of people in the web interface, in a real browser. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
@@ -8,7 +8,7 @@ import { Stage } from './stage.ts';
 
 const LOST_MS = 2_000;
 const HEALED_MS = 3_000;
-/** How often the page of a VM asks what it uses. */
+/** How often the page of a VM asks for its use of resources. */
 const FIGURES_MS = 2_000;
 
 let stage: Stage;
@@ -147,7 +147,7 @@ test('a tie is refused while it is typed, signed for in the form, listed, and si
   await page.getByRole('button', { name: 'Save changes' }).click();
   await page.getByRole('link', { name: 'Ties and debts', exact: true }).click();
   await row.filter({ hasText: /tied1 is pinned to h2.*carl/ }).waitFor();
-  // What ends the debt is heard of here.
+  // The event that ends the debt arrives here.
   await ask('DELETE', '/v1/vms/tied1');
   await row.waitFor({ state: 'detached' });
   await page.getByRole('link', { name: 'Cluster', exact: true }).click();
@@ -422,7 +422,7 @@ test('a plug is pulled on the page of faults: the VM runs elsewhere, and all is 
 
 test('a host that dies is seen on the page, without a reload', async () => {
   const page = await stage.page();
-  // It runs throughout this file: nothing stops VMs of its tier.
+  // This VM runs throughout this file: no test stops VMs of its tier.
   await stage.go(page, '/vms/web3');
   const host = (await page.locator('.facts a[href^="/hosts/"]').textContent()) ?? '';
   await page.getByRole('link', { name: 'Cluster', exact: true }).click();

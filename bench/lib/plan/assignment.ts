@@ -1,7 +1,7 @@
 /**
- * States as a mixed-integer program for HiGHS which VM could be on which host while some hosts are empty: written anew from
- * docs/specs/maintenance-plan.md, with no code of the planner. It knows of no order of moves: an assignment may exist
- * that no moves lead to.
+ * States as a mixed-integer program for HiGHS which VM could be on which host while some hosts are empty: written anew
+ * from docs/specs/maintenance-plan.md, with no code of the planner. The program does not consider the order of moves:
+ * an assignment may exist that no sequence of moves reaches.
  */
 import highsLoader from 'highs';
 import type { HostName } from '../../../src/base/ids.ts';

@@ -46,15 +46,15 @@ interface Node {
 }
 
 const QMP_MS = 1_000;
-/** What a control node grants a relay beyond the probe's own deadline (control/links/paths.ts). */
+/** How much longer than the probe's own deadline a control node waits for a relay (control/links/paths.ts). */
 const RELAY_MS = 300;
 let pids = 1_000;
 
-/** See the module. */
+/** See the module's comment. */
 export class Fleet {
   readonly hosts = new Map<HostName, Host>();
   readonly nodes = new Map<StorageName, Node>();
-  /** How often the leader asked for what. */
+  /** How often the leader sent each kind of question. */
   readonly asked = new Map<string, number>();
   readonly #network: SimNetwork;
   readonly #shape: Shape;

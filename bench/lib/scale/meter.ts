@@ -14,7 +14,7 @@ import type { SimClock } from '../../../src/sim/time/sim-clock.ts';
 /** Seconds of processor time. */
 export interface Cost {
   readonly leaderCpuS: number;
-  /** Of everything: leader, etcd, hosts, storage, network, clock. */
+  /** Processor time of everything: leader, etcd, hosts, storage, network, clock. */
   readonly wholeCpuS: number;
   readonly simulatedS: number;
   /** Simulated events, and those of them that entered the leader. */
@@ -22,7 +22,7 @@ export interface Cost {
   readonly leaderEvents: number;
 }
 
-/** See the module. One per leader; `run` moves the simulation on. */
+/** See the module's comment. One per leader; `run` moves the simulation on. */
 export class Meter {
   readonly #clock: SimClock;
   #enteredAt: number | null = null;
@@ -43,7 +43,7 @@ export class Meter {
 
   /** Lets simulated time pass until `untilMs`, or until `over` says so. */
   async run(untilMs: number, over: () => boolean = () => false): Promise<Cost> {
-    // What was simulated since the last measurement is nobody's.
+    // The time simulated since the last measurement is charged to nobody.
     this.#enteredAt = null;
     const [leaderMs, entries, events] = [this.#leaderMs, this.#entries, this.#clock.events];
     const [startedMs, simulatedMs, cpu] = [performance.now(), this.#clock.monotonicMs(), process.cpuUsage()];

@@ -44,7 +44,7 @@ function hostRecord(n: number, { vmsPerHost }: Shape): HostRecord {
   };
 }
 
-/** What a host gives, and its agent reports. */
+/** The capacity that a host's agent reports. */
 export function hostCapacity(vmsPerHost: number): HostRecord['capacity'] {
   return { memoryBytes: vmsPerHost * SPARE * VM_BYTES, vcpus: 64, accelerator: 'kvm', cpuModels: ['EPYC', 'Skylake'] };
 }

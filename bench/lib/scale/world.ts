@@ -35,7 +35,7 @@ export interface Seen {
   readonly after: VmRecord | null;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class ScaleWorld {
   readonly clock = new SimClock();
   readonly leader: SimProcess;
@@ -78,7 +78,7 @@ export class ScaleWorld {
       etcdSpace: { members: [], quotaBytes: 1, demandRoom: () => undefined },
       randomHex: (bytes: number) => this.#random.hex(bytes),
     };
-    // Only orders and consoles use the parts of the context that are missing here.
+    // Only orders and consoles use the missing parts of the context.
     return createBackend(context as unknown as BackendContext);
   }
 

@@ -2,10 +2,9 @@
  * The metadata service of a host: what guests reach at 169.254.169.254. One listener for each network that has the
  * service, at the network's gateway; the packet filter (network/rules.ts) leads 169.254.169.254 there and lets nothing
  * else through.
- *
- * Guarantees: a guest is known by network and address, which the filter keeps others from using, and gets its own
- * answers only; a guest has at most CONNECTIONS_PER_GUEST connections, each ends within CONNECTION_MS and carries one
- * request of bounded size. A listener that cannot be opened is logged, and is tried again with the next plan.
+ * Guarantees: a guest is identified by its network and address, which the filter keeps others from using, and gets only
+ * its own answers; a guest has at most CONNECTIONS_PER_GUEST connections, each ends within CONNECTION_MS and carries
+ * one request of bounded size. A listener that cannot be opened is logged, and is tried again with the next plan.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -17,18 +16,18 @@ import { PORTS } from '../../core/model/ports.ts';
 import type { Log } from '../../os/log.ts';
 
 const CONNECTIONS_PER_GUEST = 4;
-/** So that every guest of a full host has its own: none keeps the others out. */
+/** Enough for every guest of a full host to have its own: no guest keeps the others out. */
 const CONNECTIONS_MAX = CONNECTIONS_PER_GUEST * LIMITS.vmsPerHost.max;
 const CONNECTION_MS = 5_000;
 const HEADER_BYTES_MAX = 8 * 1024;
 const BODY_BYTES_MAX = 16 * 1024;
 
-/** See the module. One per agent. */
+/** See the module's comment. One per agent. */
 export class MetadataService {
   readonly #guests: HostGuests;
   readonly #log: Log;
   readonly #port: number;
-  /** By the gateway's address. */
+  /** Servers by the gateway's address. */
   readonly #servers = new Map<string, Server>();
   readonly #connections = new Map<string, number>();
   #open = 0;
@@ -106,12 +105,12 @@ export class MetadataService {
 
   async #serve(vni: number, request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      // Asked before the body is read: afterwards the socket may be gone.
+      // The address is read before the body: afterwards the socket may be gone.
       const address = request.socket.remoteAddress ?? '';
       const body = await bodyOf(request);
       const guest = this.#guests.find(vni, address);
       if (body === null || guest === null) {
-        // Its socket may be gone by now, which is null then.
+        // The socket may be gone by now; the address is null then.
         request.destroy();
         return;
       }

@@ -21,7 +21,7 @@ export interface DhcpOptions {
   /** Whether dnsmasq can give up root for `nobody` (it cannot in a user namespace of one user). */
   readonly dropsRoot: boolean;
   readonly mtu: number;
-  /** Told to guests of networks with NAT. */
+  /** The name servers that guests of networks with NAT are given. */
   readonly nameServers: readonly string[];
 }
 

@@ -1,6 +1,6 @@
 /**
- * Makes the kernel's networks what a plan says. Guarantees: repeating a plan changes nothing; the agent's death takes
- * nothing away. Which plan counts, and that one change is made at a time, is core/agent/host-network.ts's.
+ * Makes the kernel's networks what a plan says. Guarantees: repeating a plan changes nothing; the networks survive the
+ * agent's death. core/agent/host-network.ts decides which plan counts, and that one change is made at a time.
  */
 
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -79,7 +79,7 @@ export class NetworkDriver {
     await this.#batch('bridge', forget, true);
   }
 
-  /** With `force`, a line that fails because its object is gone already does not matter. */
+  /** With `force`, a line that fails because its object is gone already is no error. */
   async #batch(program: 'ip' | 'bridge', lines: readonly string[], force: boolean): Promise<void> {
     if (lines.length === 0) return;
     const argv = [program, ...(force ? ['-force'] : []), '-batch', '-'];
@@ -122,7 +122,7 @@ function tapDevices(): readonly string[] {
 
 /**
  * Lets packets pass between the bridges with NAT and the outside, by interface, unless the machine forwards everything
- * already. Returns whether it is us alone who made it forward.
+ * already. Returns whether the machine forwards only because of us.
  */
 function setForwarding(plan: NetworkPlan, { defaultDevice }: Observed, log: Log): boolean {
   if (readSysctl('net/ipv4/ip_forward') === '1') return false;

@@ -1,6 +1,7 @@
 /**
- * From a network plan and what the kernel has to the commands that make it so. Pure. Guarantees: an empty list when
- * nothing is to be done; what is not in the plan and bears our names goes; what is not ours is never touched.
+ * Computes, from a network plan and the kernel's present state, the commands that make the kernel match the plan. Pure.
+ * Guarantees: the list is empty when nothing is to be done; objects that bear our names and are not in the plan are
+ * removed; objects of others are never touched.
  */
 
 import { GATEWAY_MAC } from '../../core/model/cluster.ts';
@@ -24,7 +25,7 @@ export interface LinkPlan {
   readonly ip: readonly string[];
   /** For `bridge -batch`: the flood lists. */
   readonly flood: readonly string[];
-  /** For `bridge -force -batch`: entries that may be gone by themselves meanwhile. */
+  /** For `bridge -force -batch`: entries that may vanish by themselves in the meantime. */
   readonly forget: readonly string[];
 }
 
@@ -68,7 +69,8 @@ function networkCommands(
   const commands: string[] = [];
   const bridgeLink = observed.links.get(bridge);
   if (bridgeLink === undefined) {
-    // No IPv6 address of its own: guests must not find the host there. Snooping would hold back cluster heartbeats.
+    // The bridge gets no IPv6 address: guests must not find the host there. Snooping would hold back cluster
+    // heartbeats.
     commands.push(
       `link add ${bridge} address ${GATEWAY_MAC} mtu ${mtu} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
     );

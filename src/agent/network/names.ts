@@ -36,7 +36,7 @@ export function lastOf(range: Ipv4Range): string {
   return dotted(toNumber(rangeOf(range).network) + 2 ** (32 - range.prefixLength) - 1);
 }
 
-/** In CIDR form. */
+/** The range in CIDR form. */
 export function cidrOf(range: Ipv4Range): string {
   return `${rangeOf(range).network}/${range.prefixLength}`;
 }

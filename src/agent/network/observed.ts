@@ -33,7 +33,7 @@ export interface Observed {
 
 const DEADLINE_MS = 5_000;
 
-/** Asks the kernel; about 10 ms. */
+/** Reads the state from the kernel; takes about 10 ms. */
 export async function observe(): Promise<Observed> {
   const [links, addresses, forwarding, routes] = await Promise.all([
     json(['ip', '-json', '-details', 'link', 'show']),

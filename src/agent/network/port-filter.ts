@@ -14,7 +14,7 @@ export interface HostPortsOptions {
   /** Returns the ports that running QEMUs need; called for each change. */
   readonly running: () => readonly SlotNeeds[];
   readonly log: Log;
-  /** For tests: what nft does with a script. */
+  /** For tests: replaces the way a script is given to nft. */
   readonly load?: (script: string) => Promise<unknown>;
 }
 
@@ -22,7 +22,7 @@ export interface HostPortsOptions {
 export class HostPorts {
   readonly #options: HostPortsOptions;
   readonly #filter: PacketFilter;
-  /** By the name of the start. */
+  /** The needs of each start that is under way, by its name. */
   readonly #starting = new Map<string, SlotNeeds>();
   #known: { readonly revision: number; readonly members: Members } | null = null;
 

@@ -1,8 +1,8 @@
 /**
  * The packet filter of a host's networks, as one script for `nft -f` that replaces our tables in one transaction. Pure.
- * Guarantees: what a guest sends passes tap-rules.ts; gateways and DHCP stay on their host; networks do not reach each
- * other, the host's ports, or the underlay; 169.254.169.254 is the metadata service of the host, at port 80, and nothing
- * else; a dropped host's tunnels are dead.
+ * Guarantees: what a guest sends is filtered by tap-rules.ts; gateways and DHCP stay on their host; networks do not
+ * reach each other, the host's ports, or the underlay; 169.254.169.254 is the metadata service of the host, at port 80,
+ * and nothing else; a dropped host's tunnels are dead.
  */
 
 import { GATEWAY_MAC } from '../../core/model/cluster.ts';
@@ -18,7 +18,7 @@ export interface RuleContext {
   readonly taps: readonly Tap[];
   /** The networks of this host's own addresses (CIDR): no guest reaches them, not even by NAT. */
   readonly underlay: readonly string[];
-  /** Whether we made this machine forward packets: then it forwards nothing but what guests send and get. */
+  /** Whether we made this machine forward packets: then it forwards only what guests send and receive. */
   readonly onlyGuests: boolean;
 }
 
@@ -60,7 +60,7 @@ function bridgeTable({ networks }: NetworkPlan, taps: readonly Tap[]): string[] 
   ];
 }
 
-/** What does not cross the tunnel: every host has its own gateway and its own DHCP server. */
+/** Rules for what does not cross the tunnel: every host has its own gateway and its own DHCP server. */
 function tunnelRules({ vni, gateway, dhcp }: NetworkOnHost): string[] {
   const tunnel = `"${tunnelName(vni)}"`;
   return [
@@ -122,7 +122,8 @@ function inetTable({ networks, drop }: NetworkPlan, { underlay, onlyGuests }: Ru
     ...chain(
       'forward',
       [
-        // Where the kernel shows bridged frames to these chains too (br_netfilter): the bridge's own rules judge them.
+        // For kernels that show bridged frames to these chains too (br_netfilter): the bridge's own rules judge those
+        // frames.
         ...networks.map(({ vni }) => `iifname "${bridgeName(vni)}" oifname "${bridgeName(vni)}" accept`),
         'iifname != "gpb*" oifname "gpb*" ct state established,related accept',
         'oifname "gpb*" drop',
@@ -153,7 +154,8 @@ function inetTable({ networks, drop }: NetworkPlan, { underlay, onlyGuests }: Ru
 function metadataRules(bridges: readonly string[]): string[] {
   return [
     ...set('metadata', 'ifname', bridges),
-    // Each guest may open so many connections a second, so that none keeps the agent from the others.
+    // The number of new connections per second is limited for each guest, so that no guest keeps the agent from the
+    // others.
     ...['set asking {', '  type ipv4_addr', '  size 8192', '  flags dynamic,timeout', '  timeout 1m', '}'],
     ...chain('asks', [
       'update @asking { ip saddr limit rate over 20/second burst 40 packets } drop',
@@ -167,7 +169,7 @@ function metadataRules(bridges: readonly string[]): string[] {
   ];
 }
 
-/** On a bridge the host answers for its gateway's address and for no other of its own. */
+/** On a bridge the host answers for its gateway's address and for none of its other addresses. */
 function arpTable({ networks }: NetworkPlan): string[] {
   const gateways = networks.flatMap(({ vni, gateway }) =>
     gateway === null ? [] : [`iifname "${bridgeName(vni)}" arp daddr ip ${gateway.address} accept`],

@@ -51,7 +51,7 @@ function order(changes: { machine?: object; [field: string]: unknown } = {}): La
   );
 }
 
-/** GROUNDPLANE_RECORD=1 records anew; look at the difference before it is committed. */
+/** GROUNDPLANE_RECORD=1 records the file anew; look at the difference before you commit it. */
 const GOLDEN = new URL('../testing/qemu-arguments.golden.txt', import.meta.url);
 
 /** One option per line, as a person would read it. */

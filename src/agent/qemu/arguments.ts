@@ -25,7 +25,7 @@ export interface QemuContext {
 export interface Confinement {
   /** The user QEMU runs as; null: the agent's own. */
   readonly uid: number | null;
-  /** Whether the agent may drop capabilities for its child (it is root, in whatever user namespace). */
+  /** Whether the agent may drop capabilities for its child (it is root, in whichever user namespace). */
   readonly root: boolean;
 }
 
@@ -36,8 +36,8 @@ const OVMF_CODE_FILE = '/usr/share/OVMF/OVMF_CODE_4M.fd';
 /** Files that QEMU writes (serial log, its own messages) cannot get longer than this. */
 const FILE_BYTES_MAX = 4 * 1024 * 1024;
 /**
- * What guests are told: what is left of Ethernet's 1500 in a VXLAN tunnel (RFC 7348). A constant, not the host's own
- * underlay, because it is a property of the virtual card and must not change in a migration.
+ * The MTU that guests are told: what is left of Ethernet's 1500 in a VXLAN tunnel (RFC 7348). It is a constant and not
+ * derived from the host's underlay, because it is a property of the virtual card and must not change in a migration.
  */
 export const GUEST_MTU = 1450;
 /** How long QEMU tries to reach a disk when it starts, in seconds. */
@@ -62,8 +62,8 @@ export function vmUuid(vm: VmId): string {
 }
 
 /**
- * What stands before QEMU: no core files, bounded files (QEMU then gets EFBIG, not the deadly signal), an own user, no
- * capability and no way to get one.
+ * The arguments before QEMU's own: no core files, bounded files (QEMU then gets EFBIG, not the deadly signal), a user
+ * of its own, no capability and no way to get one.
  */
 export function confinementArguments({ uid, root }: Confinement): readonly string[] {
   const user = uid === null ? [] : ['--reuid', `${uid}`, '--regid', `${uid}`, '--clear-groups'];
@@ -159,7 +159,7 @@ function remoteArguments({ slot }: LaunchOrder, { directory }: QemuContext): str
     ...creds('tls-server', 'server'),
     ...creds('tls-client', 'client'),
     ...['-object', JSON.stringify(authz)],
-    // Tells the agent once that the machine stands (see launch.ts); of no use to anybody afterwards.
+    // QEMU connects here once, when the machine is complete (see launch.ts); the socket is of no use afterwards.
     ...['-chardev', `socket,id=ready,path=${escapeCommas(join(directory, 'ready.sock'))}`],
     ...['-mon', 'chardev=ready,mode=control'],
     ...ports.qmp.flatMap((port, index) => [
@@ -195,8 +195,8 @@ function blockdevArguments(disk: LaunchDisk, index: number): string[] {
     JSON.stringify({
       driver: 'nbd',
       'node-name': nodeName(index),
-      // Without it an answer that got lost with the network, or with the storage node, is waited for for ever: nothing
-      // is sent meanwhile.
+      // Without this limit QEMU would wait for ever for an answer that was lost with the network or the storage node:
+      // nothing is sent in the meantime.
       server: { type: 'inet', host: address, port: String(port), 'keep-alive': true },
       export: name,
       'tls-creds': 'tls-client',
@@ -276,8 +276,8 @@ function nicArguments({ nics, slot }: LaunchOrder): string[] {
 }
 
 /**
- * A display for people, with a tablet, whose pointer is where theirs is. Any number of viewers see it at once; TLS and
- * who may look are as with the monitors (VeNCrypt, X509None).
+ * A display for people, with a tablet as its pointer, so that guest and viewer agree where it is. Any number of viewers
+ * see it at once; TLS and access are the same as for monitors (VeNCrypt, X509None).
  */
 function displayArguments({ machine, slot }: LaunchOrder): string[] {
   if ((machine.display ?? null) === null) return [];

@@ -12,10 +12,10 @@ const DEADLINE_MS = 10_000;
 /** The file is read again at most once in this time. */
 const LOOK_MS = 10_000;
 
-/** See the module. */
+/** See the module's comment. */
 export class InstalledVersion {
   #version: string | null = null;
-  /** The program that it was asked of: file, size and time of its last change. */
+  /** The program file whose version was asked for: its path, size and time of last change. */
   #asked: string | null = null;
   #isLooking = false;
   #lookedMs = Number.NEGATIVE_INFINITY;
@@ -29,7 +29,7 @@ export class InstalledVersion {
     return this.#version;
   }
 
-  /** Asks the program, if it is another one than last time. Never rejects; one look at a time. */
+  /** Asks the program for its version if the file differs from last time. Never rejects; one check at a time. */
   async look(): Promise<void> {
     if (this.#isLooking || this.#nowMs() - this.#lookedMs < LOOK_MS) return;
     this.#isLooking = true;

@@ -29,7 +29,7 @@ export interface LaunchOptions {
   readonly signal: AbortSignal;
 }
 
-/** Where a daemon finds its programs; nothing else of the agent's environment is passed on. */
+/** The search path of daemons; nothing else of the agent's environment is passed on. */
 export const DAEMON_ENV = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 const MESSAGE_BYTES_MAX = 2_000;
 const OVERHEAD_BYTES_MAX = 512 * 1024 ** 2;
@@ -47,7 +47,7 @@ const REFUSALS = [
   'phys-bits too low',
 ];
 
-/** What QEMU says on its standard error is in its directory under this name. */
+/** QEMU's standard error goes to a file of this name in its directory. */
 const QEMU_LOG = 'qemu.log';
 
 /**
@@ -59,7 +59,7 @@ export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Pr
   const { confinement, context, deadlineMs, signal } = options;
   const { directory } = context;
   const owner = confinement.uid === null ? undefined : { uid: confinement.uid, gid: confinement.uid };
-  // Of no use after a loss of power, which ends QEMU as well: a guest that moves does not wait for the host's disk.
+  // Not synced: a loss of power ends QEMU as well, and a guest that moves must not wait for the host's disk.
   const own = { owner, durable: false };
   await makePrivateDirectory(directory, own);
   await writeCredentials(join(directory, 'tls'), order.credentials, own);
@@ -117,7 +117,7 @@ function limitsOf({ machine }: LaunchOrder, accelerator: QemuContext['accelerato
 }
 
 /**
- * Tells an order that no host's QEMU can start ('bad-input') from every other failure, which may be temporary
+ * Distinguishes an order that no host's QEMU can start ('bad-input') from every other failure, which may be temporary
  * ('failed').
  */
 function codeOf(words: string): 'bad-input' | 'failed' {

@@ -14,7 +14,7 @@ test('the probe guest ends its machine with the expected status', async () => {
     argv.push('-drive', `file=${work}/disk,format=raw`, '-device', 'isa-debug-exit,iobase=0xf4,iosize=4');
     assert.equal((await tryRun(argv, { deadlineMs: 30_000 })).exitCode, 33);
     const probed = await probeAccelerator('auto', work);
-    // Without KVM there is a reason; with it, none. Either way nothing is left.
+    // Without KVM there is a reason; with KVM there is none. Either way nothing is left behind.
     assert.equal(probed.reason === null, probed.accelerator === 'kvm');
     assert.equal(probed.cpuModels[0], 'baseline');
     assert(probed.cpuModels.length > 1);

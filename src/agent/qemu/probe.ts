@@ -1,6 +1,6 @@
 /**
- * What this machine can run guests with. Guarantees: KVM is only reported when a guest really ran under it: on machines
- * without hardware virtualization /dev/kvm may open, make a VM, and hang in the firmware.
+ * Finds out whether this machine can run guests under KVM. Guarantees: KVM is only reported when a guest really ran
+ * under it: on machines without hardware virtualization /dev/kvm may open, make a VM, and hang in the firmware.
  */
 
 import { constants } from 'node:fs';

@@ -75,7 +75,7 @@ async function makeHost(number: number): Promise<Host> {
   const pid = present(child.pid, 'pid');
   const lines = createInterface({ input: present(child.stdout, 'stdout') })[Symbol.asyncIterator]();
   const host = { name, process: child, lines, taps: [], overlay };
-  // Its namespace is there when it answers.
+  // Its namespace exists when it answers.
   await ask(host, { revision: 0, networks: [], drop: [] }).catch(() => undefined);
   await ip([
     `link add u${number} type veth peer name ovl0 netns ${pid}`,
@@ -92,7 +92,7 @@ async function makeHost(number: number): Promise<Host> {
     'route add default via 10.77.0.254',
   ])
     await inside(pid, ['ip', ...words.split(' ')]);
-  // Where the kernel also shows bridged frames to the IP filter, connection tracking reassembles fragments.
+  // For kernels that also show bridged frames to the IP filter: connection tracking reassembles fragments there.
   await inside(pid, [
     'sh',
     '-c',
@@ -158,7 +158,7 @@ async function ordinary(): Promise<void> {
   await apply(h2, [lan(['10.79.0.1'])]);
 }
 
-/** Whether `to` answers within a second; neighbours are asked for anew. */
+/** Whether `to` answers within a second; the neighbour cache is not used. */
 async function reaches(from: Guest, to: string, options: readonly string[] = []): Promise<boolean> {
   await inside(from.pid, ['ip', 'neigh', 'flush', 'all']);
   const ping = ['busybox', 'ping', '-c', '1', '-W', '1', ...options, to];
@@ -316,7 +316,7 @@ test('the metadata service: each guest is told its own, nobody else anything, an
   assert.match((await metadata(a)) ?? '', /"EventId":"00000000-0000-8000-8001-00000000000a".*"Scheduled"/);
   assert.match((await metadata(a, EVENTS.replace('scheduledevents', 'instance'))) ?? '', /"name":"a"/);
   assert.equal(await metadata(b), '{"DocumentIncarnation":2,"Events":[]}');
-  // A guest in another network, and one whose address is nobody's.
+  // A guest in another network, and an address that no guest has.
   assert.equal(await metadata(c), null);
   assert.equal(await metadata(d), null);
   // Nor with the address of another guest of its host.

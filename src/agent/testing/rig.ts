@@ -1,6 +1,6 @@
 /**
  * One host in a network namespace of its own, for tests: a certificate authority, a storage daemon with disks over NBD
- * and TLS, and the agent as a process. To be used inside `unshare`; everything ends with the namespace at the latest.
+ * and TLS, and the agent as a process. For use inside `unshare`; everything ends with the namespace at the latest.
  */
 
 import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';

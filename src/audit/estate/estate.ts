@@ -45,7 +45,7 @@ export interface Gap {
   readonly file: string;
   readonly part: string;
   readonly column: string;
-  /** How many objects the gap concerns; 0: all of them. */
+  /** The number of objects that the gap concerns; 0: all of them. */
   readonly count: number;
   /** An example of an affected value, or empty. */
   readonly example: string;
@@ -98,7 +98,7 @@ export interface Host {
   readonly cpu: string | null;
   /** Model of the processor, for VMs that see the host's own model; null: unknown. */
   readonly cpuModel: string | null;
-  /** How many running VMs the host itself reports; null: unknown. */
+  /** The number of running VMs that the host itself reports; null: unknown. */
   readonly saysRunning: number | null;
   readonly labels: Readonly<Record<string, string>>;
   readonly evidence: Evidence;

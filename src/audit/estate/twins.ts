@@ -176,7 +176,10 @@ function rulesOf(estate: Estate, twins: ReadonlyMap<string, string>): readonly R
   return [...known.values()];
 }
 
-/** What the dropped export lacks is no gap, unless it contradicts itself: a VM on a host that nobody lists. */
+/**
+ * Anything missing in the dropped export is no gap, unless that export contradicts itself: a VM on a host that nobody
+ * lists.
+ */
 function gapsOf(estate: Estate, kept: string, dropped: string, hosts: ReadonlyMap<string, string>): readonly Gap[] {
   const files = estate.sources.filter(({ platform }) => platform === platformOf(estate, dropped));
   const gaps = estate.gaps.map((gap) => {

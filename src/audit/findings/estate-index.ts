@@ -1,7 +1,7 @@
 /** Lookups over an estate that several findings share, each computed once. */
 import type { Estate, Gap, Host, Rule, Vm } from '../estate/estate.ts';
 
-/** An estate with lookups; templates are in none of them. */
+/** Lookups over an estate; they leave out templates. */
 export class EstateIndex {
   readonly estate: Estate;
   readonly hostsOf: ReadonlyMap<string, readonly Host[]>;

@@ -17,7 +17,7 @@ export interface SpreadProblem {
   allows(vm: number, host: number): boolean;
   /** Returns how many hosts the VM may be on, regardless of groups: VMs with few choices come first. */
   choices(vm: number): number;
-  /** VMs to place; none of them is on a host at the beginning. */
+  /** VMs to place; at the beginning no host has any of them. */
   readonly toPlace: readonly number[];
   /** Groups of VMs of which at most `perHost` may be on one host. */
   readonly apart: readonly { readonly vms: readonly number[]; readonly perHost: number }[];

@@ -30,7 +30,7 @@ import {
 } from './presentations.ts';
 import { addUpgradeCommands } from './upgrade.ts';
 
-/** How many of the latest tasks or events are shown by default. */
+/** The number of latest tasks or events that are shown by default. */
 const LATEST = 100;
 
 /** Adds the commands named in the module's comment. */

@@ -64,7 +64,7 @@ export function nameArgument(text: string): string {
   });
 }
 
-/** For options that may be repeated. */
+/** Collects the values of an option that may be repeated. */
 export function collect<T>(
   parse: (text: string) => T,
 ): (text: string, before: readonly T[] | undefined) => readonly T[] {

@@ -138,7 +138,7 @@ function addMembers(cluster: Command, io: Io): void {
   );
 }
 
-/** What stays of a member that was removed. */
+/** The things that stay of a member that was removed. */
 function keptOf({ disks, members }: GuestCluster, vm: string): string {
   const name = members.find((member) => member.id === vm)?.vm ?? vm;
   const keys = disks.flatMap((disk) =>
@@ -209,7 +209,7 @@ function fateOf({ keep, force }: Fate) {
   return present({ keep, force });
 }
 
-/** How long a ready-check is waited for, in ms, if nobody says. */
+/** The default of how long a ready-check may take, in ms. */
 const READY_MS = 300_000;
 
 interface SetOptions extends AcceptOptions {

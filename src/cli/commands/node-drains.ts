@@ -10,7 +10,7 @@ import { present, type Session } from '../session.ts';
 import { action, nameArgument } from './common.ts';
 import { CONTROL_TABLE, STORAGE_TABLE } from './presentations.ts';
 
-/** How long the lead may take to pass on: one round of the leader's watch, and an election. */
+/** How long the leader may take to hand over: one round of its watch, and an election. */
 const HAND_OVER_MS = 30_000;
 const LOOK_MS = 500;
 

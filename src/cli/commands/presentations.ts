@@ -1,4 +1,4 @@
-/** How the kinds of objects look as tables. */
+/** How objects of each kind look as tables. */
 import type { ApiToken } from '../../api/access-views.ts';
 import type { ControlNode, Disk, Event, Host, Image, Network, StorageNode, Task } from '../../api/views.ts';
 import type { Colours } from '../io.ts';

@@ -134,9 +134,7 @@ async function beginOrFind(session: Session, client: ApiClient, options: RollOpt
   return roll;
 }
 
-/**
- * What runs here was typed here: commands that somebody else put into the record are never run unseen.
- */
+/** Refuses commands that were not typed here: commands that somebody else put into the record never run unseen. */
 function demandSameCommands({ id, commands }: Roll, options: RollOptions): void {
   const flags = (['pre', 'run', 'verify'] as const).map((step) => ({
     step,
@@ -176,7 +174,7 @@ async function begin(session: Session, client: ApiClient, options: RollOptions):
   return roll;
 }
 
-/** The text that was approved. CodedError 'conflict' where the file is not what its hash says. */
+/** The text that was approved. CodedError 'conflict' if the file does not match its hash. */
 function textWithHash(plan: MaintenancePlan): string {
   const text = approvedTextOf(plan);
   const hash = createHash('sha256').update(text).digest('hex');

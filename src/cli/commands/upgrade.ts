@@ -6,7 +6,7 @@ import { parseDuration } from '../units.ts';
 import type { PlannedRole, UpgradePlan } from '../upgrade/upgrade-plan.ts';
 import { action } from './common.ts';
 
-/** How a machine gets another version where nothing else is said. */
+/** The default command that installs another version on a machine. */
 const INSTALL = 'ssh root@{address} apt-get install -y --allow-downgrades {package}';
 const DEADLINE_MS = 5 * 60_000;
 

@@ -16,7 +16,7 @@ import { describeGuest, describeNic, describeVm, VM_TABLE } from '../vm-text.ts'
 import { action, collect, nameArgument, parsePair, settle, type WaitOptions, withWaiting } from './common.ts';
 import { EVENT_TABLE } from './presentations.ts';
 
-/** How many of the latest events are shown by default. */
+/** The number of latest events that are shown by default. */
 const LATEST = 100;
 
 type DiskRequest = NonNullable<CreateVm['disks']>[number];
@@ -500,7 +500,7 @@ function printNics(session: Session, vm: Vm): Promise<void> {
   });
 }
 
-/** What a VM's guest says of itself; null: it cannot say anything, or an older server does not ask it. */
+/** The guest's own report about its VM; null: the guest cannot report anything, or an older server does not ask it. */
 async function getGuest(session: Session, { id, verdict }: VmDetail): Promise<VmGuest | null> {
   if (verdict !== 'running') return null;
   const client = await session.client();

@@ -5,7 +5,7 @@ import { CodedError } from '../../base/errors.ts';
 import { formatTable } from '../table.ts';
 import { formatBytes, formatSpan } from '../units.ts';
 
-/** What holds for the whole plan, then each wave with its moves. */
+/** Describes the whole plan, then each wave with its moves. */
 export function describeMaintenancePlan(plan: MaintenancePlan): string {
   const { waves, hash, movedBytes, durationMs } = plan;
   const hosts = waves.reduce((sum, wave) => sum + wave.hosts.length, 0);
@@ -59,7 +59,7 @@ export function parsePlanFile(text: string): MaintenancePlan {
   return value;
 }
 
-/** Whether a value has everything that the hash is made of; the cluster checks what it says. */
+/** Whether a value has all parts that enter the hash; the cluster checks their content. */
 function isPlan(value: unknown): value is MaintenancePlan {
   const { hash, waves, maxUnavailable, perRack, parallel } = (value ?? {}) as Partial<MaintenancePlan>;
   const isNumber = (number: unknown): boolean => typeof number === 'number';

@@ -6,7 +6,7 @@ import type { Drain, MaintenancePlan } from '../../api/maintenance-views.ts';
 import type { Roll } from '../../api/roll-views.ts';
 import { formatBytes, formatSpan } from '../units.ts';
 
-/** A cell or a word of a text: no markup, no line of its own. */
+/** A cell or word of a text, without markup and line breaks. */
 const plain = (text: string): string =>
   text.replaceAll(/\s+/g, ' ').replaceAll(/[\\`*_{}[\]<>#|!~]/g, (character) => `\\${character}`);
 
@@ -64,7 +64,7 @@ function planWave({ hosts, moves, durationMs }: MaintenancePlan['waves'][number]
   return `${title}\n${table(['VM', 'Guest cluster', 'From', 'To', 'Memory', 'Begins', 'Takes', 'Pause'], rows)}`;
 }
 
-/** What happened in a drain. */
+/** The history of a drain. */
 export function drainMarkdown(drain: Drain): string {
   return `# Record of ${drain.id}\n\n${facts([
     ['Hosts', drain.hosts.join(', ')],
@@ -124,7 +124,7 @@ function facts(rows: readonly (readonly [string, string])[]): string {
   return table(['', ''], rows);
 }
 
-/** What happened in a roll, with the record of each of its drains. */
+/** The history of a roll, with the record of each of its drains. */
 export function rollMarkdown(roll: Roll, drains: readonly Drain[]): string {
   const { commands } = roll;
   const hosts = roll.hosts.map((host) => [

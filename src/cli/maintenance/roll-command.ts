@@ -1,7 +1,7 @@
 /**
  * A command of a roll, run where `gp` runs: by the shell, with the host's name in place of `{host}` and in GP_HOST.
- * Guarantees: what is no name of a host comes into no command; it ends at its deadline with every process of its group; nothing but its status and the end of what it
- * wrote is told of it.
+ * Guarantees: only a valid host name is put into a command; the command ends at its deadline with every process of its
+ * group; only its status and the last part of its output are reported.
  */
 import { messageOf } from '../../base/errors.ts';
 import { parseHostName } from '../../base/ids.ts';
@@ -17,7 +17,7 @@ export interface CommandRun {
   readonly deadlineMs: number;
   /** Tried again until the deadline as long as it fails. */
   readonly isRepeated: boolean;
-  /** Ends it early. */
+  /** Ends the command early. */
   readonly signal: AbortSignal;
   readonly env: Readonly<NodeJS.ProcessEnv>;
   readonly cwd: string;

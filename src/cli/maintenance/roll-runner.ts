@@ -1,10 +1,9 @@
 /**
- * The part of a roll that happens where `gp` runs: looks which work hosts wait for, runs the commands, and says how
- * they ended. The roll itself is in the cluster: this may end at any time, and another one may go on.
- *
- * Guarantees: a command begins only after the cluster took note that this one does it; while no control node answers,
- * commands under way go on, and how they ended is told once one answers again; Ctrl-C begins nothing more and waits
- * for what is under way, a second one ends that.
+ * The part of a roll that happens where `gp` runs: finds the work that hosts wait for, runs the commands, and reports
+ * how they ended. The roll itself is in the cluster: this `gp` may end at any time, and another one may continue.
+ * Guarantees: a command begins only after the cluster has recorded that this `gp` runs it; while no control node
+ * answers, commands under way continue, and their results are reported once one answers again; after Ctrl-C no further
+ * command begins and those under way are awaited; a second Ctrl-C ends them.
  */
 import { hostname } from 'node:os';
 import type { Roll } from '../../api/roll-views.ts';
@@ -21,7 +20,10 @@ type Step = 'pre' | 'run' | 'verify';
 type Report = { readonly host: string; readonly step: Step };
 type Host = Roll['hosts'][number];
 
-/** Between two looks at the roll, and between two words that work goes on: a third of what the cluster waits for it. */
+/**
+ * How often the roll is read, and how often the cluster is told that work continues: a third of the time that the
+ * cluster waits for that.
+ */
 const LOOK_MS = 2_000;
 const RENEW_MS = 20_000;
 
@@ -115,7 +117,7 @@ class RollRunner {
     await this.#tellEnd({ host, step }, ended);
   }
 
-  /** Says that the work goes on, until it is over. */
+  /** Reports that the work continues, until it is over. */
   async #renew(report: Report, signal: AbortSignal): Promise<void> {
     for (;;) {
       await sleep(systemClock, RENEW_MS, { signal });
@@ -126,7 +128,7 @@ class RollRunner {
     }
   }
 
-  /** How work ended is told until a control node has taken note, or says that it is somebody else's. */
+  /** Reports how work ended, until a control node has recorded it, or answers that the work is another runner's. */
   async #tellEnd(report: Report, { succeeded, message }: { succeeded: boolean; message: string }): Promise<void> {
     const { killSignal } = this.#session.io;
     while (!killSignal.aborted) {
@@ -147,7 +149,7 @@ class RollRunner {
     this.#roll = await this.#client.call(this.#client.http.POST('/v1/rolls/{roll}/work', { params, body }));
   }
 
-  /** Says what has changed since the last look. */
+  /** Prints the changes since the last call. */
   #tell(): void {
     const { state, held, hosts, deviations } = this.#roll;
     this.#once('state', `${this.#roll.id}: ${state}`);
@@ -166,7 +168,9 @@ class RollRunner {
   }
 }
 
-/** Whether the cluster may answer later: no control node was reached, none leads, or the answer did not come in time. */
+/**
+ * Whether the cluster may answer later: no control node was reached, none leads, or the answer did not come in time.
+ */
 function isPassing(error: unknown): boolean {
   return error instanceof CodedError && (error.code === 'unavailable' || error.code === 'deadline');
 }

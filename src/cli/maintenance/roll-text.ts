@@ -18,7 +18,7 @@ export const ROLL_TABLE: Presentation<RollSummary> = {
   name: (roll) => roll.id,
 };
 
-/** What holds for the whole roll, then each host. */
+/** Describes the whole roll, then each host. */
 export function describeRoll(roll: Roll): string {
   const { commands } = roll;
   const fields = formatFields([

@@ -7,7 +7,7 @@ import { PassThrough } from 'node:stream';
 import type { Io } from '../io.ts';
 import { runCli } from '../run-cli.ts';
 
-/** What one run of the command did. */
+/** The result of one run of the command. */
 export interface Ran {
   readonly code: number;
   readonly out: string;

@@ -1,7 +1,7 @@
 /**
- * The order in which the machines of a cluster get another version. Pure. Guarantees: no release is skipped; forwards,
- * what holds no control node comes first and the leader's machine last, so that no control node gives an order which an
- * older machine does not know (docs/decisions/0020); back, it is the other way round.
+ * The order in which the machines of a cluster get another version. Pure. Guarantees: no release is skipped; in an
+ * upgrade, machines without a control node come first and the leader's machine last, so that no control node gives an
+ * order which an older machine does not know (docs/decisions/0020); in a downgrade the order is reversed.
  */
 import type { Cluster, ControlNode, Host, StorageNode } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -26,7 +26,7 @@ export interface PlannedRole {
 /** One machine, in the order of the plan. */
 export interface PlannedMachine {
   readonly name: string;
-  /** On the control network. */
+  /** Its address on the control network. */
   readonly address: string;
   readonly roles: readonly PlannedRole[];
   readonly leads: boolean;
@@ -34,7 +34,7 @@ export interface PlannedMachine {
   readonly isDone: boolean;
 }
 
-/** What is to be done. */
+/** The steps of an upgrade. */
 export interface UpgradePlan {
   readonly to: string;
   /** The release of the cluster as a whole. */

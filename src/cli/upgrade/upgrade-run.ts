@@ -1,7 +1,8 @@
 /**
  * Brings the machines of a cluster to another version, one after the other: a command that installs it, run where `gp`
- * runs, then a look whether all of the machine is back. Guarantees: the first machine that does not come back ends it,
- * with every other one as it was; it may be run again, and leaves alone what is done.
+ * runs, then a check that all roles of the machine are back. Guarantees: the upgrade ends at the first machine that
+ * does not come back, and leaves the remaining machines as they were; it may be run again, and skips the machines that
+ * are done.
  */
 import { isIP } from 'node:net';
 import { CodedError } from '../../base/errors.ts';
@@ -69,8 +70,9 @@ async function install(session: Session, { name, address }: PlannedMachine, run:
 }
 
 /**
- * The command for one machine. The shell reads it: an answer of the API must not bring anything else into it. CodedError
- * 'bad-input' for a machine whose name is none; 'conflict' where the command needs an address, and it has none.
+ * The command for one machine. The shell reads it: an answer of the API must not bring anything else into it.
+ * CodedError 'bad-input' for a machine whose name is not valid; 'conflict' if the command needs an address and the
+ * machine has none.
  */
 export function commandFor(
   { name, address }: Pick<PlannedMachine, 'name' | 'address'>,

@@ -1,8 +1,7 @@
 /**
- * What browsers bring: the cookie of a session, and where a request comes from. Guarantees: a request of another origin
- * is refused, whatever it carries (WebSockets too, whose handshakes no browser holds back); a request that counts by
- * its cookie alone was made by a page of this server.
- *
+ * Reads the browser's headers: the cookie of a session, and the origin of a request. Guarantees: a request of another
+ * origin is refused, whatever it carries (WebSockets too, whose handshakes no browser holds back); a request that
+ * counts by its cookie alone was made by a page of this server.
  * Sources: RFC 6265bis (`__Host-`, SameSite), the Fetch standard (Origin, Sec-Fetch-Site).
  */
 import type { IncomingHttpHeaders } from 'node:http';

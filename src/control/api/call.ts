@@ -29,7 +29,7 @@ export interface Conditional {
   readonly ifMatch: string | null;
 }
 
-/** Where the leader is: this process, another control node, or (null) nowhere at present. */
+/** The location of the leader: this process, another control node, or (null) unknown at present. */
 export type Leader =
   | { readonly self: true; readonly name: string }
   /** `origin`: https://address:port of its API. */
@@ -68,7 +68,7 @@ export interface WatchOptions {
 
 /** A session that was begun. */
 export interface BegunSession {
-  /** What the browser's cookie holds; kept nowhere else. */
+  /** The value of the browser's cookie; it is kept nowhere else. */
   readonly cookie: string;
   readonly session: Session;
 }

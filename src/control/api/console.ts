@@ -25,7 +25,7 @@ const CONSOLES_MAX = LIMITS.consoles.max;
 const OPEN_MS = 10_000;
 const PATH = /^\/v1\/vms\/([^/?]+)\/(console|display)(?:\?(.*))?$/;
 
-/** Takes over a socket that asked for another protocol (`Upgrade:`) than the console's. */
+/** Takes over a socket that asked for a protocol (`Upgrade:`) other than the console's. */
 export type UpgradeHandler = (
   request: { readonly url: string; readonly headers: NodeJS.Dict<string | string[]> },
   socket: Duplex,
@@ -35,7 +35,7 @@ export type UpgradeHandler = (
 export interface ConsoleOptions {
   readonly backend: Backend;
   readonly authenticator: Authenticator;
-  /** Whether clients come over TLS. */
+  /** Whether clients use TLS. */
   readonly isSecure: boolean;
   /** Called for each connection whose token is valid, with the token's principal. */
   readonly onAuthenticated: (socket: Socket, principal: Principal) => void;
@@ -48,7 +48,7 @@ export function acceptConsoles(server: Pick<Server, 'on'>, options: ConsoleOptio
   const others = new Map<string, UpgradeHandler>();
   let consoles = 0;
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    // Without a listener an error of a socket nobody reads from would end the process.
+    // Without a listener, an error of a socket that nobody reads would end the process.
     socket.on('error', () => socket.destroy());
     const protocol = (request.headers.upgrade ?? '').toLowerCase();
     const other = others.get(protocol);
@@ -122,7 +122,7 @@ async function serve(
   if (head.length > 0) socket.unshift(head);
   // The HTTP server's own listeners are still on it, and the pipes add theirs.
   socket.setMaxListeners(32);
-  // From here on there is no answer to give: whichever end fails, both are closed.
+  // From here on there is no answer to give: if either end fails, both are closed.
   await pipeline(socket, serial, socket, { signal }).catch(() => undefined);
   socket.destroy();
   serial.destroy();

@@ -38,7 +38,7 @@ async function* frames(
   } catch (error) {
     yield problemFrame(signal.aborted ? signal.reason : error);
   } finally {
-    // Not awaited: a backend that waits for a change ends by the signal, and must not hold the answer open.
+    // Not awaited: a backend that waits for a change ends by the signal, and must not keep the answer open.
     iterator.return?.().catch(() => undefined);
   }
 }

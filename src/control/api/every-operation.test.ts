@@ -18,7 +18,10 @@ import { type Answer, setUp } from './testing/asking.ts';
 
 type Asking = Awaited<ReturnType<typeof setUp>>;
 
-/** Uploads first, then what creates, changes and deletes. A machine that joined and does not run has no version. */
+/**
+ * The order of operations: uploads first, then those that create, change and delete. A machine that joined and does not
+ * run has no version.
+ */
 const order = (id: string): number =>
   id === 'finalizeCluster'
     ? 0
@@ -65,7 +68,7 @@ test('every answer fits the schema of its operation', async (t) => {
     names.task = id;
     await must(`GET /v1/tasks/${id}?wait=20`);
   };
-  // No VM is ever there: the host could not be removed otherwise.
+  // The host never has a VM: it could not be removed otherwise.
   await must('PATCH /v1/hosts/h4', { cordoned: true });
   for (const name of ['web2', 'web3']) await ended(await must('POST /v1/vms', { name, image: 'tiny' }));
   const { json: joining } = await must('POST /v1/join-tokens', { role: 'host', name: 'h5' });

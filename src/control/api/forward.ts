@@ -72,7 +72,7 @@ export async function forwardToLeader(forwarding: Forwarding): Promise<FastifyRe
   const { request, reply, backend, forward, signal, sender } = forwarding;
   const leader = backend.controlNodes.leader();
   if (leader?.self === true) return undefined;
-  // Nobody observes now, but what is known can still be read: verdicts are `unknown`, and health says whether etcd
+  // No leader observes now, but the records can still be read: verdicts are `unknown`, and health says whether etcd
   // answers.
   if (leader === null && (request.method === 'GET' || request.method === 'HEAD')) return undefined;
   if (leader === null || forward === undefined || sender.isForwarded)
@@ -97,7 +97,7 @@ export async function forwardToLeader(forwarding: Forwarding): Promise<FastifyRe
 
 /**
  * Returns whether a request has a body, whatever its method (RFC 9112, 6.3), and the headers to forward: without a
- * body, none that describe one.
+ * body, no headers that describe one.
  */
 function sentOn({ headers }: FastifyRequest): { readonly hasBody: boolean; readonly headers: Record<string, string> } {
   const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;

@@ -1,4 +1,4 @@
-/** What each operation does: a call of the backend, and nothing else. The table must be complete to compile. */
+/** Each operation as one call of the backend. The table must be complete to compile. */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { TSchema } from 'typebox';

@@ -31,7 +31,7 @@ const rules = async () =>
 const panels = async () =>
   (JSON.parse(await readFile(join(DIRECTORY, 'groundplane-dashboard.json'), 'utf8')) as Dashboard).panels;
 
-/** What a server adds itself when it scrapes. */
+/** The headers that a Prometheus server adds itself when it scrapes. */
 const SCRAPED = new Set(['up', 'job', 'instance']);
 
 test('every expression names metrics and labels that a leader serves', async (t) => {

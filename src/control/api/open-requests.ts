@@ -1,5 +1,5 @@
 /**
- * Keeps track of requests in progress (streams and long polls among them) and who asked. Guarantees: a request is
+ * Keeps track of requests in progress (streams and long polls among them) and their callers. Guarantees: a request is
  * aborted within CHECK_MS after its token was revoked or its session has ended, or after this node can no longer know
  * (AccessBackend.recheck).
  */

@@ -5,7 +5,7 @@ import type { Operation } from '../../api/operation.ts';
 import { parametersOf } from '../../api/operations.ts';
 import { PARAMETERS } from '../../api/parameters.ts';
 
-/** What a request of this operation must be. */
+/** The schema of a request of this operation. */
 export function schemaOf(operation: Operation): { params?: TSchema; querystring: TSchema; body?: TSchema } {
   const names = parametersOf(operation.path);
   return {

@@ -1,6 +1,6 @@
 /**
- * Query strings to the types their schema names, explicitly: what does not look like the type stays text, and the
- * validator refuses it.
+ * Converts query strings to the types that their schema names, explicitly: a text that does not look like its type
+ * stays text, and the validator refuses it.
  */
 
 import type { TObject, TSchema } from 'typebox';

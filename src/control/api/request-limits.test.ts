@@ -1,4 +1,7 @@
-/** Each limit of requests and connections themselves at its boundary: what is at it is taken, one more is refused. */
+/**
+ * Each limit of requests and connections themselves at its boundary: a request at the limit is taken, one more is
+ * refused.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
@@ -8,7 +11,7 @@ import { type ApiLimitName, LIMITS } from '../../core/model/limits.ts';
 import { replace, testApi } from '../testing/api-cluster.ts';
 import { createApiServer } from './server.ts';
 
-/** Whether the API takes this much, and not for another reason. */
+/** Whether the API takes a request of this size, and refuses a larger one for its size. */
 type Probe = (t: TestContext, amount: number) => Promise<boolean>;
 
 async function setUp(t: TestContext) {

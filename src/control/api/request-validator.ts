@@ -5,22 +5,19 @@
 import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv';
 import type { TSchema } from 'typebox';
 
-/** Says whether `data` fits; what it found last is in `errors`, as Fastify expects. */
+/** Says whether `data` fits; the latest findings are in `errors`, as Fastify expects. */
 interface Validator {
   (data: unknown): boolean;
   errors?: ErrorObject[] | null;
 }
 
 /**
- * Every finding is told; problem.ts bounds how many. What Fastify would set besides (convert, fill in, remove) stays as
- * ajv has it: off.
+ * Every finding is reported; problem.ts bounds how many. The options that Fastify would set (convert, fill in, remove)
+ * keep ajv's default: off.
  */
 export const EVERY_FINDING: Options = { allErrors: true };
 
-/**
- * What makes the validators of one server (Fastify: setValidatorCompiler). That the schemas are ones is a test's
- * business.
- */
+/** Makes the validators of one server (Fastify: setValidatorCompiler). A test checks that the schemas are valid. */
 export function validatorCompiler(): (route: { readonly schema: TSchema }) => Validator {
   const ajv = new Ajv({ ...EVERY_FINDING, meta: false, validateSchema: false, addUsedSchema: false });
   return ({ schema }) => {

@@ -428,7 +428,7 @@ test('a follower hands requests to the leader once, whole and unchanged', async 
   assertProblem(await ask('GET /v1/vms', undefined, { headers: { authorization: 'Bearer wrong' } }), 'unauthorized');
   assert.equal((await ask('GET /healthz')).json.leader, leader.name);
   backend.controlNodes.leader = () => null;
-  // What is known can be read while nobody leads; changing it cannot be.
+  // Records can be read while no control node leads; they cannot be changed.
   assert.equal((await ask('GET /v1/vms')).status, 200);
   assertProblem(await ask('POST /v1/networks', { name: 'net1' }), 'unavailable');
   assert.equal(seen.length, 2);

@@ -48,7 +48,7 @@ const LONG_POLL_EXTRA_MS = 10_000;
 /** An upload may take as long as bytes arrive. */
 const UPLOAD_IDLE_MS = 60_000;
 const HEADERS_MS = 10_000;
-/** A reader that hears nothing for two of them knows within 2 s that its connection is lost. */
+/** A reader that hears nothing for two heartbeats knows within 2 s that its connection is lost. */
 const HEARTBEAT_MS = 900;
 const JSON_LIMITS = { valuesMax: LIMITS.requestValues.max, depthMax: LIMITS.requestLevels.max } as const;
 /** How often connections with overdue headers are checked, in ms. */

@@ -7,7 +7,7 @@ import { type Answer, assertProblem, setUp } from './testing/asking.ts';
 const HOST = 'gp.example:7440';
 const ORIGIN = `http://${HOST}`;
 
-/** A browser of its own: its cookies, and the headers that browsers set. */
+/** A separate browser: its cookies, and the headers that browsers set. */
 function browserOf({ ask }: Awaited<ReturnType<typeof setUp>>) {
   let cookie = '';
   const send = async (route: string, body?: unknown, more: Record<string, string> = {}): Promise<Answer> => {

@@ -30,7 +30,7 @@ async function listening(t: TestContext, shape: Parameters<typeof setUp>[2] = {}
   return { ...api, port, ticket, open };
 }
 
-/** What a socket has received so far, and what it was closed with. */
+/** The messages that a socket has received so far, and the close code. */
 function reader(socket: WebSocket) {
   const seen = { bytes: Buffer.alloc(0), closed: null as null | number };
   socket.on('message', (data: Buffer) => {

@@ -3,8 +3,7 @@
  * style or talks to anybody but this server (Content-Security-Policy), and no other site frames it; files whose names
  * carry a hash of their content are kept by browsers for ever, pages are asked for anew each time; a path that is
  * neither a file nor the API's gets the interface, which has paths of its own.
- *
- * Needs no token: the interface holds no secret, and somebody who logs in needs it first.
+ * These files need no token: they hold no secret, and a person needs them to log in.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,7 +24,10 @@ const POLICY = [
   "form-action 'self'",
   "frame-ancestors 'none'",
 ].join('; ');
-/** The consoles' document alone: xterm.js makes style elements of its own. It shows nothing but a guest's output. */
+/**
+ * The policy for the consoles' document alone: xterm.js makes style elements of its own. That document shows only a
+ * guest's output.
+ */
 const CONSOLE_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'");
 /** Answers of the API are no pages. */
 const API_POLICY = "default-src 'none'; frame-ancestors 'none'";
@@ -35,15 +37,15 @@ const CONSOLE_PAGE = 'console.html';
 const HASHED = 'assets';
 const KEPT = 'public, max-age=31536000, immutable';
 const ASKED_ANEW = 'no-cache';
-/** What the build says of itself: `{"build": …}`. */
+/** The file with which a build describes itself: `{"build": …}`. */
 const BUILD_FILE = 'build.json';
 
-/** Where the interface is built to: beside the sources, or in an installed package beside the bundles. */
+/** The folder to which the interface is built: beside the sources, or in an installed package beside the bundles. */
 export const WEB_DIR = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? '../../../web/dist' : '../../web', import.meta.url),
 );
 
-/** Where the interface is. */
+/** The folder of the interface. */
 export interface WebFiles {
   /** Absolute path of the folder with what was built. */
   readonly dir: string;
@@ -88,7 +90,7 @@ export function buildOf({ dir, version }: WebFiles): string {
   return text;
 }
 
-/** How long the build is remembered, in ms: an interface that is built anew while the server runs is noticed. */
+/** How long the build is remembered, in ms: a new build is noticed while the server runs. */
 const BUILD_KEPT_MS = 5_000;
 const BUILDS = new Map<string, { readonly text: string; readonly atMs: number }>();
 
@@ -97,7 +99,7 @@ function builtIn(dir: string): string {
     const { build } = JSON.parse(readFileSync(join(dir, BUILD_FILE), 'utf8')) as { readonly build?: unknown };
     return typeof build === 'string' && /^[0-9a-f]{1,64}$/.test(build) ? `+${build}` : '';
   } catch {
-    // Not built, or just being built.
+    // The interface is not built, or just being built.
     return '';
   }
 }
@@ -110,7 +112,7 @@ function setHeaders(reply: FastifyReply, path: string): void {
   });
 }
 
-/** Whether the interface, not the API, answers a path that nothing has. */
+/** Whether the interface, not the API, answers a path for which there is no route or file. */
 export function isPageOfWeb({ method, url, headers }: FastifyRequest): boolean {
   const path = url.split('?')[0] ?? '/';
   if (method !== 'GET' && method !== 'HEAD') return false;

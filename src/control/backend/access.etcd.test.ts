@@ -98,7 +98,7 @@ test('of two machines with one address that join at once, one does', async () =>
   const joins = [await joinOf('h7'), await joinOf('h8'), await joinOf('h6')];
   const results = await Promise.allSettled(joins.map((one) => access.join(one)));
   assert.deepEqual(
-    // Which of them is first is left to the machine.
+    // The machine's timing decides which of them is first.
     results.map(({ status }) => status).sort(),
     ['fulfilled', 'rejected', 'rejected'],
   );

@@ -110,8 +110,8 @@ export class AccessBackend {
     await this.#demandAnswers(joining, request.csrPem);
     const { control: address } = addressesOf(joining);
     const { certPem, issued } = await authority.certify(identity, request.csrPem, address);
-    // Before the certificate is handed out: a storage service reads from etcd what it may serve. Harmless if the rest
-    // fails: nobody holds the name.
+    // Before the certificate is handed out: a storage service reads from etcd which disks it may serve. Harmless if the
+    // rest fails: nobody holds the name.
     if (identity.kind === 'control' && this.#isRotating)
       throw new CodedError('conflict', 'The authority of the cluster is being changed.', {
         advice: 'Nothing was changed; the token is still good. Try again when `gp authority show` says steady.',

@@ -1,7 +1,6 @@
 /**
  * Files through the API: uploads, questions and deletions. Each file goes to every storage node that answers when it is
- * sent. What is known of them, and which of them stay, is the leader's (core/loop/duties/file-keeper.ts).
- *
+ * sent. The leader keeps the list of files and decides which of them stay (core/loop/duties/file-keeper.ts).
  * Guarantees: between `demand` and the image that is recorded because of it nothing is deleted.
  */
 import { PassThrough, Readable } from 'node:stream';
@@ -96,8 +95,8 @@ export class Artifacts {
   }
 
   /**
-   * CodedError 'conflict' where something names the file or it is on its way, 'not-found' where no node that answers
-   * has it.
+   * CodedError 'conflict' if a record names the file or an upload of it is under way, 'not-found' if no node that
+   * answers has it.
    */
   async delete(text: string): Promise<void> {
     const keeper = this.#keeper;
@@ -163,7 +162,8 @@ export class Artifacts {
     const { head, body } = await peek(upload.body, QCOW2_MAGIC.length);
     const kind = upload.kind === 'disk' ? (head.equals(QCOW2_MAGIC) ? 'disk-qcow2' : 'disk-raw') : upload.kind;
     const branches = nodes.map((node) => ({ node, stream: new PassThrough() }));
-    // A source that ends early ends the branches, whose answers may take a while: its failure must not be nobody's.
+    // A source that ends early ends the branches, whose answers may take a while: somebody must handle its failure
+    // until then.
     const feeding = feed(
       body,
       branches.map(({ stream }) => stream),

@@ -32,7 +32,7 @@ import { EventsBackend, TasksBackend } from './tasks.ts';
 import { TiesBackend } from './ties.ts';
 import { VmsBackend } from './vms.ts';
 
-/** See the module. */
+/** See the module's comment. */
 export interface Backend {
   readonly access: AccessBackend;
   readonly artifacts: Artifacts;

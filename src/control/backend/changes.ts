@@ -15,7 +15,7 @@ import type { ClusterStore } from '../store/cluster-store.ts';
 import { snapshotOf, unchangedOf, writesOf } from '../store/leader-store.ts';
 import { indexOfStore } from './records-index.ts';
 
-/** What a change is made with. */
+/** The things with which a change is made. */
 export interface ChangeContext {
   readonly store: ClusterStore;
   readonly clock: Clock;
@@ -24,10 +24,10 @@ export interface ChangeContext {
 
 /** Attempts of one compare-and-swap that others keep winning. */
 const ATTEMPTS = 8;
-/** For the watch to bring what a refused transaction has read. */
+/** How long the watch may take to bring the changes that made a transaction fail. */
 const CATCH_UP_MS = 2_000;
 
-/** What a request is decided from now. */
+/** The basis on which a request is decided now. */
 export function basisOf({ store, clock, randomHex }: ChangeContext): Basis {
   return {
     records: snapshotOf(store),
@@ -106,8 +106,8 @@ export function taskOf({ store }: Pick<ChangeContext, 'store'>, id: TaskRecord['
 }
 
 /**
- * Changes take their turn: etcd would refuse all but one of those that were computed at the same time from the same
- * free ports and addresses. A change that waited so long is not begun any more: its caller is about to give up.
+ * Changes run one after the other: of those that were computed at the same time from the same free ports and addresses,
+ * etcd would refuse all but one. A change that waited too long is not begun any more: its caller is about to give up.
  */
 const QUEUE = { what: 'changes', waitingMax: 500, waitMsMax: 10_000 } as const;
 const queues = new WeakMap<ClusterStore, TurnQueue>();

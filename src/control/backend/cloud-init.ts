@@ -1,5 +1,5 @@
 /**
- * Takes the files of a VM's cloud-init seed from a request. Pure. Guarantees: bytes arrive in the guest unchanged; text
+ * Reads the files of a VM's cloud-init seed from a request. Pure. Guarantees: bytes arrive in the guest unchanged; text
  * that cannot be encoded in UTF-8 is refused, not changed.
  */
 import { createHash } from 'node:crypto';

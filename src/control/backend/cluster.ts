@@ -91,7 +91,7 @@ export class ClusterBackend {
     return this.get();
   }
 
-  /** What every role of every machine runs; of one that does not answer nobody knows what it runs now. */
+  /** The version of every role of every machine; unknown for a role that does not answer. */
   async #roleVersions(): Promise<readonly RoleVersion[]> {
     const { store } = this.#context;
     const observer = this.#context.leading()?.controller.storageObserver;

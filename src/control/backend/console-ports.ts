@@ -22,7 +22,7 @@ export function consolePorts({ store, serial, displays, clock }: BackendContext)
   };
 }
 
-/** How an incarnation's QEMU is reached. CodedError 'unavailable' if its host is none of the cluster any more. */
+/** How an incarnation's QEMU is reached. CodedError 'unavailable' if its host is no longer in the cluster. */
 export function targetOf(
   store: BackendContext['store'],
   { id, name }: VmRecord,

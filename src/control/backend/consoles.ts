@@ -1,9 +1,8 @@
 /**
  * Serial consoles that are open through this control node. A QEMU serves one client at a time, so each console has one
- * holder, whose name others are told.
- *
- * Guarantees: a console that somebody holds through any control node that answers is refused with the holder's name, or
- * taken over: the holder is told who took it and ends before the taker is connected.
+ * holder.
+ * Guarantees: a console that is held through any control node that answers is refused with the holder's name, or taken
+ * over: the old holder is told who took it, and is disconnected before the new one is connected.
  */
 import type { Duplex } from 'node:stream';
 import { CodedError } from '../../base/errors.ts';
@@ -89,8 +88,8 @@ export class Consoles {
 
   /**
    * Connects to the display of a running VM, beside whoever looks at it already. The stream emits `moved` when the VM
-   * continues as another incarnation: what was drawn until then is that one's to say. CodedError 'conflict' if the VM
-   * does not run, or has no display; 'unavailable'.
+   * continues as another incarnation: the picture drawn until then belongs to the old incarnation. CodedError
+   * 'conflict' if the VM does not run, or has no display; 'unavailable'.
    */
   async openDisplay(vm: VmRecord, { signal }: Pick<Call, 'signal'>): Promise<Duplex> {
     const { ports } = this.#options;

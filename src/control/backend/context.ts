@@ -26,7 +26,7 @@ import type {
   SerialPorts,
 } from './ports.ts';
 
-/** This node as leader. */
+/** The state of this node while it leads. */
 export interface Leading {
   readonly term: number;
   readonly controller: Controller;
@@ -49,7 +49,7 @@ export interface BackendContext extends ChangeContext {
   readonly guestAgents: GuestAgentLink;
   readonly authority: Authority;
   readonly adminTokenSha256: string;
-  /** What this server needs before it can answer, as a sentence; null once it has read etcd. */
+  /** The thing that this server waits for before it can answer, as a sentence; null once it has read etcd. */
   waitingFor(): string | null;
   /** Whether another control node's server answers now. */
   controlAnswers(control: ControlRecord): Promise<boolean>;
@@ -58,8 +58,8 @@ export interface BackendContext extends ChangeContext {
    */
   controlClock(name: string): ClockOffset | null;
   /**
-   * Says who is at an address of that network: the machine with the key of a certificate request (`proved`), another
-   * one, nobody; `unknown` if no machine on that network could be asked.
+   * Asks who answers at an address of that network: the machine with the key of a certificate request (`proved`),
+   * another machine, or nobody; `unknown` if no machine on that network could be asked.
    */
   addressAnswers(
     network: 'control' | 'storage',
@@ -74,12 +74,12 @@ export interface BackendContext extends ChangeContext {
   leader(): { readonly name: string; readonly address: string } | null;
 }
 
-/** What this node observes as leader, as requests need it; null while it does not lead. */
+/** The observations of this node as leader, in the form that requests need; null while it does not lead. */
 export function observedBy({ leading }: Pick<BackendContext, 'leading'>): Observed | null {
   return leading()?.controller ?? null;
 }
 
-/** What this node observes. NobodyLeads unless it leads. */
+/** The observations of this node. NobodyLeads unless it leads. */
 export function observedByLeader(context: Pick<BackendContext, 'leading'>): Observed {
   const observed = observedBy(context);
   if (observed !== null) return observed;

@@ -34,7 +34,7 @@ export class ControlNodesBackend {
     return leaderOf(this.#context);
   }
 
-  /** This node's own health. */
+  /** The health of this node. */
   async health(): Promise<Health> {
     const { store, name } = this.#context;
     const leader = this.leader();
@@ -57,7 +57,7 @@ export class ControlNodesBackend {
     return { ...page, items: await Promise.all(page.items.map((control) => this.#view(control))) };
   }
 
-  /** Says what draining a control node would do. The errors of `drainControl`. */
+  /** The result of a dry run of draining a control node. The errors of `drainControl`. */
   async planDrain(name: string, asked: DrainNode, { principal }: Pick<Call, 'principal'>): Promise<NodeDrainPlan> {
     const sight = await this.#sight();
     const request = { ...asked, name, who: principal.name };

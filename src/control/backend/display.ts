@@ -1,13 +1,16 @@
 /**
- * A viewer's connection to the display of one incarnation. Guarantees: it ends when that incarnation is no longer the
- * VM's; where the VM goes on as another one, the stream says `moved` first, so that the viewer connects again: RFB has
- * no way to go on with another server (its compressed encodings have a state).
+ * A viewer's connection to the display of one incarnation. Guarantees: it ends when the VM no longer runs as that
+ * incarnation; if the VM continues as another one, the stream says `moved` first, so that the viewer connects again:
+ * RFB cannot continue with another server (its compressed encodings have a state).
  */
 import { Duplex } from 'node:stream';
 import { currentIncarnation, type Incarnation, type VmRecord } from '../../core/model/vm.ts';
 import type { ConsolePorts } from './following-console.ts';
 
-/** RFB 3.8 with the security type None (RFC 6143, 7.1): what a viewer is told before the display itself answers. */
+/**
+ * RFB 3.8 with the security type None (RFC 6143, 7.1): the greeting that a viewer gets before the display itself
+ * answers.
+ */
 const VERSION = Buffer.from('RFB 003.008\n', 'latin1');
 const SECURITY_NONE = Buffer.from([1, 1]);
 const SECURITY_OK = Buffer.alloc(4);
@@ -18,7 +21,7 @@ export async function showDisplay(ports: ConsolePorts, vm: VmRecord, incarnation
   return new Display(ports, vm, { display: await ports.openDisplay(vm, incarnation), incarnation });
 }
 
-/** See the module. To the viewer it is an RFB server from the first byte on. */
+/** See the module's comment. To the viewer it is an RFB server from the first byte on. */
 class Display extends Duplex {
   readonly #display: Duplex;
   readonly #unsubscribe: () => void;

@@ -93,8 +93,9 @@ export class DrainsBackend {
   }
 
   /**
-   * Measures how fast the guests write that a drain is going to move: a plan says beforehand which of them a move
-   * cannot keep up with. Takes six seconds at most for those on the hosts, and six for others that make room.
+   * Measures how fast the guests write memory that a drain is going to move, so that the plan can say which of them
+   * write too fast for a move. Takes six seconds at most for the guests on the hosts, and six more for others that make
+   * room.
    */
   async #measure(request: DrainRequest): Promise<void> {
     const rates = this.#context.leading()?.controller.dirtyRates;
@@ -132,7 +133,7 @@ export function drainSummary({ value, revision }: Entry<DrainRecord>): DrainSumm
   };
 }
 
-/** How a moved member of a guest cluster was seen healthy, in words; null: nothing is, or was, awaited of it. */
+/** How a moved member of a guest cluster was seen healthy, in words; null: the drain does not wait for its health. */
 function healthText({ health }: DrainMove, drain: DrainRecord): string | null {
   if (health === undefined) return null;
   switch (health) {

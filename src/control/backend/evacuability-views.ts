@@ -1,6 +1,6 @@
 /**
- * Whether hosts can be drained and lost, as the API shows it. What the leader keeps is formatted; nothing is planned
- * here, and another control node says that it does not know.
+ * The API's view of whether hosts can be drained and lost. The verdicts that the leader keeps are formatted; nothing is
+ * planned here, and another control node answers that it does not know.
  */
 import type { ClusterEvacuability, HostEvacuability } from '../../api/evacuability-views.ts';
 import type { HostName, VmId } from '../../base/ids.ts';

@@ -1,8 +1,7 @@
 /**
- * What a VM uses now: asked of its host's agent and of its QEMU when somebody looks, and kept by nobody.
- *
- * Guarantees: an answer within ASK_MS and a little; a source that does not answer is named with its reason, and does
- * not keep the other back.
+ * A VM's use of resources now: its host's agent and its QEMU are asked when somebody looks, and the answer is not kept.
+ * Guarantees: an answer within little more than ASK_MS; a source that does not answer is named with its reason, and
+ * does not delay the other.
  */
 import type { VmFigures } from '../../api/figure-views.ts';
 import { CodedError, messageOf } from '../../base/errors.ts';
@@ -43,7 +42,7 @@ export async function figuresOf(context: BackendContext, name: string): Promise<
   };
 }
 
-/** Only what the API has: an agent of a newer version may tell more. */
+/** Copies only the fields that the API has: an agent of a newer version may send more. */
 function copied({ cpuMs, residentBytes, nics }: Awaited<ReturnType<BackendContext['hosts']['figures']>>) {
   return {
     ...{ cpuMs, residentBytes },

@@ -8,7 +8,7 @@ import type { Clock } from '../../core/ports/clock.ts';
 import type { Etcd } from '../../etcd/api.ts';
 import type { ClusterStore } from '../store/cluster-store.ts';
 
-/** How old knowledge of etcd may be, in ms; longer than an election of etcd's leader usually takes. */
+/** The greatest age of a reading from etcd, in ms; longer than an election of etcd's leader usually takes. */
 const KNOWN_MS_MAX = 3_500;
 /** The age of knowledge after which etcd is asked again, in ms. */
 const ASK_AGAIN_MS = 1_000;
@@ -63,7 +63,7 @@ export class Freshness {
     return this.#asking;
   }
 
-  /** Asks etcd; without an answer, the age of the knowledge does not change. */
+  /** Asks etcd; without an answer, the age of the last reading keeps growing. */
   async #ask(): Promise<void> {
     const { etcd, store, clock } = this.#ports;
     const askedAtMs = clock.monotonicMs();

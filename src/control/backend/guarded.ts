@@ -1,9 +1,8 @@
 /**
- * Changes that may tie a VM to hosts, or leave some host that cannot be drained or lost: they are judged by what the
- * leader keeps, in its own turns, and refused with the reasons unless somebody signs for them.
- *
- * Guarantees: what is written is what was judged; guarded changes come one after the other, so that two which are fine
- * alone are not admitted together; other changes do not wait for a judgement.
+ * Changes that may tie a VM to hosts, or leave some host that cannot be drained or lost: the leader judges them by its
+ * own state, a turn at a time, and refuses them with the reasons unless somebody signs for them.
+ * Guarantees: the change that is written is the one that was judged; guarded changes come one after the other, so that
+ * two which are fine alone are not admitted together; other changes do not wait for a judgement.
  */
 import type { Accept } from '../../api/ties.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -33,13 +32,13 @@ export function signature({ owner, reason, until }: Accept, by: string): Signatu
   });
 }
 
-/** Who asks for what. */
+/** The caller and the guarded change. */
 export interface GuardedRequest {
-  /** Who signs; absent: nobody does. */
+  /** The person who signs; absent: nobody does. */
   readonly accept: Signature | undefined;
-  /** What is asked for, for people: "start of db1". */
+  /** The change in words, for people: "start of db1". */
   readonly what: string;
-  /** What a refusal says was not done. */
+  /** The words with which a refusal says what was not done. */
   readonly done: 'created' | 'changed';
 }
 
@@ -47,8 +46,8 @@ export interface GuardedRequest {
 const ATTEMPTS = 5;
 
 /**
- * Makes a change that is guarded. NobodyLeads where this node does not lead (any more): nothing is written that nobody
- * judged. CodedError 'needs-acceptance', 'unavailable', and those of `decide`.
+ * Makes a change that is guarded. NobodyLeads where this node does not lead (any more): no unjudged change is written.
+ * CodedError 'needs-acceptance', 'unavailable', and those of `decide`.
  */
 export async function guarded<T>(
   context: BackendContext,
@@ -57,7 +56,7 @@ export async function guarded<T>(
 ): Promise<T> {
   return observedByLeader(context).estate.inTurn(async () => {
     for (let tries = 0; tries < ATTEMPTS; tries += 1) {
-      // It may have lost the lead while this waited.
+      // This node may have lost the lead while the change waited.
       const made = await judgedChange(context, observedByLeader(context), { request, decide });
       if (made !== 'outdated') return made.result;
     }
@@ -68,7 +67,7 @@ export async function guarded<T>(
 }
 
 /**
- * What a guarded change would result in now; nothing is written. It is judged after the changes that are to be made,
+ * The verdict on a guarded change at present; nothing is written. The check runs after the changes that are to be made,
  * as long as `signal` has not aborted. CodedError as `guarded`.
  */
 export async function checkGuarded<T>(
@@ -83,14 +82,14 @@ export async function checkGuarded<T>(
   return result;
 }
 
-/** What is to be signed for. CodedError 'needs-acceptance' where nobody does. */
+/** The ties to sign for. CodedError 'needs-acceptance' if nobody does. */
 async function priceOf(
   basis: Basis,
   observed: Observed,
   asked: {
     readonly effect: Effect;
     readonly request: GuardedRequest;
-    /** Nothing is to be written. */
+    /** A check that writes nothing. */
     readonly check?: { readonly signal: AbortSignal };
   },
 ): Promise<Price> {

@@ -24,7 +24,7 @@ let other: RunningStore;
 let backend: TestBackend;
 let clusters: GuestClustersBackend;
 let disks: SharedDisksBackend;
-/** The same through another control node. */
+/** The same API through another control node. */
 let elsewhere: GuestClustersBackend;
 
 beforeEach(async () => {
@@ -138,7 +138,7 @@ test('disks that are added at once through two nodes all come, each under a numb
     ),
   );
   assert.deepEqual(outcomes.map(code), Array(6).fill('ok'));
-  // The last one may have been made through the other node: it is seen when the watch has brought it.
+  // The last object may have been made through the other node: this node sees it when the watch has brought it.
   await running.store.waitFor(() => (vmNow(1).spec.sharedDisks ?? []).length === 6 || undefined, WAIT);
   for (const n of [1, 2]) {
     const luns = (vmNow(n).spec.sharedDisks ?? []).map(({ lun }) => lun);

@@ -1,9 +1,8 @@
 /**
- * What the guest of a VM says of itself, for people who look at the VM. It is asked when somebody looks, never otherwise:
- * an estate of 20,000 VMs costs nothing while nobody does.
- *
- * Guarantees: a guest is asked once a minute at the most, one that was silent every ten seconds, however many people
- * look; a request waits for WAIT_MS at the longest; so many answers are kept as LOOKED_AT_MAX.
+ * A guest's own report, for people who look at its VM. The guest is asked only when somebody looks: an estate of 20,000
+ * VMs costs nothing while nobody does.
+ * Guarantees: a guest is asked at most once a minute, a silent one every ten seconds, however many people look; a
+ * request waits for at most WAIT_MS; at most LOOKED_AT_MAX answers are kept.
  */
 import type { VmGuest } from '../../api/views.ts';
 import { sleep } from '../../base/sleep.ts';
@@ -27,14 +26,14 @@ interface Asked {
 /** One per control node. */
 export class GuestFacts {
   readonly #context: Pick<BackendContext, 'clock' | 'guestAgents' | 'store'>;
-  /** By VM and generation, the oldest first. */
+  /** Answers by VM and generation, the oldest first. */
   readonly #asked = new Map<string, Asked>();
 
   constructor(context: Pick<BackendContext, 'clock' | 'guestAgents' | 'store'>) {
     this.#context = context;
   }
 
-  /** What is known of the guest now, or soon. CodedError 'unavailable' if its host is none of the cluster any more. */
+  /** The guest's report, at once or soon. CodedError 'unavailable' if the VM's host is no longer in the cluster. */
   async of(vm: VmRecord): Promise<VmGuest> {
     const incarnation = currentIncarnation(vm.phase);
     if (incarnation === null || vm.phase.kind === 'starting') return nothing('not-running', `${vm.name} does not run.`);

@@ -1,4 +1,4 @@
-/** Hosts through the API: what is shown of them; what is asked for is decided in core/request. */
+/** Hosts through the API: their views. Requests about them are decided in core/request. */
 import type { DeleteHostQuery, HostQuery, PatchHost } from '../../api/requests.ts';
 import type { Host } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';

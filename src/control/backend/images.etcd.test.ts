@@ -19,7 +19,7 @@ let running: RunningStore;
 let backend: TestBackend;
 let artifacts: Artifacts;
 let images: ImagesBackend;
-/** What each node was sent. */
+/** The files that each node was sent. */
 let received: Map<string, Buffer>;
 
 beforeEach(async () => {

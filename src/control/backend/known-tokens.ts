@@ -13,7 +13,7 @@ const ADMIN = 'admin';
 
 type Known = Pick<BackendContext, 'store' | 'clock' | 'adminTokenSha256'>;
 
-/** See the module. */
+/** See the module's comment. */
 export class KnownTokens {
   readonly #context: Known;
   /** Records by the hash of the secret; null after a change, until the next lookup. */
@@ -53,7 +53,7 @@ export class KnownTokens {
     return principal === null || principal.session === null ? null : principal;
   }
 
-  /** Whose API token or session has this hash; null if neither counts. */
+  /** The owner of the API token or session with this hash; null if there is no valid one. */
   principalOf(sha256: string): Principal | null {
     if (sha256 === this.#context.adminTokenSha256) return { name: ADMIN, sha256, session: null };
     const record = this.find(sha256);

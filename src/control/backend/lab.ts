@@ -11,7 +11,7 @@ const parseFaults = arrayOf(openObject({ verb: word, summary: word, on: words, t
 const parseMachine = openObject({ name: word, kind: word, power: word, cutFrom: words });
 const parseProcess = openObject({ state: word });
 
-/** See the module. */
+/** See the module's comment. */
 export class LabBackend {
   readonly #context: Pick<BackendContext, 'lab'>;
 

@@ -251,7 +251,7 @@ function join(role: 'host' | 'storage' | 'control', others: number): void {
 
 const seed = (field: 'userData' | 'networkConfig' | 'metaData') => ({
   API: (bytes: number) => vmBody({ cloudInit: { [field]: text(bytes) } }),
-  // The same number of bytes in fewer characters: the schema counts those.
+  // The same number of bytes in fewer characters: the schema counts characters.
   admission: (bytes: number) => admit({ cloudInit: { [field]: '😀'.repeat(bytes / 4) + text(bytes % 4) } }),
 });
 const cluster = (more: object): void => api(CreateGuestClusterSchema, { name: 'c1', members: ['a'], ...more });
@@ -324,7 +324,7 @@ const PROBES: Readonly<Record<Exclude<LimitName, ApiLimitName>, Partial<Record<L
     agent: (memoryBytes) => launch({ machine: { memoryBytes } }),
   },
   vmDisks: {
-    // With a seed and UEFI variables beside them.
+    // The disk has a seed and UEFI variables beside it.
     admission: (all) =>
       admit({
         firmware: all < 3 ? 'bios' : 'uefi',

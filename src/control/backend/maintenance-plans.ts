@@ -16,7 +16,7 @@ import { moveView } from './drains.ts';
 
 const MIB = 1024 ** 2;
 
-/** See the module. */
+/** See the module's comment. */
 export class MaintenancePlans {
   readonly #context: BackendContext;
   #isBusy = false;

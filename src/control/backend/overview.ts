@@ -1,7 +1,6 @@
 /**
- * For pictures and buttons: every host and VM in small rows, and what may be done with one thing.
- *
- * Guarantees: a page of rows is read from tables and indexes that are kept, in turns of some milliseconds.
+ * Views for pictures and buttons: every host and VM in small rows, and the actions that one thing allows. Guarantees: a
+ * page of rows is read from tables and indexes that are kept, in turns of some milliseconds.
  */
 import type { AllowedActions, HostRow, VmRow } from '../../api/overview-views.ts';
 import { ROWS_MAX } from '../../api/page-size.ts';
@@ -19,7 +18,7 @@ import { indexOfStore } from './records-index.ts';
 import { pageOfTable } from './table-page.ts';
 import { verdictOf } from './views.ts';
 
-/** See the module. */
+/** See the module's comment. */
 export class OverviewBackend {
   readonly #context: BackendContext;
 

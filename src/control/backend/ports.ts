@@ -19,11 +19,11 @@ import type { Etcd } from '../../etcd/api.ts';
 /** Records as etcd holds them: changes for event streams, and whether etcd still answers. */
 export type RecordsOfEtcd = Pick<Etcd, 'list' | 'watch'>;
 
-/** What agents tell of an incarnation when somebody looks. */
+/** The logs that agents keep of an incarnation, read when somebody looks. */
 export interface HostLogs {
   /** Returns the tail of an incarnation's serial log; `query` is that of GET /v1/log (core/ports/host-link.ts). */
   log(host: HostName, query: string, deadlineMs: number): Promise<string>;
-  /** What the host's kernel counts of an incarnation; `query` is that of GET /v1/figures. */
+  /** The counters that the host's kernel keeps for an incarnation; `query` is that of GET /v1/figures. */
   figures(host: HostName, query: string, deadlineMs: number): Promise<MachineFigures>;
 }
 
@@ -77,7 +77,7 @@ export interface ArtifactFiles {
 
 /** The cluster's certificate authorities, as far as joining needs them. */
 export interface Authority extends Certifier {
-  /** Of the authority that issues. */
+  /** The certificate of the authority that issues. */
   readonly certPem: string;
   /** PKCS #8. A secret: for control nodes only. */
   readonly keyPem: string;
@@ -104,8 +104,8 @@ export interface ControlAddress {
 export interface EtcdMembers {
   /**
    * Lets a control node use etcd, and adds its member, which has no vote until it is promoted. A member of the same
-   * address that never voted stays; one that did is replaced: its machine came back without its data. Returns all
-   * members. CodedError 'conflict' while another member learns.
+   * address that never voted stays; one that did vote is replaced: its machine came back without its data. Returns all
+   * members. CodedError 'conflict' while another member is a learner.
    */
   add(node: ControlAddress): Promise<readonly ControlAddress[]>;
   /** Takes a control node's member and its rights away. Idempotent. */

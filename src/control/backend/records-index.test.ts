@@ -39,7 +39,7 @@ class World {
     return this.write({ put: key, value: typeof value === 'string' ? value : JSON.stringify(value) });
   }
 
-  /** What the kept index says, compared with one made from the same records now. */
+  /** Compares the kept index with one made from the same records now. */
   say() {
     const fresh = new ClusterIndex();
     fresh.load(snapshotOf(this.store));

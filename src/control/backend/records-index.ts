@@ -10,7 +10,7 @@ const KEPT = new WeakMap<ClusterStore, ClusterIndex>();
 
 type Take = (index: ClusterIndex, records: Snapshot, id: string) => unknown;
 
-/** How the index takes a changed object of each kind that it holds. */
+/** How the index takes in a changed object of each kind that it holds. */
 const TAKEN: { readonly [Kind in ObjectKind]?: Take } = {
   vm: (index, { vms }, id) => index.setVm(id as VmId, vms.get(id as VmId)?.value ?? null),
   host: (index, { hosts }, id) => index.setHost(id as HostName, hosts.get(id as HostName)?.value ?? null),
@@ -24,8 +24,8 @@ const TAKEN: { readonly [Kind in ObjectKind]?: Take } = {
 
 /**
  * The index of the store's records, kept up to date with each change. A backend asks for it before its store reads etcd
- * (backend.ts): so it takes the records in as they are read, some milliseconds at a time, and no request pays for that.
- * A caller that adds something tentatively must remove it in the same turn of the event loop.
+ * (backend.ts): so the index takes the records in as they are read, some milliseconds at a time, and no request waits
+ * for that. A caller that adds something tentatively must remove it in the same turn of the event loop.
  */
 export function indexOfStore(store: ClusterStore): ClusterIndex {
   const kept = KEPT.get(store);
@@ -36,7 +36,8 @@ export function indexOfStore(store: ClusterStore): ClusterIndex {
   index.byFreeMemory();
   store.onChange((changes) => {
     for (const { key } of changes) {
-      // What became unreadable counts as it was last read: a guest may run on, what was promised stays promised.
+      // An unreadable record counts as it was last read: its guest may still run, and promises that were made still
+      // hold.
       if (records.unreadable.has(key)) continue;
       const changed = objectOf(key);
       if (changed !== null) TAKEN[changed.kind]?.(index, records, changed.id);

@@ -19,7 +19,7 @@ import { pageOfTable } from './table-page.ts';
 const time = (ms: number): string => new Date(ms).toISOString();
 const timeOrNull = (ms: number | null): string | null => (ms === null ? null : time(ms));
 
-/** See the module. */
+/** See the module's comment. */
 export class RollsBackend {
   readonly #context: BackendContext;
 
@@ -59,7 +59,7 @@ export class RollsBackend {
     return this.get(id);
   }
 
-  /** Ends it; what has begun is brought to its end. */
+  /** Ends the roll; drains that have begun are finished first. */
   async abort(id: string): Promise<Roll> {
     await change(this.#context, (basis) => abortRoll(basis, id));
     return this.get(id);
@@ -145,7 +145,7 @@ function rollView(entry: Entry<RollRecord>, plan: RollPlanRecord | null, now: nu
   };
 }
 
-/** Which of the waves that have not begun would begin in which window, if each takes as long as foretold. */
+/** Forecasts which of the waves that have not begun would begin in which window, if each takes as long as predicted. */
 function forecastOf(
   roll: RollRecord,
   plan: RollPlanRecord | null,

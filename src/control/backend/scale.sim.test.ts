@@ -52,11 +52,11 @@ async function longestTurn(work: () => Promise<unknown>): Promise<number> {
     }
   })();
   try {
-    // As the server does in the turn in which the answer is there.
+    // As the server does it in the turn in which the answer arrives.
     JSON.stringify(await work());
     await turn();
   } finally {
-    // Also if `work` fails: a loop that goes on would keep the process alive.
+    // Also if `work` fails: a loop that continues would keep the process alive.
     isOver = true;
   }
   await watching;
@@ -107,7 +107,7 @@ function keptVerdict(host: HostName): HostVerdict {
   return { drain: { kind: 'can', wave }, loss: { kind: 'can', witness: { tied: [] } } } as unknown as HostVerdict;
 }
 
-/** What is kept for changes that are guarded: nothing breaks anything. */
+/** The leader's verdicts that guarded changes are judged by: no change breaks anything. */
 const ESTATE = {
   ...{ judge: async () => [], expect: () => undefined, expected: () => [] },
   inTurn: <T>(act: () => Promise<T>) => act(),
@@ -127,7 +127,8 @@ async function largeBackend(verdict: (host: HostName) => HostVerdict | null = ke
   const store = new ClusterStore(etcd, randomHex);
   await store.catchUp();
   assert.equal(store.unreadable.size, 0);
-  // All may have ties: the walk over them is as long as it can be. Few owe anything: each has an owner who signed.
+  // Every VM may have ties, so the walk over them is as long as it can be. Only a few have debts: each of those has an
+  // owner who signed.
   const all = new Set(store.vms.keys());
   const owing = new Set([...all].slice(0, OWING));
   return createBackend({
@@ -188,7 +189,7 @@ function observing() {
 
 test('no question and no order keeps the leader of a large cluster busy for long', async (t) => {
   const backend = await largeBackend();
-  // What is made once, and what V8 does before it knows the code.
+  // Work that is done once, or before V8 has compiled the code.
   await backend.cluster.get();
   const questions: Readonly<Record<string, () => Promise<unknown>>> = {
     VMs: () => backend.vms.list(PAGE, CALL),

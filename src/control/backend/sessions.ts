@@ -30,12 +30,11 @@ import { type BackendContext, demandRead } from './context.ts';
 import type { KnownTokens } from './known-tokens.ts';
 
 /**
- * How long a secret that this node does not know may take to become known, in ms: another node may have made it a
- * moment ago.
+ * How long this node waits for a secret that it does not know yet, in ms: another node may have made it a moment ago.
  */
 const APPEARS_MS = 300;
 
-/** See the module. */
+/** See the module's comment. */
 export class SessionsBackend {
   readonly #context: BackendContext;
   readonly #known: KnownTokens;

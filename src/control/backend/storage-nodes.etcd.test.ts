@@ -137,7 +137,7 @@ test('a VM that is created while its node is being removed keeps the node, or fi
   });
   await assert.rejects(remove('s2', { lost: false }), { code: 'conflict', message: /s2 is not empty/ });
   assert.deepEqual(store.storage.get('s2')?.value, storageRecord('s2'), 'the mark is taken back');
-  // The other way round: decided before the mark, and sent after it.
+  // The reverse order: decided before the mark, and sent after it.
   beforeNextTransaction(() => {
     const leaving = { ...storageRecord('s1'), leaving: true };
     return store.transact([{ key: '/gp/storage/s1', value: leaving, expect: null }], null);

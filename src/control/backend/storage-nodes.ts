@@ -15,7 +15,7 @@ import { type BackendContext, observedBy } from './context.ts';
 import { pageOfTable } from './table-page.ts';
 import { diskView, storageView } from './views.ts';
 
-/** For the watch to bring what was recorded before the node was marked. */
+/** How long the watch may take to bring the records that were written before the node was marked. */
 const CATCH_UP_MS = 5_000;
 
 /** Storage nodes; they join by a token (access.ts). */
@@ -64,7 +64,7 @@ export class StorageNodesBackend {
     return loss;
   }
 
-  /** Says what draining a storage node would do. The errors of `drainStorage`. */
+  /** The result of a dry run of draining a storage node. The errors of `drainStorage`. */
   planDrain(name: string, asked: DrainNode, { principal }: Pick<Call, 'principal'>): NodeDrainPlan {
     const request = { ...asked, name, who: principal.name };
     return { node: name, consequences: planStorageDrain(basisOf(this.#context), request) };

@@ -9,7 +9,7 @@ import type { MetricFamily } from '../api/call.ts';
 import type { BackendContext } from './context.ts';
 import { verdictOf } from './views.ts';
 
-/** How long an answer is kept for each VM of the cluster: 4 ms at a dozen VMs, 6 s at 20,000. */
+/** How long an answer is kept, per VM of the cluster: 4 ms at a dozen VMs, 6 s at 20,000. */
 const KEPT_MS_PER_VM = 0.3;
 
 type Counts = Readonly<Record<string, number>>;

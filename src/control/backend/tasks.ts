@@ -36,7 +36,7 @@ export class TasksBackend {
     return pageOfTable(this.#context.store.tasks, query, { signal, view, isNewestFirst: true });
   }
 
-  /** With `waitMs` > 0 answers when the task has ended or the time is over, whichever is first. */
+  /** With `waitMs` > 0 the answer comes when the task has ended or the time is over, whichever is first. */
   async get(id: string, waitMs: number, { signal }: Pick<Call, 'signal'>): Promise<Task> {
     if (waitMs === 0 || this.#find(id).value.state !== 'running') return taskView(this.#find(id));
     try {
@@ -51,7 +51,7 @@ export class TasksBackend {
     return taskView(this.#find(id));
   }
 
-  /** How far each VM of a task over many is; none for other tasks. */
+  /** The progress of each VM of a bulk task; empty for other tasks. */
   listVms(id: string, query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<BulkItem>> {
     const items = new Map((this.#find(id).value.bulk?.items ?? []).map((item) => [item.name, item]));
     const view = (name: string): BulkItem | null => {

@@ -22,11 +22,11 @@ interface Found {
   readonly what: string;
   /** The VMs that it is about. */
   readonly vms: readonly VmId[];
-  /** Of a host that is refused: the question, and since when. */
+  /** For a host that is refused: the question, and since when it is refused. */
   readonly refused?: Pick<UnsignedRefusal, 'host' | 'question' | 'since'>;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class TiesBackend {
   readonly #context: BackendContext;
 

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { present } from '../../base/assert.ts';
 import { replace, type TestApi, testApi } from '../testing/api-cluster.ts';
 
-/** The next transaction is answered as one whose answer was lost and of which nothing is found. */
+/** The answer to the next transaction is lost, and no trace of the transaction is found. */
 function loseNextAnswer({ cluster }: TestApi): void {
   const store = present(cluster.leader.store, 'the store of the leader');
   const transact = store.transact.bind(store);

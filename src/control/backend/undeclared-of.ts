@@ -5,7 +5,7 @@ import type { ClusterStore } from '../store/cluster-store.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 import { indexOfStore } from './records-index.ts';
 
-/** All of them. */
+/** All undeclared ties. */
 export function undeclaredOf(store: ClusterStore): readonly Undeclared[] {
   const { sharedDisks, reservations } = snapshotOf(store);
   return undeclaredClusters({

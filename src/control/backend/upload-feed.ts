@@ -1,6 +1,6 @@
 /**
- * One upload as several: its first bytes to be looked at, and the whole of it copied to each storage node. Nothing is
- * held in memory but what the slowest has not taken yet.
+ * Splits one upload into several streams: its first bytes for inspection, and the whole of it for each storage node.
+ * Memory holds only the bytes that the slowest node has not taken yet.
  */
 import type { PassThrough, Readable } from 'node:stream';
 

@@ -56,8 +56,8 @@ interface Seen {
 }
 
 /**
- * A leader that sees what a test says, over records that a test puts in; `leads: false`: a follower with the same
- * records.
+ * A leader with the observations that a test gives, over records that a test puts in; `leads: false`: a follower with
+ * the same records.
  */
 function setUp(seen: Seen = {}, { leads = true } = {}) {
   const store = new ClusterStore({} as Etcd, () => '');

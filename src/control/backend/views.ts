@@ -142,12 +142,12 @@ export function verdictOf(
   return { verdict: 'migrating', because };
 }
 
-/** Whether somebody waits for a move, or for a shared disk to come or go. */
+/** Whether a request waits for a move, or for a shared disk to be attached or removed. */
 function isHeldBack(vm: VmRecord): boolean {
   return vm.migrationRequest !== null || sharedDisksOf(vm).some((use) => stateOf(use) !== 'attached');
 }
 
-/** How far a shared disk of a VM is. */
+/** The progress of attaching or removing a shared disk of a VM. */
 export function stateOf({ joining, leaving }: VmSharedDisk): 'attached' | 'attaching' | 'detaching' {
   if (leaving === true) return 'detaching';
   return joining === true ? 'attaching' : 'attached';
@@ -213,7 +213,7 @@ export function vmView(context: ViewContext, entry: Entry<VmRecord>, task: Entry
   };
 }
 
-/** A VM with what is observed of it: agent, QMP, storage. */
+/** A VM with the observations of it: agent, QMP, storage. */
 export function vmDetailView(context: ViewContext, entry: Entry<VmRecord>, task: Entry<TaskRecord> | null): VmDetail {
   const { id } = entry.value;
   const undeclared = [...(undeclaredOf(context.store).find(({ vms }) => vms.includes(id))?.because ?? [])];
@@ -260,7 +260,7 @@ function qmpView(qmp: ReturnType<BackendContextSee>['qmp']): Observations['qmp']
 }
 type BackendContextSee = NonNullable<ReturnType<ViewContext['leading']>>['controller']['vms']['see'];
 
-/** The VMs whose records name a host, in the order of their ids. */
+/** A host with the observations of it, and whether it can be drained and lost. */
 function vmsWith(context: ViewContext, host: HostName): readonly VmRecord[] {
   const ids = [...indexOfStore(context.store).vmsOn(host)].sort();
   return ids.flatMap((id) => context.store.vms.get(id)?.value ?? []);
@@ -328,7 +328,7 @@ export function storageView(context: ViewContext, entry: Entry<StorageRecord>): 
   };
 }
 
-/** Since when a node is out of service, and why; null: it is in service. */
+/** When a node was taken out of service, and why; null: it is in service. */
 export function nodeMaintenanceView(maintenance: NodeMaintenance | undefined): ControlNode['maintenance'] {
   if (maintenance === undefined) return null;
   const { since, who, reason, change = null } = maintenance;

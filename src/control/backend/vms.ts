@@ -1,4 +1,4 @@
-/** VMs through the API: what is shown of them; what is asked for is decided in core/request. */
+/** VMs through the API: their views. Requests about them are decided in core/request. */
 import type { VmFigures } from '../../api/figure-views.ts';
 import type { Admission } from '../../api/overview-views.ts';
 import type {
@@ -76,7 +76,7 @@ export class VmsBackend {
     return findVm(snapshotOf(this.#context.store), vm).value;
   }
 
-  /** What the guest says of itself; waits for it for some seconds at the longest. */
+  /** The guest's own report; waits for it for some seconds at most. */
   guest(vm: string): Promise<VmGuest> {
     return this.#guests.of(this.find(vm));
   }
@@ -110,7 +110,7 @@ export class VmsBackend {
     return this.#artifacts.withSeed(seed, node, () => admit(node));
   }
 
-  /** What `create` would say now; nothing is written. */
+  /** The result that `create` would have now; nothing is written. */
   checkNew(request: Signed<CreateVm>, { signal }: Pick<Call, 'signal'>): Promise<Admission> {
     const context = this.#context;
     return admissionOf(async () => {
@@ -124,7 +124,7 @@ export class VmsBackend {
     });
   }
 
-  /** What `patch` would say now; nothing is written. CodedError 'not-found'. */
+  /** The result that `patch` would have now; nothing is written. CodedError 'not-found'. */
   async check(
     name: string,
     { accept, ...patch }: Signed<PatchVm>,
@@ -209,7 +209,7 @@ export class VmsBackend {
     };
   }
 
-  /** What it uses now. The errors of `figuresOf`. */
+  /** The VM's present use of resources. The errors of `figuresOf`. */
   figures(name: string): Promise<VmFigures> {
     return figuresOf(this.#context, name);
   }
@@ -236,7 +236,7 @@ export class VmsBackend {
   }
 }
 
-/** Asks admission; `ask` answers with the storage node of new disks, or rejects to refuse. */
+/** Runs admission; `ask` answers with the storage node of new disks, or rejects in order to refuse. */
 async function admissionOf(ask: () => Promise<StorageName | null>): Promise<Admission> {
   try {
     return { admitted: true, code: null, reason: null, advice: null, acceptance: null, node: await ask() };

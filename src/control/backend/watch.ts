@@ -86,8 +86,8 @@ export async function* watchChanges(
 }
 
 /**
- * Another control node may be some changes ahead, for moments. A revision that does not come was of a cluster that has
- * been restored since: CodedError 'conflict'.
+ * Another control node may be some changes ahead, for moments. A revision that never arrives belongs to a cluster that
+ * has been restored since: CodedError 'conflict'.
  */
 async function demandKnown({ store }: BackendContext, revision: number): Promise<void> {
   try {

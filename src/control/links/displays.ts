@@ -1,8 +1,7 @@
 /**
  * Displays of QEMUs from this control node, over whatever path leads there: RFB whose security is VeNCrypt with X.509
  * (RFC 6143 and the community's list of its extensions), so that TLS is spoken end to end with the incarnation itself.
- *
- * Guarantees: nothing of the display or to it travels before the incarnation has proved who it is; an attempt that does
+ * Guarantees: no byte of the display is exchanged before the incarnation has proved its identity; an attempt that does
  * not end in a display leaves nothing open.
  */
 import type { Duplex } from 'node:stream';

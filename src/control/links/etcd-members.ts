@@ -37,7 +37,7 @@ export function etcdMembers(etcd: EtcdClient): EtcdMembers {
 
 const urlOf = ({ address }: ControlAddress): string => `https://${address}:${PORTS.etcdPeer}`;
 
-/** By its address: a member that never ran has no name. */
+/** Compares by address: a member that never ran has no name. */
 function isOf({ peerUrls }: Member, node: ControlAddress): boolean {
   return peerUrls.includes(urlOf(node));
 }

@@ -25,7 +25,7 @@ const QUOTA = 16 * MIB;
 const USER_DATA = `#cloud-config\n${'#'.repeat(64 * 1024 - 16)}\n`;
 const log = { info: () => undefined, warn: () => undefined };
 
-/** A cluster with a small quota, and a keeper of its room that leads or not. */
+/** A cluster with a small quota, and a keeper of its space that leads or does not. */
 async function smallEtcd(size: 1 | 3, leads: boolean | null) {
   const etcd: IdentityCluster = await startIdentityCluster(size, { quotaBytes: QUOTA });
   const client = new EtcdClient(etcd.clientOptions());
@@ -88,7 +88,7 @@ test('VMs with large cloud-init are created and deleted until etcd would have be
     for (const { disk } of stored.spec.disks) {
       const record = present(running.store.disks.get(disk), disk);
       assert.ok(JSON.stringify(record.value).length < 1_000);
-      // As the leader does it: made, and deleted with its VM.
+      // As the leader does it: made with its VM, and deleted with it.
       await running.store.transact(
         [{ key: keyOf.disk(disk), value: { ...record.value, phase: 'ready' }, expect: null }],
         null,

@@ -1,4 +1,4 @@
-/** The guest is an attacker: it says whatever it likes, whenever it likes. */
+/** The guest is an attacker: it sends whatever it likes, whenever it likes. */
 import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
 import { test } from 'node:test';

@@ -27,7 +27,7 @@ export class GuestRefusal extends CodedError {
   }
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class GuestAgentConversation {
   readonly #stream: Duplex;
   readonly #reader = new GuestAgentReader();
@@ -43,7 +43,7 @@ export class GuestAgentConversation {
     stream.once('close', () => this.#fail('The connection to the guest agent was closed.'));
   }
 
-  /** Makes sure that an agent listens and that what follows is said to us. CodedError 'unavailable'. */
+  /** Makes sure that an agent listens and that the following answers are for us. CodedError 'unavailable'. */
   async begin(): Promise<void> {
     const id = randomInt(1, SYNC_ID_MAX);
     this.#stream.write(encodeGuestAgentSync(id), 'latin1');
@@ -54,7 +54,7 @@ export class GuestAgentConversation {
     }
   }
 
-  /** What the agent returns. GuestRefusal; CodedError 'unavailable'. */
+  /** The agent's result. GuestRefusal; CodedError 'unavailable'. */
   async execute(command: string, args?: object): Promise<unknown> {
     this.#stream.write(encodeGuestAgentCommand(command, args), 'latin1');
     const token = await this.#next();

@@ -83,7 +83,7 @@ async function question<T>(
   }
 }
 
-/** A guest's owner may have forbidden some commands: then nothing is said about what they tell. */
+/** A guest's owner may have forbidden some commands: the answer then lacks what they report. */
 async function mayRefuse(answer: Promise<unknown>): Promise<unknown> {
   try {
     return await answer;

@@ -1,7 +1,7 @@
 /**
  * The controller's side of the agents' service (core/ports/host-link.ts). Answers are checked: a host is not trusted
- * with the server's types. Guarantees: an agent of a newer version is understood as far as this one goes, one of an
- * older version by what it meant; what is missing is never taken for evidence
+ * with the server's types. Guarantees: of an agent of a newer version the fields known here are read, an older agent is
+ * read as its version meant it; a missing field is never taken for evidence
  * (docs/decisions/0011-versions-side-by-side.md).
  */
 import { CodedError } from '../../base/errors.ts';
@@ -73,7 +73,7 @@ const parseFigures: Parser<MachineFigures> = openObject({
 });
 const anything: Parser<void> = () => undefined;
 
-/** Where calls to agents go: RpcClients, or a simulated network. */
+/** The way to call agents: RpcClients, or a simulated network. */
 export interface HostClients {
   to(target: RpcTarget): Pick<RpcClient, 'call' | 'download'>;
 }
@@ -95,7 +95,8 @@ export function createHostLink(
   return {
     report: async (host, { deadlineMs }) => {
       const report = await to(host).call({ method: 'GET', path: '/v1/report', deadlineMs, parse: parseReport });
-      // Its certificate says who it is; a report in another's name would speak for VMs that it cannot know of.
+      // The certificate says who the agent is; a report in another host's name would speak for VMs of which this agent
+      // cannot know.
       if (report.host !== host) throw new CodedError('failed', `Host ${host} reported as ${report.host}.`);
       return report;
     },
@@ -115,7 +116,7 @@ export function createHostLink(
       let size = 0;
       for await (const chunk of stream as AsyncIterable<Buffer>) {
         size += chunk.length;
-        // Leaving the loop ends the download: a host is not trusted to send no more than it was asked for.
+        // Leaving the loop ends the download: a host is not trusted to send only as much as it was asked for.
         if (size > LOG_BYTES_MAX) throw new CodedError('too-large', `Host ${host} sent more log than was asked for.`);
         chunks.push(chunk);
       }

@@ -13,7 +13,7 @@ const ORDER: IdentityOrder = {
   authority: { certPem: 'next', keyPem: 'secret' },
 };
 
-/** A link to machines that all say the same, and what was sent to them. */
+/** A link to machines that all give the same answer, and the requests that were sent to them. */
 function linkTo(answer: unknown) {
   const sent: unknown[] = [];
   const record = (name: string) => ({ value: { name, address: '10.0.0.1', addresses: { control: '10.0.0.1' } } });

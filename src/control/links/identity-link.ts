@@ -1,6 +1,7 @@
 /**
  * The controller's side of the machines' identities (core/ports/identity-link.ts), over mutual TLS. Guarantees: answers
- * are checked; the key of an authority goes to control nodes only, and what others say of authorities is not heard.
+ * are checked; the key of an authority goes to control nodes only, and reports of other machines about authorities are
+ * ignored.
  */
 import { CodedError } from '../../base/errors.ts';
 import { parseControlName, parseHostName, parseStorageName } from '../../base/ids.ts';

@@ -29,8 +29,8 @@ export type RelayOf = (path: Path) => RpcClient | null;
 export interface ControlPaths extends PathProbes {
   readonly relayOf: RelayOf;
   /**
-   * Whether what answers at an address is the machine that is meant, by any path to that network. `isProved` asks on a
-   * connection to its agent's port, and ends the connection.
+   * Whether the machine that answers at an address is the expected one, by any path to that network. `isProved` asks on
+   * a connection to its agent's port, and ends the connection.
    */
   addressProved(
     network: Path['network'],
@@ -42,7 +42,7 @@ export interface ControlPaths extends PathProbes {
 /** Longer than one retransmission of a lost SYN, which TCP repeats after a second. */
 const CONNECT_MS = 1_500;
 
-/** All paths that exist while they are asked for. */
+/** All paths that exist at the moment of the call. */
 export function createPaths(options: PathsOptions): ControlPaths {
   const { self, clients, snapshot, storage, controls } = options;
   const list = (): readonly Path[] =>

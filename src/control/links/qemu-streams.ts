@@ -17,13 +17,13 @@ export interface Chardev {
   readonly target: QmpTarget;
   readonly path: Path;
   readonly port: number;
-  /** For errors: "the serial port". */
+  /** What the stream is, for errors: "the serial port". */
   readonly what: string;
   /** Deadline of the connection, and of its handshake, in ms. */
   readonly deadlineMs: number;
   /**
-   * Bytes of one TLS record: QEMU 7.2's chardev takes what its device has room for and does not look again for what
-   * gnutls has decrypted already, so that the rest of a longer record would wait for the next one.
+   * Bytes of one TLS record: QEMU 7.2's chardev takes as much as its device has room for and does not look again for
+   * bytes that gnutls has decrypted already, so that the rest of a longer record would wait for the next one.
    */
   readonly recordBytes: number;
 }
@@ -32,7 +32,7 @@ export interface Chardev {
 export async function openChardev(to: PathsToQemus, chardev: Chardev): Promise<Duplex> {
   const { target, path, port, what, deadlineMs, recordBytes } = chardev;
   const stream = await connectOver(to, { target, path, port }, deadlineMs);
-  // What its guest does not read must not keep QEMU from noticing that this client is gone: a reset, it notices.
+  // Data that its guest does not read must not keep QEMU from noticing that this client is gone: QEMU notices a reset.
   const end = (): void => void (stream instanceof Socket ? stream.resetAndDestroy() : stream.destroy());
   const secured = (): Promise<Duplex> =>
     new Promise((resolve, reject) => {

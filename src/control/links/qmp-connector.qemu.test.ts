@@ -97,7 +97,7 @@ async function startQemu(generation: number, incoming = false): Promise<Qemu> {
   throw new Error('QEMU did not start');
 }
 
-/** This control node alone: every path is direct. */
+/** Paths of a control node that is alone: all are direct. */
 function directly(): PathsToQemus {
   return { credentials: own, paths: () => pathsFrom({ self: 'c1', controls: [], storage: [] }), relayOf: () => null };
 }
@@ -178,7 +178,7 @@ test('a VM moves between two QEMUs over TLS; each step may be repeated', async (
   assert.deepEqual([ending, more], [{ kind: 'ending' }, []]);
   assert.ok(left?.kind === 'left' && left.sentTo === destination.target.generation && left.pausedMs !== null);
   assert.ok(left.pausedMs >= 0 && left.pausedMs < DEADLINE_MS, String(left.pausedMs));
-  // Another control node, which has sent nothing, is told the same.
+  // Another control node, which has sent nothing, gets the same answer.
   const other = connector(1);
   const seenByOther = await other.observe(source.target);
   assert.equal(seenByOther.kind === 'answers' ? seenByOther.sentTo : null, destination.target.generation);
@@ -239,7 +239,7 @@ test('a destination takes the stream of the expected source only', async () => {
     return seen.kind === 'answers' && seen.migration?.status === 'failed';
   });
   assert.equal(await statusOf(link, source.target), 'running');
-  // What it says is listened to again: while it was under way, a stop was no news.
+  // QMP events count again: while the migration was under way, a stop was expected.
   const told: (MigrationTold | null)[] = [];
   link.onEvent((_target, what) => told.push(what));
   await link.halt(source.target);
@@ -255,7 +255,8 @@ test('a guest without an agent is silent, as often as it is asked, and keeps nob
     for (const link of agents) {
       const answer = await link.begin(target, 'true');
       assert.equal(answer.kind, 'silent');
-      // It was reached: QEMU has noticed each time that the one before is gone, though the guest reads nothing.
+      // The port was reached: QEMU has noticed each time that the previous client is gone, although the guest reads
+      // nothing.
       assert.match(answer.kind === 'silent' ? answer.why : '', /^No end of the guest agent's answer/);
     }
   }

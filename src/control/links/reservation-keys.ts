@@ -2,7 +2,7 @@
  * The permissions of storage nodes to write in etcd: each node may write the reservations of its own shared disks.
  * Guarantees: a node has the permission before the disk is made there, and loses it after the disk is deleted; checking
  * an existing permission costs some reads per process and disk, since a change of permissions makes etcd repeat every
- * request in progress; a node is a user of etcd by then, although a restored etcd has none.
+ * request in progress; the node is a user of etcd before it gets the permission: a restored etcd has no users.
  */
 
 import { commonName } from '../../base/identity.ts';

@@ -1,6 +1,6 @@
 /**
- * The controller's side of the storage services (core/ports/storage-link.ts). Answers are checked; what a newer version
- * added to them is left out (docs/decisions/0011-versions-side-by-side.md).
+ * The controller's side of the storage services (core/ports/storage-link.ts). Answers are checked; fields that a newer
+ * version added are ignored (docs/decisions/0011-versions-side-by-side.md).
  */
 import { CodedError } from '../../base/errors.ts';
 import { parseDiskId, parseSha256, parseStorageName, parseVmId, type StorageName } from '../../base/ids.ts';
@@ -81,7 +81,7 @@ const parseGranted: Parser<GrantResult> = openObject({
     itemsMax: 1_000,
   }),
 });
-/** What one connection attempt met, as a relay tells it. */
+/** The result of one connection attempt, as a relay reports it. */
 export const parseProbe: Parser<ProbeResult> = openObject({
   outcome: oneOf('accepted', 'refused', 'silent', 'void'),
   lateMs: number,

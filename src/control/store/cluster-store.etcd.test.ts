@@ -84,14 +84,14 @@ test('a lost reply is read back: what happened counts as committed, once', async
   assert.equal(created.kind, 'committed');
   assert.deepEqual(lossyStore.vms.get(vm.id)?.value, vm);
   const revision = (): number => lossyStore.vms.get(vm.id)?.revision ?? 0;
-  // The same value again, under a condition that does not hold: nothing of it is ours.
+  // The same value again, under a condition that does not hold: nothing in the table comes from this transaction.
   assert.equal(
     (await lossyStore.transact([put(keyOf.vm(vm.id), { ...vm, intent: 'running' }, 1)], null)).kind,
     'conflict',
   );
   const changed = { ...vm, intent: 'suspended' };
   assert.equal((await lossyStore.transact([put(keyOf.vm(vm.id), changed, revision())], null)).kind, 'committed');
-  // What is there as well when somebody else put it proves nothing: whoever asked decides anew.
+  // A value that somebody else may also have written proves nothing: the caller decides anew.
   assert.equal((await lossyStore.transact([put(keyOf.vm(vm.id), changed, revision())], null)).kind, 'conflict');
   assert.equal(
     (await lossyStore.transact([{ key: keyOf.vmName('vm1'), value: null, expect: null }], null)).kind,

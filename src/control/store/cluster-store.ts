@@ -1,12 +1,11 @@
 /**
  * The cluster's state in memory, followed from etcd, and the only way to change it.
- *
- * Guarantees: a value that is no record of its kind is not in the tables, whoever wrote it: it is named in
- * `unreadable`, left alone, and ends nothing; reading takes no turn of the event loop longer than some milliseconds;
- * tables hold the state of etcd at some revision, plus whatever this process committed since; nothing older ever
- * replaces something newer; a transaction is sent once, and one whose outcome is unknown is read back before its caller
- * goes on; a caller that is told EtcdDeadlineUnknown must take into account that it may be applied at any time later
- * (leader-store.ts ends its term).
+ * Guarantees: a value that is not a valid record of its kind is not in the tables, whoever wrote it: its key is named
+ * in `unreadable`, the value is left alone, and nothing fails because of it; reading takes no turn of the event loop
+ * longer than some milliseconds; tables hold the state of etcd at some revision, plus whatever this process committed
+ * since; nothing older ever replaces something newer; a transaction is sent once, and one whose outcome is unknown is
+ * read back before its caller goes on; a caller that is told EtcdDeadlineUnknown must take into account that it may be
+ * applied at any time later (leader-store.ts ends its term).
  */
 import { CodedError } from '../../base/errors.ts';
 import type {
@@ -156,7 +155,8 @@ export class ClusterStore {
   readonly #listeners = new Set<(changes: readonly Changed[]) => void>();
   readonly #disksByVm = new Map<VmId, Map<string, DiskRecord>>();
   /**
-   * What this process is writing: the watch mostly shows it before the answer comes, and then it need not be parsed.
+   * Transactions that this process is writing: the watch mostly shows their changes before the answer comes, and then
+   * they need not be parsed.
    */
   readonly #writing = new Map<string, { readonly text: string; readonly value: unknown }>();
   /** The text of the epoch's record, as it was read first; null: none, or nothing was read yet. */
@@ -165,7 +165,7 @@ export class ClusterStore {
   #revision = 0;
   #completeRevision = 0;
   readonly #catchingUp = new Set<{ readonly revision: number; readonly resolve: () => void }>();
-  /** Whether the watch stands: what is known is at most a moment old. */
+  /** Whether the watch is connected: the tables are then at most a moment old. */
   #connected = false;
 
   constructor(etcd: Etcd, randomHex: RandomHex, log: Log | null = null) {
@@ -197,8 +197,8 @@ export class ClusterStore {
   }
 
   /**
-   * Everything up to this revision is in the tables: whoever read them misses nothing that a watch from the next one
-   * brings.
+   * Everything up to this revision is in the tables: a reader of the tables misses nothing that a watch from the next
+   * revision brings.
    */
   get completeRevision(): number {
     return this.#completeRevision;
@@ -235,9 +235,9 @@ export class ClusterStore {
   }
 
   /**
-   * What is known here is of one history: where etcd tells another one, it was restored, and this process must begin
-   * anew. `known`: the revision that was known before it was asked. CodedError 'failed' then, and for an epoch that cannot
-   * be read.
+   * Checks that etcd still has the history that is known here: if etcd reports another epoch, it was restored, and this
+   * process must begin anew. `known`: the revision that was known before etcd was asked. CodedError 'failed' then, and
+   * for an epoch that cannot be read.
    */
   #heedEpoch(
     entries: readonly KeyValue[],
@@ -281,9 +281,10 @@ export class ClusterStore {
   }
 
   /**
-   * All writes or none. `guard`: an additional condition (the leader's election key); `unchanged`: objects it was
-   * decided from. One whose answer was lost is `committed` where reading back finds what it wrote, else `conflict`.
-   * Throws EtcdUnavailable (nothing changed), or EtcdDeadlineUnknown when not even reading back was possible.
+   * All writes or none. `guard`: an additional condition (the leader's election key); `unchanged`: objects that the
+   * transaction was decided from. If the answer was lost, the transaction is `committed` if reading back finds its
+   * writes, else `conflict`. Throws EtcdUnavailable (nothing changed), or EtcdDeadlineUnknown when not even reading
+   * back was possible.
    */
   async transact(
     writes: readonly Write[],
@@ -387,7 +388,7 @@ export class ClusterStore {
     return table?.get(key.slice(table.prefix.length))?.value;
   }
 
-  /** What became of a transaction whose answer was lost: all of it happened if one trace of it is found. */
+  /** The outcome of a transaction whose answer was lost: all of it happened if one trace of it is found. */
   async #readBack(writes: readonly Write[], sent: SentWithoutAnswer): Promise<Outcome> {
     const { keys, before, unknown } = sent;
     const read = async (key: string): Promise<readonly [string, KeyValue | undefined, number]> => {
@@ -395,7 +396,7 @@ export class ClusterStore {
       return [key, entries.find((entry) => entry.key === key), revision];
     };
     const reads = await Promise.all(keys.map(read)).catch(() => {
-      // Whatever kept us from reading says nothing about the transaction.
+      // The failed read says nothing about the transaction.
       throw unknown;
     });
     this.#note(reads.map(([key, found, revision]) => notedOf(key, found, revision)));
@@ -404,7 +405,7 @@ export class ClusterStore {
       const kv = found.get(key);
       return kv !== undefined && kv.value === JSON.stringify(value) && kv.modRevision !== expect;
     };
-    // What was put over the same value proves nothing: others may have put it as well.
+    // A write of the same value proves nothing: others may have written it as well.
     const proofs = writes.filter(
       ({ value }, index) => value !== null && JSON.stringify(value) !== JSON.stringify(before[index]),
     );
@@ -419,11 +420,11 @@ export class ClusterStore {
   }
 
   /**
-   * A transaction that was not applied by now may be under way still. One object that it compares is written again as
-   * it is, at a new revision, so that it can never be applied after others were decided in the belief that it was not.
-   * Throws `unknown` where even that is not certain. What only creates objects has nothing to be overtaken by: it takes
-   * names that others then find taken. It carries the guard as well: where that does not hold any more, the first one
-   * is refused for the same reason.
+   * A transaction that is not applied yet may still be under way. One object that it compares is written again
+   * unchanged, at a new revision, so that the transaction can never be applied after others were decided in the belief
+   * that it was not. Throws `unknown` if even that is not certain. A transaction that only creates objects cannot be
+   * overtaken: it takes names that others then find taken. This write carries the guard as well: if the guard no longer
+   * holds, the first transaction is refused for the same reason.
    */
   async #overtake(
     found: ReadonlyMap<string, KeyValue | undefined>,
@@ -439,7 +440,8 @@ export class ClusterStore {
     const again = { compare, success: [{ put: key, value }], failure };
     const result = await this.#etcd.txn(again, { deadlineMs: WRITE_DEADLINE_MS }).catch(() => undefined);
     if (result?.succeeded === false && guardIsOver(guard, result)) return;
-    // Whatever became of that: what counts is that the object is no longer as the first one compares it.
+    // The outcome of this write does not matter: the object no longer has the revision that the first transaction
+    // compares.
     const { entries, revision } = await this.#etcd.list(key).catch(() => {
       throw unknown;
     });
@@ -565,15 +567,15 @@ export class ClusterStore {
 
 /** A transaction whose answer was lost. */
 interface SentWithoutAnswer {
-  /** What it compares and writes. */
+  /** The keys that it compares and writes. */
   readonly keys: readonly string[];
-  /** What each of its writes replaces, as far as it was known. */
+  /** The values that its writes replace, as far as they were known. */
   readonly before: readonly unknown[];
   readonly guard: Compare | null;
   readonly unknown: EtcdDeadlineUnknown;
 }
 
-/** Whether a refused transaction that read its guard's key shows that the guard holds no more. */
+/** Whether a refused transaction that read its guard's key shows that the guard no longer holds. */
 function guardIsOver(guard: Compare | null, { reads }: TxnResult): boolean {
   return guard !== null && 'createRevision' in guard && reads[0]?.createRevision !== guard.createRevision;
 }
@@ -586,7 +588,7 @@ interface Noted {
   readonly finding?: string;
 }
 
-/** What a read at `readAt` found under `key`. */
+/** The entry that a read at `readAt` found under `key`. */
 function notedOf(key: string, found: KeyValue | undefined, readAt: number): Noted {
   if (found === undefined) return { key, value: null, revision: readAt };
   const revision = found.modRevision;

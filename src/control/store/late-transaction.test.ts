@@ -15,7 +15,10 @@ const KEY = keyOf.vm(VM);
 const record = (name: string) => ({ ...vmRecord({ kind: 'stopped' }), name });
 const LAN = { name: 'lan', vni: 1, cidr: null, gateway: null, dhcp: false, nat: false, reservations: {}, createdAt: 0 };
 
-/** etcd whose next transaction is under way for so long that its sender gives up; `arrive` has it applied after all. */
+/**
+ * An etcd whose next transaction is under way for so long that its sender gives up; `arrive` applies the transaction
+ * after all.
+ */
 function slowEtcd(state: EtcdState): { readonly etcd: Etcd; readonly arrive: () => TxnResult } {
   let late: Transaction | null = null;
   const etcd = {
@@ -44,7 +47,7 @@ test('a transaction that is reported as not applied is never applied afterwards 
   assert.deepEqual(outcome, { kind: 'conflict', isUncertain: true });
   assert.equal(arrive().succeeded, false);
   assert.equal(state.get(KEY)?.value, JSON.stringify(record('old')));
-  // What the store knows is what etcd holds: the next transaction of the same object succeeds.
+  // The store agrees with etcd: the next transaction of the same object succeeds.
   const known = store.vms.get('vm-000000000001');
   assert.equal(known?.revision, state.get(KEY)?.modRevision);
   const next = await store.transact([{ key: KEY, value: record('new'), expect: known?.revision ?? 0 }], null);

@@ -1,9 +1,8 @@
 /**
- * The leader's hand on the store (core/ports/store.ts).
- *
- * Guarantees: every commit compares the election key; after one of which it is not known whether it was applied,
- * nothing more is committed in this term. The next term begins when the key of this one is gone, and so is every
- * transaction that compares it.
+ * The leader's access to the store (core/ports/store.ts).
+ * Guarantees: every commit compares the election key; after a commit whose outcome is unknown, nothing more is
+ * committed in this term. The next term begins when the election key of this term is gone, so that no transaction which
+ * compares it can still be applied.
  */
 import { unreachable } from '../../base/assert.ts';
 import { termOf } from '../../base/epoch.ts';
@@ -68,7 +67,7 @@ export function writesOf(change: Change, snapshot: RequestSnapshot): readonly Wr
   const write: Write = { ...unchangedOf(change, snapshot), value: change.value };
   const before = namesOf(change.kind, placeOf(change, snapshot).before?.value ?? null);
   const after = namesOf(change.kind, change.value);
-  // Storage nodes only write there; what is left of a disk that is gone would be nobody's.
+  // Only storage nodes write there; after a disk is deleted, nobody would delete what is left of it.
   const left = change.kind === 'shared-disk' && change.value === null ? [keyOf.reservation(change.id)] : [];
   return [
     write,
@@ -143,7 +142,10 @@ function namesOf(kind: Change['kind'], value: Change['value']): readonly string[
   }
 }
 
-/** Why a term is over before its lease is: a commit found the election key gone, or nobody knows what became of one. */
+/**
+ * The reason why a term ends before its lease: a commit found the election key gone, or the outcome of a commit is
+ * unknown.
+ */
 export type TermEnd = 'deposed' | 'unknown-outcome';
 
 /** The store as one leadership sees it. `onOver` is called when a commit ends the term. */
@@ -174,7 +176,7 @@ export function leaderStore(
         const outcome = await seen.sending(changes, writes, () => store.transact(writes, leadership.compare));
         return outcome.kind === 'guard-failed' ? end('deposed') : outcome.kind;
       } catch (error) {
-        // It may still be applied, after what is decided from now on in the belief that it was not: room given out
+        // The commit may still be applied after decisions that assume it was not: the same room would be given out
         // twice.
         if (error instanceof EtcdDeadlineUnknown) return end('unknown-outcome');
         throw error;

@@ -23,8 +23,8 @@ const changed = (value: object | null, more: Partial<Changed> = {}): Changed => 
 });
 
 /**
- * What is told of changes that the store notes while the leader's own commit of `change` is under way, or while none
- * is.
+ * The changes that are reported when the store notes them while the leader's own commit of `change` is under way, or
+ * while none is.
  */
 async function told(isUnderWay: boolean, ...batches: readonly Changed[][]): Promise<readonly SeenCommit[]> {
   const seen = new SeenCommits(TERM);

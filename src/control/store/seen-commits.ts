@@ -1,8 +1,8 @@
 /**
- * Tells a leader who made each change, as far as it can know: its own commits as a whole, and what others wrote.
- *
- * Guarantees: every change is told once, in order; a commit of this leader is told as one, at its first trace (the
- * watch often shows it before etcd's answer comes); what may sum up several commits is told as `unknown`.
+ * Reports to a leader who made each change, as far as it can know: its own commits as a whole, and writes of others.
+ * Guarantees: every change is reported once, in order; a commit of this leader is reported as one, at its first trace
+ * (the watch often shows it before etcd's answer comes); changes that may sum up several commits are reported as
+ * `unknown`.
  */
 import type { Term } from '../../base/ids.ts';
 import { objectOf } from '../../core/model/keys.ts';
@@ -17,12 +17,12 @@ interface Flight {
   isTold: boolean;
 }
 
-/** See the module. */
+/** The values that it puts at each key, as JSON; null: it deletes the key. */
 export class SeenCommits {
   readonly #term: Term;
   readonly #flights = new Set<Flight>();
   readonly #listeners: ((commit: SeenCommit) => void)[] = [];
-  /** Keys whose values cannot be read: whoever mends one may put back a record of any age. */
+  /** See the module's comment. */
   readonly #unreadable = new Set<string>();
 
   constructor(term: Term) {
@@ -46,7 +46,7 @@ export class SeenCommits {
     }
   }
 
-  /** Takes in what the store noted. A value that cannot be read is no change: nobody knows what it should say. */
+  /** Takes in changes that the store noted. A value that cannot be read is no change: its content is unknown. */
   noted(changes: readonly Changed[]): void {
     if (this.#listeners.length === 0) return;
     let by: 'people' | 'unknown' = 'people';

@@ -1,5 +1,5 @@
 /**
- * For tests: a simulated cluster behind the API's backend, in real time and twenty times as fast, and ways to disturb
+ * For tests: a simulated cluster behind the API's backend, in real time or twenty times faster, and ways to disturb
  * single calls.
  */
 import { once } from 'node:events';
@@ -42,7 +42,7 @@ export async function startTestApi(options: Omit<ApiClusterOptions, 'adminToken'
   return { cluster, backend: cluster.backend(), token };
 }
 
-/** The same, for one test. */
+/** The same cluster, for one test. */
 export async function testApi(t: TestContext, options: Omit<ApiClusterOptions, 'adminToken'> = {}): Promise<TestApi> {
   const api = await startTestApi(options);
   t.after(() => api.cluster.stop());

@@ -1,4 +1,4 @@
-/** What tests arrange in a simulated cluster. */
+/** Helpers with which tests arrange a situation in a simulated cluster. */
 import { present } from '../../base/assert.ts';
 import { type DiskId, parseVmId } from '../../base/ids.ts';
 import type { EventRecord } from '../../core/model/cluster.ts';
@@ -13,7 +13,7 @@ const FIRST_ID = 0xc00000000000;
 
 const storeOf = (cluster: ApiCluster) => present(cluster.leader.store, 'the store of the leader');
 
-/** Ends a machine, and waits until the leader knows. */
+/** Powers a machine off, and waits until the leader knows. */
 export async function powerOff({ sim }: ApiCluster, name: string): Promise<void> {
   sim.powerOff(present(sim.machines.get(name), name));
   const storage = [...sim.storage.keys()].find((node) => node === name);

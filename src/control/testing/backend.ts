@@ -1,4 +1,4 @@
-/** For tests: a leading backend on a real store, whose hosts and storage nodes are what a test says. */
+/** For tests: a leading backend on a real store, with hosts and storage nodes as the test defines them. */
 
 import type { Readable } from 'node:stream';
 import { CodedError } from '../../base/errors.ts';
@@ -39,7 +39,7 @@ export interface World {
   leads: boolean;
   /** The leader's monotonic time in ms, where a test turns it. */
   nowMs: number | null;
-  /** Takes an upload in. By default it is read to its end and kept. */
+  /** Takes an upload in. By default the upload is read to its end and kept. */
   takeUpload: (node: string, body: Readable, sizeBytes: number) => Promise<void>;
   readonly deletedFiles: string[];
 }
@@ -203,7 +203,7 @@ function controllerOf(store: RunningStore['store'], world: World, files: Artifac
     kernel: { kind: 'reachable', via: 'direct', ageMs: 1 },
     occupiedSlots: [],
   });
-  // Nothing keeps the estate: every change is as good as judged.
+  // There is no estate here: every change passes its judgement.
   controller.estate.judge = async () => [];
   controller.estate.expect = () => undefined;
   controller.storageObserver.answers = (node) => world.storage.has(node);

@@ -1,8 +1,8 @@
-/** For tests: a viewer that speaks as much RFB (RFC 6143) as it takes to see what a guest draws. */
+/** For tests: a viewer that speaks the part of RFB (RFC 6143) that it needs to see the guest's picture. */
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 
-/** What a display shows at one moment. */
+/** The content of a display at one moment. */
 export interface Picture {
   readonly name: string;
   readonly width: number;
@@ -93,7 +93,7 @@ export class RfbViewer {
   }
 }
 
-/** How many pixels of a picture are not black. */
+/** The number of pixels in a picture that are not black. */
 export function litPixels({ pixels }: Picture): number {
   let lit = 0;
   for (let at = 0; at < pixels.length; at += PIXEL_BYTES) if (pixels.readUIntLE(at, 3) !== 0) lit++;

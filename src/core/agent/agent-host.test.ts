@@ -15,7 +15,7 @@ const coded = (code: ErrorCode, message: RegExp) => (error: unknown) => {
 };
 const running = (machine: FakeMachine): readonly number[] => machine.processes.map(({ generation }) => generation);
 
-/** Lets go of every promise that is ready. */
+/** Runs the callbacks of every promise that has settled. */
 const settled = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
 test('a report is what the machine says at that moment', async () => {
@@ -89,7 +89,7 @@ test('a generation older than one that runs, was ordered, or was ordered to end 
   for (const generation of [7, 8, 9])
     await assert.rejects(agent.launch(launchOrder(generation)), coded('stale-order', /ordered to end/));
   assert.deepEqual(running(machine), [5]);
-  // Another VM is another matter.
+  // The rule does not apply to another VM.
   await agent.launch(launchOrder(1, { vm: OTHER }));
   await agent.launch(launchOrder(10, { slot: 4 }));
   assert.deepEqual(running(machine), [5, 1, 10]);
@@ -107,7 +107,7 @@ test('a slot that something runs in, or is being started in, is refused', async 
   machine.gates.start.open();
   await starting;
   assert.deepEqual(running(machine), [2, 5]);
-  // What was refused was not remembered as ordered.
+  // A refused order is not remembered.
   assert.equal((await agent.launch(launchOrder(5, { slot: 4 }))).already, true);
 });
 
@@ -215,7 +215,7 @@ test('a process that does not end fails the kill, and the next one tries again',
   machine.failures.set('kill', new CodedError('deadline', 'It hangs in the kernel.'));
   await assert.rejects(agent.kill(killOrder([5])), coded('deadline', /hangs/));
   assert.deepEqual(agent.report().incarnations.length, 1);
-  // It is to end: it is not found to run by a late launch either.
+  // The incarnation is to end: a late launch does not count it as running either.
   await assert.rejects(agent.launch(launchOrder(5)), coded('stale-order', /ordered to end/));
   machine.failures.clear();
   assert.deepEqual(await agent.kill(killOrder([5])), { killed: [5] });
@@ -260,7 +260,7 @@ test('a machine without network cards waits for no network; one with cards is in
   assert(!machine.said.includes('start 1'));
   machine.gates.network.open();
   await Promise.all([applying, withCard]);
-  // By the newer of its own plan and the one in force, and with its own taps among those wanted.
+  // The networks are made by the newer of its own plan and the one in force, and with its own taps among those wanted.
   const order = machine.said.filter((line) => /made|start 1/.test(line));
   assert.deepEqual(order, ['network 4 made', 'network 4 made', 'start 1']);
   assert.deepEqual(
@@ -283,7 +283,7 @@ test('a new agent finds what runs, obeys the present leader, and refuses what is
 
 test('an agent that died during a start: the next one finds the process if it came up, and starts it if not', async () => {
   const up = new FakeMachine();
-  // The agent never hears of it: what it waits for does not come.
+  // The agent is never told of the event, so the wait does not end.
   up.gates.start.close();
   void agentOn(up).agent.launch(launchOrder(5));
   await settled();

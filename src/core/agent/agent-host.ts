@@ -1,11 +1,10 @@
 /**
- * The host's side of every order. Guarantees: an order of an older leader, of a generation that was ordered to end, or
- * of one older than one that was ordered is refused with CodedError 'stale-order'; every order may be repeated, and one
- * that was carried out starts nothing; per VM one launch at a time; a launch that fails leaves nothing; what runs is
- * asked of the machine each time.
- *
- * What is remembered (the highest term, the generations that were ordered) only ever refuses: losing it with the agent
- * makes nothing unsafe, because storage admits current generations only.
+ * The host's side of every order. Guarantees: an order is refused with CodedError 'stale-order' if it comes from an
+ * older leader, or is for a generation that was ordered to end, or for one older than the newest that was ordered;
+ * every order may be repeated, and an order that was carried out already starts nothing; per VM one launch at a time; a
+ * launch that fails leaves nothing; the agent asks the machine each time what runs. The agent's memory (the highest
+ * term, the generations that were ordered) only serves to refuse orders: losing it with the agent makes nothing unsafe,
+ * because storage admits current generations only.
  */
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { HostName, VmId } from '../../base/ids.ts';
@@ -37,7 +36,7 @@ export interface AgentHostOptions {
   readonly machine: Machine;
   readonly clock: Pick<Clock, 'wallMs'>;
   readonly log: Log;
-  /** Called when another network plan, and what guests are told with it, is in force. */
+  /** Called when another network plan, and the answers to guests that it contains, is in force. */
   readonly onPlanned?: () => void;
 }
 
@@ -49,7 +48,7 @@ interface Launch {
 
 const SERIAL_TAIL_BYTES_MAX = 1024 * 1024;
 
-/** See the module. One per life of an agent: a new one knows nothing but what the machine says. */
+/** See the module's comment. One per life of an agent: a new one knows only what the machine says. */
 export class AgentHost {
   readonly #options: AgentHostOptions;
   readonly #network: HostNetwork;
@@ -69,7 +68,7 @@ export class AgentHost {
     });
   }
 
-  /** What runs now. */
+  /** The incarnations that run now. */
   report(): HostReport {
     const { name, version, machine, clock } = this.#options;
     const { acknowledged } = this.guests;
@@ -108,7 +107,8 @@ export class AgentHost {
   }
 
   /**
-   * Ends what is named and waits until it is gone. CodedError 'stale-order', or 'deadline' when a process does not end.
+   * Ends the named incarnations and waits until they are gone. CodedError 'stale-order', or 'deadline' if a process
+   * does not end.
    */
   async kill(order: KillOrder): Promise<KillResult> {
     const { machine, log } = this.#options;
@@ -151,7 +151,7 @@ export class AgentHost {
     return this.#options.machine.serialTail(name, Math.min(bytes, SERIAL_TAIL_BYTES_MAX));
   }
 
-  /** What this machine counts of an incarnation. CodedError 'not-found' where it does not run here. */
+  /** The counters that this machine keeps for an incarnation. CodedError 'not-found' if it does not run here. */
   figures(name: IncarnationName): MachineFigures {
     const figures = this.#options.machine.figures(name);
     if (figures !== null) return figures;
@@ -159,8 +159,8 @@ export class AgentHost {
   }
 
   /**
-   * Removes files and taps of incarnations that are gone, and shortens serial logs. To be called at the start and
-   * every few seconds; calls meanwhile join the one under way.
+   * Removes files and taps of incarnations that are gone, and shortens serial logs. Call it at the start and every few
+   * seconds; a call during another one joins it.
    */
   tidy(): Promise<void> {
     this.#tidying ??= this.#tidy().finally(() => {
@@ -233,7 +233,8 @@ export class AgentHost {
   async #tidy(): Promise<void> {
     const { machine, log } = this.#options;
     const remains = await machine.remains();
-    // After what remains was listed: an incarnation that is neither running nor being started now has ended.
+    // After the list of remaining files was made: an incarnation that is neither running nor being started now has
+    // ended.
     const running = machine.running();
     for (const name of remains) {
       const alive = running.find((other) => isSame(other, name));

@@ -1,14 +1,13 @@
 /**
- * What the metadata service of a host tells guests, and what they acknowledged. Pure. All it knows of guests comes with
- * the network plan in force; what is acknowledged is remembered for as long as the agent lives, and only shortens a
- * wait.
- *
- * Guarantees: a guest is known by an address that only its own card can use; it acknowledges its own notice and no
- * other; what is remembered is bounded by what the plan names.
+ * The metadata service's answers to the guests of a host, and the guests' acknowledgements. Pure. All knowledge of
+ * guests comes with the network plan in force; acknowledgements are remembered for as long as the agent lives, and only
+ * shorten a wait.
+ * Guarantees: a guest is identified by an address that only its own card can use; it can acknowledge only its own
+ * notice; memory is bounded by the number of guests in the plan.
  */
 import type { MetadataGuest, NetworkPlan } from '../ports/host-link.ts';
 
-/** Something acknowledged what it was not told. */
+/** A guest acknowledged an event that it was not told of. */
 export class UnknownEvent extends Error {
   override readonly name = 'UnknownEvent';
 }
@@ -19,9 +18,9 @@ export interface ServedNetwork {
   readonly gateway: string;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class HostGuests {
-  /** By network and address: each belongs to one card of the cluster. */
+  /** Guests by network and address: each address belongs to one card of the cluster. */
   #guests: ReadonlyMap<string, MetadataGuest> = new Map();
   #acknowledged: ReadonlySet<string> = new Set();
   #networks: readonly ServedNetwork[] = [];
@@ -46,7 +45,7 @@ export class HostGuests {
     return this.#networks;
   }
 
-  /** All of them. */
+  /** All guests. */
   list(): Iterable<MetadataGuest> {
     return this.#guests.values();
   }

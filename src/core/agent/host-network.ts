@@ -1,7 +1,7 @@
 /**
  * Which network plan is in force on a host. Guarantees: one change at a time, in the order of the calls; a plan older
- * than the one in force is refused; a plan that could not be made is not in force, and the next one sets right what it
- * left.
+ * than the one in force is refused; a plan that could not be applied is not in force, and the next plan repairs what it
+ * left behind.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { NetworkPlan } from '../ports/host-link.ts';
@@ -12,7 +12,9 @@ export class HostNetwork {
   #inForce: NetworkPlan | null = null;
   #last: Promise<unknown> = Promise.resolve();
 
-  /** `make` makes the kernel's networks what the plan says; it is never called while a call is under way. */
+  /**
+   * `make` brings the kernel's networks into line with the plan; it is never called while another call is under way.
+   */
   constructor(make: (plan: NetworkPlan) => Promise<void>) {
     this.#make = make;
   }
@@ -35,8 +37,8 @@ export class HostNetwork {
   }
 
   /**
-   * Sees to it that a QEMU which is about to start finds its taps in their networks: by the newer of the given plan and
-   * the one in force. CodedError 'stale-order' when that does not know one of its networks any more.
+   * Makes sure that a QEMU which is about to start finds its taps in their networks, by the newer of the given plan and
+   * the one in force. CodedError 'stale-order' if that plan lacks one of its networks.
    */
   prepare(plan: NetworkPlan, vnis: readonly number[]): Promise<void> {
     return this.inTurn(async () => {

@@ -1,6 +1,6 @@
 /**
- * What an agent needs of the machine it stands on. The real one asks the operating system (src/agent), the simulated
- * one a world with a seed (src/sim/agent). It decides nothing: which order is obeyed is AgentHost's alone.
+ * The part of its machine that an agent needs. The real machine asks the operating system (src/agent), the simulated
+ * one a world with a seed (src/sim/agent). The machine decides nothing: AgentHost alone decides which order is obeyed.
  */
 import type { Generation, VmId } from '../../base/ids.ts';
 import type { HostCapacity } from '../model/cluster.ts';
@@ -17,7 +17,7 @@ export interface IncarnationName {
 /** A process of this boot: the kernel gives no two of them the same pair. */
 export type ProcessName = Pick<RunningIncarnation, 'pid' | 'startTicks'>;
 
-/** What is being started and may not be in the process table yet. */
+/** An incarnation that is being started and may not be in the process table yet. */
 export type Starting = Pick<LaunchOrder, 'vm' | 'generation' | 'slot' | 'nics'>;
 
 /** Everything a start needs is there, but for the network. */
@@ -36,21 +36,19 @@ export interface Machine {
   capacity(): HostCapacity;
   /** The version of the QEMU that is started next, as QEMU prints it; null: not known (yet). */
   qemuVersion(): string | null;
-  /** Every QEMU of ours that runs at this moment, whoever started it; asked of the operating system each time. */
+  /** Every QEMU of ours that runs at this moment, whoever started it; the operating system is asked each time. */
   running(): readonly RunningIncarnation[];
   /**
    * Fetches the order's files and clears its directory. CodedError 'unavailable', 'deadline', or the cancellation's
    * reason.
    */
   prepare(order: LaunchOrder, cancellation: Cancellation): Promise<PreparedStart>;
-  /**
-   * Ends a process at once and resolves when it is gone; CodedError 'deadline' when the kernel does not let go of it.
-   */
+  /** Ends a process at once and resolves when it is gone; CodedError 'deadline' if the kernel does not end it. */
   kill(process: ProcessName): Promise<void>;
   /**
-   * Makes the networks what `plan` says, with the taps of all that runs or is being started (asked as late as
-   * possible). CodedError 'failed' with what the system said. Never called while another call to it or to
-   * removeStaleTaps is under way.
+   * Brings the networks into line with `plan`, with the taps of every incarnation that runs or is being started (asked
+   * for as late as possible). CodedError 'failed' with the system's message. Never called while another call to it or
+   * to removeStaleTaps is under way.
    */
   makeNetwork(plan: NetworkPlan, starting: () => readonly Starting[]): Promise<void>;
   /** Removes the taps of slots in which nothing runs or is being started. */
@@ -63,8 +61,8 @@ export interface Machine {
   removeRemains(name: IncarnationName): Promise<string>;
   /** Tries one connection to a port from this host. Never throws. */
   probe(target: ProbeOrder): Promise<ProbeResult>;
-  /** The last `bytes` of an incarnation's serial log; empty when there is none. */
+  /** The last `bytes` of an incarnation's serial log; empty if there is none. */
   serialTail(name: IncarnationName, bytes: number): Promise<string>;
-  /** What the kernel counts of an incarnation; null where it does not run here. */
+  /** The counters that the kernel keeps for an incarnation; null if it does not run here. */
   figures(name: IncarnationName): MachineFigures | null;
 }

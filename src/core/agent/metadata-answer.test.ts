@@ -1,4 +1,4 @@
-/** What guests are answered: the requests are those of azure-events-az in resource-agents 4.12, as they were seen. */
+/** The answers to guests: the requests are those that azure-events-az in resource-agents 4.12 was seen to send. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { VmId } from '../../base/ids.ts';

@@ -1,14 +1,11 @@
 /**
- * What the metadata service answers, in the shape of Azure's Instance Metadata Service as far as `azure-events-az` of
- * Debian's package `resource-agents` 4.12 and agents like it need it. Pure.
- *
+ * The answers of the metadata service, in the format of Azure's Instance Metadata Service as far as `azure-events-az`
+ * of Debian's package `resource-agents` 4.12 and agents like it need it. Pure.
  *   GET  /metadata/instance?api-version=DATE          who the guest is
  *   GET  /metadata/scheduledevents?api-version=DATE   what is about to happen to it
  *   POST /metadata/scheduledevents?api-version=DATE   {"StartRequests": [{"EventId": ID}]}: it may happen now
- *
  * Guarantees: every request needs `Metadata: true` and no `X-Forwarded-For`, so that neither a page in a browser nor a
  * proxy in the guest can be made to ask; the answer depends on the guest that asks alone.
- *
  * Sources: learn.microsoft.com, "Azure Instance Metadata Service" and "Scheduled Events for Linux VMs" (2020-07-01).
  */
 import type { MetadataGuest } from '../ports/host-link.ts';
@@ -28,7 +25,7 @@ export interface MetadataAnswer {
   readonly json: unknown;
 }
 
-/** Events that one request acknowledges: a guest is told of one at a time. */
+/** Events that one request acknowledges: a guest is told of one event at a time. */
 const START_REQUESTS_MAX = 16;
 /** The first version with what is answered here. */
 const VERSION_MIN = '2017-08-01';

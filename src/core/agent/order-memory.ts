@@ -1,7 +1,7 @@
 /**
- * What an agent remembers of its orders, to refuse those that came too late. Guarantees: terms and generations only
- * grow; what is not remembered is not refused, so that an agent which forgot everything obeys the present leader at
- * once.
+ * An agent's memory of its orders, with which it refuses those that come too late. Guarantees: terms and generations
+ * only grow; an order is refused only because of a remembered one, so that an agent which forgot everything obeys the
+ * present leader at once.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { Generation, Term, VmId } from '../../base/ids.ts';
@@ -40,12 +40,12 @@ export class OrderMemory {
       throw new CodedError('stale-order', `Generation ${newest} of ${vm} was ordered already.`, { advice });
   }
 
-  /** To be called once a launch was not refused. */
+  /** Call this once a launch was not refused. */
   launchOrdered({ vm, generation }: IncarnationName): void {
     remember(this.#ordered, vm, generation);
   }
 
-  /** From now on nothing up to the highest generation of the order is started. */
+  /** From now on no incarnation up to the highest generation of the order is started. */
   endOrdered({ vm, generations }: KillOrder): void {
     for (const generation of generations) remember(this.#ended, vm, generation);
   }

@@ -200,7 +200,7 @@ const restarted: VmPhase = { kind: 'starting', incarnation: incarnation(2, 2), r
 const later = (entry: TraceEntry): TraceEntry => ({ ...entry, at: 10_000 });
 const STARTED = [vm({ kind: 'stopped' }, { generation: 0 }), vm(running(1))];
 
-/** Each rule with a trace that breaks it in its last entry and one, as near as possible, that does not. */
+/** Each rule with a trace that breaks it in its last entry and a trace, as similar as possible, that does not. */
 /** A host that its drain left empty. */
 const drained = (n: number) => {
   const maintenance = { drain: parseDrainId('drain-000000000001'), since: 0, reason: null, isEmpty: true } as const;
@@ -239,7 +239,7 @@ const TABLE: Readonly<
       vm(MIGRATING),
       status(1, 'completed'),
       status(2, 'paused'),
-      // By an order that was on its way for long.
+      // By an order that was on its way for a long time.
       status(1, 'running'),
       vm({ kind: 'switching', ...ends }),
     ],

@@ -92,7 +92,10 @@ export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'D1-acknowledged-writes-survive': acknowledgedWritesSurvive,
 };
 
-/** Rules about what outlives the records: their checkers know of a restore. All others begin anew with the records. */
+/**
+ * Rules about things that outlive the records: their checkers handle a restore. All other checkers begin anew with the
+ * records.
+ */
 const OUTLIVES_RECORDS: ReadonlySet<string> = new Set([
   'G1-generations-grow',
   'G3-one-current',
@@ -121,6 +124,6 @@ export function traceJudge(): (entry: TraceEntry) => readonly Violation[] {
   };
 }
 
-/** Whoever wrote what a restore brought back. */
+/** The writer of records that a restore brought back. */
 const NOBODY = 0 as Term;
 const NONE: readonly Violation[] = [];

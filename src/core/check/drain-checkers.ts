@@ -1,7 +1,7 @@
 /**
  * Checkers of drains, by the records before and after each commit. Written anew from docs/specs/maintenance.md: they
- * share no line with what plans drains, carries them out, or places VMs. What they keep is bounded by the records that
- * stand.
+ * share no line with the code that plans drains, carries them out, or places VMs. Their memory is bounded by the number
+ * of existing records.
  */
 import type { DrainId, HostName, VmId } from '../../base/ids.ts';
 import type { DrainMove, DrainRecord } from '../model/drain.ts';
@@ -17,7 +17,7 @@ import type { Checker } from './trace.ts';
 const LATE_MS = 5_000;
 /** A promise of this age was known to whoever placed a VM since, in ms. */
 const PROMISED_MS = 2_500;
-/** What a QEMU takes beside its guest's memory (docs/operating/limits.md), in bytes. */
+/** The memory that a QEMU takes beside its guest's (docs/operating/limits.md), in bytes. */
 const QEMU_BYTES = 96 * 1024 ** 2;
 
 /**
@@ -42,7 +42,7 @@ export function drainsKeepTheirPlan(): Checker {
   };
 }
 
-/** What a drain was begun with, as it was first written: none of it changes. */
+/** The plan that a drain was begun with, as it was first written: none of it may change. */
 interface Plan {
   readonly parallel: number;
   /** By move. */
@@ -107,8 +107,8 @@ function newHosts(before: VmRecord | undefined, after: VmRecord): readonly HostN
 }
 
 /**
- * MN4: a VM that is started because somebody asked, or moved without a drain, leaves the memory free that drains were
- * promised on its host: that of the VMs themselves, whatever the records of the drains say.
+ * MN4: a VM that is started on request, or moved without a drain, leaves the memory free that drains were promised on
+ * its host: the memory of the VMs themselves, whatever the records of the drains say.
  */
 export function claimsAreKept(): Checker {
   const records = new FollowedRecords();
@@ -141,7 +141,9 @@ export function claimsAreKept(): Checker {
   };
 }
 
-/** Whether the record was placed by somebody's wish: one that was lost, crashed or failed to launch may break claims. */
+/**
+ * Whether the record was placed at somebody's wish: a VM that was lost, crashed or failed to launch may break claims.
+ */
 function mustKeepClaims({ phase }: VmRecord): boolean {
   return phase.kind === 'migrating' || (phase.kind === 'starting' && phase.reason === 'requested');
 }

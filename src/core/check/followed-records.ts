@@ -1,7 +1,6 @@
 /**
- * The records that the checkers judge, followed change by change, with what each change concerns. Written anew: no line
- * is shared with the controller's index, so that a mistake in one is not repeated in the other.
- *
+ * The records that the checkers judge, followed change by change, with the objects that each change concerns. Written
+ * anew: no line is shared with the controller's index, so that a mistake in one is not repeated in the other.
  * Guarantees: a change costs as much as the record that it changes is long, however many others there are; what is kept
  * is bounded by the records that stand.
  */
@@ -18,7 +17,7 @@ export type SubjectKind = 'vm' | 'host' | 'group' | 'guest-cluster';
 /** Called with each object whose state a change may have broken or mended; more than once for some. */
 export type OnConcerned = (kind: SubjectKind, id: string) => void;
 
-/** See the module. */
+/** See the module's comment. */
 export class FollowedRecords {
   readonly vms = new Map<VmId, VmRecord>();
   readonly hosts = new Map<HostName, HostRecord>();

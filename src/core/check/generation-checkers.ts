@@ -45,7 +45,7 @@ export function oneCurrentIncarnation(): Checker {
   const current = new Map<VmId, number>();
   const places = new Map<string, string>();
   return (entry) => {
-    // What was current is not known any more.
+    // After this it is unknown which generation was current.
     if (entry.kind === 'restored') current.clear();
     if (entry.kind !== 'commit' && entry.kind !== 'restored') return null;
     for (const change of entry.changes) {
@@ -72,7 +72,7 @@ export function oneCurrentIncarnation(): Checker {
  */
 export function grantsAreAdmitted(): Checker {
   const records = new Map<VmId, VmRecord>();
-  /** When a generation was admitted last, where it no longer is. */
+  /** When a generation that is no longer admitted was last admitted. */
   const admittedUntil = new Map<string, number>();
   const floors = new Map<string, number>();
   const revoked = new Set<string>();
@@ -169,7 +169,7 @@ export function nothingElseGranted(): Checker {
   };
 }
 
-/** Which storage nodes have something of a VM. */
+/** The storage nodes that have disks of a VM. */
 class DiskNodes {
   readonly #own = new Map<VmId, Map<DiskId, StorageName>>();
   readonly #shared = new Map<DiskId, StorageName>();
@@ -185,8 +185,9 @@ class DiskNodes {
   }
 
   /**
-   * `settled`: without what comes and goes while it runs. That was either fenced when the VM began to have it, or is
-   * granted to nobody yet; so only whether somebody else is granted there says whether all is well.
+   * The storage nodes of a VM. `settled`: without those of disks that come and go while the VM runs. Such a disk was
+   * either fenced when the VM began to have it, or is granted to nobody yet; so for it the only question is whether
+   * somebody else is granted access.
    */
   of({ id, spec }: VmRecord, which: 'all' | 'settled'): ReadonlySet<StorageName> {
     const shared = (spec.sharedDisks ?? []).filter(

@@ -4,7 +4,8 @@ import type { LossWitness } from '../maintenance/plan.ts';
 import type { MaintenanceWorld } from './maintenance-world.ts';
 
 /**
- * Returns what is wrong with the room that is kept: whose loss it is for, and whether every VM of that host restarts.
+ * Returns the faults of the room that is kept for a loss: whether it is for the right host, and whether every VM of
+ * that host restarts.
  */
 export function checkLoss(world: MaintenanceWorld, witness: LossWitness | null): string[] {
   const held = new Map<HostName, number>();
@@ -16,7 +17,7 @@ export function checkLoss(world: MaintenanceWorld, witness: LossWitness | null):
   return checkWitness(world, witness);
 }
 
-/** Returns what is wrong with a witness: a VM without a place, or a place that cannot take what it is said to. */
+/** Returns the faults of a witness: a VM without a place, or a place that cannot take the VM. */
 export function checkWitness(world: MaintenanceWorld, { host, restarts, tied }: LossWitness): string[] {
   const findings: string[] = [];
   const lost = new Set(world.on(host));

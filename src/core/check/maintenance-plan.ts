@@ -1,7 +1,7 @@
 /**
- * Judges a plan for maintenance against the snapshot: every wave, every move, in whatever order the moves are carried
- * out. Written anew from docs/specs/maintenance-plan.md: it shares no line with the planner. A plan without findings
- * keeps every constraint at every step.
+ * Judges a plan for maintenance against the snapshot: every wave, every move, in any order in which the moves may be
+ * carried out. Written anew from docs/specs/maintenance-plan.md: it shares no line with the planner. A plan without
+ * findings keeps every constraint at every step.
  */
 import { counted } from '../../base/counted.ts';
 import type { HostName, VmId } from '../../base/ids.ts';
@@ -12,17 +12,20 @@ import { MaintenanceWorld } from './maintenance-world.ts';
 import { type Amount, PartialOrder } from './partial-order.ts';
 import { checkTimetable } from './timetable.ts';
 
-/** How far a plan was carried out. The snapshot is of now: what has ended has arrived, what has begun is moving. */
+/**
+ * How far a plan was carried out. The snapshot shows the present: VMs of moves that have ended are at their
+ * destination, VMs of moves that have begun are moving.
+ */
 export interface Progress {
   readonly ended: ReadonlySet<number>;
   readonly begun: ReadonlySet<number>;
-  /** The plan is what was left of another one: its timetable is of the past, and is not judged. */
+  /** The plan is the remainder of another one: its timetable lies in the past, and is not judged. */
   readonly isRest?: true;
 }
 
 const NOTHING_DONE: Progress = { ended: new Set(), begun: new Set() };
 
-/** Returns what is wrong with a plan, or with what is left of it; nothing: it may be carried out. */
+/** Returns the faults of a plan, or of the remainder of one; if there are none, it may be carried out. */
 export function checkPlan(estate: Estate, plan: MaintenancePlan, progress: Progress = NOTHING_DONE): string[] {
   const checking = checkPlanInTurns(estate, plan, progress);
   for (;;) {
@@ -207,7 +210,7 @@ class WaveCheck {
     const takes: Amount[] = [];
     const gives: Amount[] = [];
     for (const [move, planned] of this.#moves.entries()) {
-      // What has begun holds its room at the destination already: the snapshot counts it.
+      // A move that has begun holds its room at the destination already: the snapshot counts it.
       if (isIn(planned) && !this.#progress.begun.has(planned.id)) takes.push({ move, amount: amount(planned.vm) });
       if (isOut(planned)) gives.push({ move, amount: amount(planned.vm) });
     }

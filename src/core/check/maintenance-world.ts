@@ -1,5 +1,5 @@
 /**
- * What a checker of maintenance plans knows of the estate between two waves. Written anew from
+ * A checker's view of the estate between two waves of a maintenance plan. Written anew from
  * docs/specs/maintenance-plan.md.
  */
 import type { HostName, VmId } from '../../base/ids.ts';
@@ -13,25 +13,28 @@ export interface Apart {
   readonly most: number;
 }
 
-/** See the module. A wave looks only at what it touches: a roll has hundreds of waves over the same estate. */
+/**
+ * See the module's comment. A wave looks only at the hosts and VMs that it touches: a roll has hundreds of waves over
+ * the same estate.
+ */
 export class MaintenanceWorld {
   readonly estate: Estate;
   readonly hosts: Map<HostName, EstateHost>;
   readonly vms: ReadonlyMap<VmId, EstateVm>;
-  /** By VM: the hard rules that keep it apart, those that keep it together, its guest cluster. */
+  /** For each VM: the hard rules that keep it apart, those that keep it together, its guest cluster. */
   readonly apartOf: ReadonlyMap<VmId, readonly Apart[]>;
   readonly togetherOf: ReadonlyMap<VmId, readonly EstateRule[]>;
   readonly clusterOf: ReadonlyMap<VmId, EstateGuestCluster>;
   /** VMs whose move was under way in the snapshot. */
   readonly moving: readonly EstateVm[];
   readonly #at = new Map<VmId, HostName>();
-  /** By VM that counts as having arrived: the host that it comes from, where it holds its room still. */
+  /** For each VM that counts as having arrived: the host that it comes from, where it still holds its room. */
   readonly #comesFrom = new Map<VmId, HostName>();
   readonly #arrived = new Set<VmId>();
   readonly #there = new Map<HostName, Set<VmId>>();
   /** Memory of the VMs on a host. */
   readonly #guestsMib = new Map<HostName, number>();
-  /** What VMs hold on a host, those that are moving to it included. */
+  /** The room that VMs hold on a host, including VMs that are moving to it. */
   readonly #held = new Map<HostName, { mib: number; cpu: number }>();
 
   constructor(estate: Estate) {
@@ -71,12 +74,12 @@ export class MaintenanceWorld {
     return this.#guestsMib.get(host) ?? 0;
   }
 
-  /** Returns true if the VM is on its way, and what is planned for it begins when it has arrived. */
+  /** Returns true if the VM is on its way, and its planned move begins when it has arrived. */
   countsAsArrived(id: VmId): boolean {
     return this.#comesFrom.has(id) || this.#arrived.has(id);
   }
 
-  /** The wave is over, and so is every way to one of its hosts: what is held at its beginning is given back. */
+  /** The wave is over, and so are all moves to one of its hosts: the room held at their sources is given back. */
   endArrivals(): void {
     for (const [id, from] of this.#comesFrom) {
       this.#holdOn(from, id, -1);
@@ -85,7 +88,7 @@ export class MaintenanceWorld {
     this.#comesFrom.clear();
   }
 
-  /** Takes VMs that are on their way to one of these hosts for such that have arrived: both ends are held. */
+  /** Treats VMs that are on their way to one of these hosts as arrived: both ends hold their room. */
   awaitArrivals(hosts: ReadonlySet<HostName>, begun: ReadonlySet<VmId>): void {
     for (const { id, movingTo } of this.moving) {
       if (movingTo === null || !hosts.has(movingTo) || begun.has(id) || this.countsAsArrived(id)) continue;
@@ -112,7 +115,7 @@ export class MaintenanceWorld {
     return host;
   }
 
-  /** Where a rule counts a VM that is on the host. */
+  /** The place (host or rack) in which a rule counts a VM that is on the host. */
   placeOf(host: HostName, by: EstateRule['by']): string {
     const { rack } = this.host(host);
     return by === 'host' || rack === null ? `host ${host}` : `rack ${rack}`;

@@ -8,7 +8,7 @@ import type { Checker } from './trace.ts';
 
 /** A transaction that was decided before its leader saw a change is written within 2 s, or never. */
 const UNSEEN_MS = 4_000;
-/** How fast the clock of a control node may run, against simulated time. */
+/** How fast the clock of a control node may run, relative to simulated time. */
 const CLOCK_RATE_MAX = 1.01;
 
 /** GC10: a member whose guest cluster declared a notice moves once its guest acknowledged it, or its time is over. */

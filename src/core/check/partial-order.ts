@@ -3,7 +3,7 @@
  * at once, and whether what they take is always there. Pure; exact, not by trying orders.
  */
 
-/** See the module. Moves are numbers from 0; `after[n]` names moves below `n`. */
+/** See the module's comment. Moves are numbers from 0; `after[n]` names moves below `n`. */
 export class PartialOrder {
   readonly #before: Uint32Array[] = [];
 
@@ -70,7 +70,7 @@ export class PartialOrder {
   }
 }
 
-/** What a move takes when it begins, or gives back when it has ended. */
+/** The amount that a move takes when it begins, or gives back when it has ended. */
 export interface Amount {
   readonly move: number;
   readonly amount: number;

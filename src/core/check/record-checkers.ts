@@ -1,6 +1,6 @@
 /**
- * Checkers of what a commit changes, by the records before and after it: the point of no return of a migration, who may
- * write what, tasks, stops that last, and wishes. What they keep is bounded by the records that stand.
+ * Checkers of single commits, by the records before and after each: the point of no return of a migration, who may
+ * write which record, tasks, stops that last, and wishes. Their memory is bounded by the number of existing records.
  */
 import type { DiskId, HostName, TaskId, VmId } from '../../base/ids.ts';
 import type { VmRecord } from '../model/vm.ts';
@@ -8,10 +8,10 @@ import { currentGeneration, namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
 
 /**
- * M1: `switching` is committed only after the source's QEMU had completed this migration, and while it stands, or is
- * gone, or was continued by an order that came late (which is asked for after the fence); the destination waits,
- * complete. A source whose guest stood still all the time comes into `postmigrate` also where it did not hear that the
- * destination has everything.
+ * M1: `switching` is committed only after the source's QEMU had completed this migration, and only while the source is
+ * stopped, or is gone, or was continued by an order that came late (which the leader checks after the fence); the
+ * destination waits, complete. A source whose guest was paused all the time enters `postmigrate` even if it did not
+ * hear that the destination has everything.
  */
 export function switchOnlyWhenBothPaused(): Checker {
   const statuses = new Map<string, string>();
@@ -72,8 +72,8 @@ export function onlyLeadersDecide(): Checker {
 }
 
 /**
- * T1: a task ends at most once, nothing about it changes after that, and it is not deleted before. That it ends at all
- * is for the end of a run.
+ * T1: a task ends at most once, it does not change after that, and it is not deleted before. Whether every task ends is
+ * checked at the end of a run.
  */
 export function tasksEndOnce(): Checker {
   /** Tasks that stand and have ended, as they ended. */
@@ -113,7 +113,7 @@ export function stopsLast(): Checker {
       if (value === null) vms.delete(id);
       else vms.set(id, value);
       if (value === null || before === undefined || entry.by === 'people' || before.intent !== 'stopped') continue;
-      // What was started after the snapshot, and runs, is meant to run.
+      // A VM that was started after the snapshot, and runs, is meant to run.
       if (before.restored !== undefined) continue;
       const starts = value.phase.kind === 'starting' && before.phase.kind !== 'starting';
       if (value.intent !== 'stopped')
@@ -179,12 +179,15 @@ export function nothingIsForgotten(): Checker {
   };
 }
 
-/** A leader's last look at a QEMU is at most so old, in ms, when it commits what it decided from it. */
+/**
+ * The greatest age, in ms, of a leader's last look at a QEMU when the leader commits a decision that is based on it.
+ */
 const SEEN_LATE_MS = 1_000;
 
 /**
- * V3: no leader starts a VM anew while its guest runs and has run for longer than a leader's look is old, unless its
- * host is given up with that transaction or was before. What is paused, has ended or failed may be replaced.
+ * V3: no leader starts a VM anew while its guest runs and has run for longer than a leader's look may be old, unless
+ * the VM's host is given up in that transaction or was before. A guest that is paused, has ended or failed may be
+ * replaced.
  */
 export function whatRunsIsNotReplaced(): Checker {
   const statuses = new Map<string, { readonly said: string; readonly since: number }>();

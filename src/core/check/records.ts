@@ -5,7 +5,7 @@
 import type { Generation, HostName } from '../../base/ids.ts';
 import type { Incarnation, VmRecord } from '../model/vm.ts';
 
-/** Every incarnation that a record names, whatever for; none for one of which it is not known what runs. */
+/** Every incarnation that a record names, for any reason; none for a record whose running incarnation is unknown. */
 export function namedIncarnations({ phase, restored }: VmRecord): readonly Incarnation[] {
   if (restored !== undefined) return [];
   if ('incarnation' in phase) return [phase.incarnation];
@@ -20,7 +20,7 @@ export function currentGeneration({ phase, restored }: VmRecord): Generation | n
   return phase.kind === 'switching' ? phase.destination.generation : phase.source.generation;
 }
 
-/** Whether storage may serve `generation` while this record stands. */
+/** Whether storage may serve `generation` while this record is in force. */
 export function mayBeGranted(vm: VmRecord, generation: Generation): boolean {
   if (vm.restored !== undefined) return false;
   // A VM that is powered off is fenced before it is recorded as stopped.

@@ -5,7 +5,10 @@
 import type { Change } from '../ports/store.ts';
 import type { Checker } from './trace.ts';
 
-/** What one object takes for itself, each in words that are the same for whoever else would take it. */
+/**
+ * The resources that one object takes for itself, each as a text that is the same for every other object that would
+ * take it.
+ */
 type Taken = (change: Change) => readonly string[];
 
 /** R1: no two VMs have one name. */
@@ -35,7 +38,7 @@ function takenOnce(kind: Change['kind'], takenBy: Taken): Checker {
   return (entry) => {
     if (entry.kind !== 'commit') return null;
     const changes = entry.changes.filter((change) => change.kind === kind);
-    // What a transaction gives up may be taken in the same transaction.
+    // A resource that a transaction gives up may be taken in the same transaction.
     for (const { id } of changes)
       for (const what of takes.get(id) ?? []) if (owners.get(what) === id) owners.delete(what);
     for (const change of changes) {

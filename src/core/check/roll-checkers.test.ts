@@ -19,7 +19,7 @@ import type { Checker } from './trace.ts';
 
 const HOUR_MS = 3_600_000;
 
-/** What a checker says of commits, one after the other, a minute apart. */
+/** The verdicts of a checker on commits, one after the other, a minute apart. */
 function said(checker: Checker, ...commits: (readonly Change[])[]): readonly (string | null)[] {
   return commits.map((changes, n) => checker({ at: n * 60_000, kind: 'commit', by: 1 as Term, changes }));
 }

@@ -1,7 +1,7 @@
 /**
  * Checkers of rolls, by the records before and after each commit. Written anew from docs/specs/maintenance.md: they
- * share no line with what plans rolls, decides about them, or reads windows of time. What they keep is bounded by the
- * records that stand.
+ * share no line with the code that plans rolls, decides about them, or reads windows of time. Their memory is bounded
+ * by the number of existing records.
  */
 import type { DrainId, HostName, RollId } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
@@ -26,7 +26,7 @@ interface RollStep {
 /** Follows rolls; hands each change of a known one on. */
 class FollowedRolls {
   readonly records = new Map<RollId, RollRecord>();
-  /** As first written: nothing of it changes. */
+  /** The plan as first written: none of it changes. */
   readonly first = new Map<RollId, RollRecord>();
 
   take(change: Change): RollStep | null {
@@ -82,8 +82,8 @@ function begunIn({ after, hosts }: RollStep): readonly RollHost[] {
 }
 
 /**
- * MR10: a host goes its way once: what is done is not done again, by whoever goes on with the roll. Only one that has
- * failed is tried again.
+ * MR10: a host passes its stages once: a stage that is done is not repeated, even if another runner continues the roll.
+ * Only a host that has failed is tried again.
  */
 export function rollsGoForward(): Checker {
   return ofRolls(({ after, hosts }) => {
@@ -226,8 +226,8 @@ function daysIn(text: string): ReadonlySet<number> {
 }
 
 /**
- * MR4: when a roll begins to empty a host, no more of its hosts are in maintenance than may be, all in all and by rack.
- * Of those whom others took away, the ones of which the leader knew.
+ * MR4: when a roll begins to empty a host, no more of its hosts are in maintenance than may be, in total and per rack.
+ * Hosts that somebody else took away count if the leader knew of them.
  */
 export function fewHostsAreAway(): Checker {
   const hosts = new Map<HostName, { readonly record: HostRecord; readonly since: number }>();

@@ -1,7 +1,7 @@
 /**
- * Rules that the records keep at every instant, each about one kind of object: room and slots of hosts, VMs that stay
- * apart, guest clusters and shared disks that agree with their VMs. Whether an object keeps a rule follows from the
- * records alone, so a broken rule is broken for exactly as long as it is.
+ * Rules that must hold for the records at every instant, each about one kind of object: room and slots of hosts, VMs
+ * that stay apart, guest clusters and shared disks that agree with their VMs. Whether an object keeps a rule follows
+ * from the records alone, so a broken rule is broken for exactly as long as it is.
  */
 import type { GuestClusterName, HostName, VmId } from '../../base/ids.ts';
 import type { VmRecord } from '../model/vm.ts';
@@ -10,7 +10,7 @@ import { memoryOn, namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
 
 export interface StateRule {
-  /** Its name in docs/specs. */
+  /** The rule's name in docs/specs. */
   readonly rule: string;
   readonly about: SubjectKind;
   /** Returns what is wrong with one object, as a sentence, or null. */
@@ -63,7 +63,7 @@ function drainedFault(records: FollowedRecords, host: HostName): string | null {
   return names.length === 0 ? null : `${host} is drained, and ${names.join(', ')} is there`;
 }
 
-/** C1, C2: what the records put on a host fits into its memory, and no two of them on one slot. */
+/** C1, C2: the VMs that the records put on a host fit into its memory, and no two of them have the same slot. */
 function hostFault(records: FollowedRecords, host: HostName): string | null {
   const vms = records.vmsOn(host);
   const room = records.hosts.get(host)?.capacity.memoryBytes ?? 0;
@@ -114,7 +114,7 @@ function membersFault(records: FollowedRecords, name: GuestClusterName): string 
   return stranger === undefined ? null : `${name} names ${stranger} as a member, which does not`;
 }
 
-/** GC4: the guest cluster that a VM names says so too. */
+/** GC4: the guest cluster that a VM names also names the VM. */
 function membershipFault(records: FollowedRecords, id: VmId): string | null {
   const vm = records.vms.get(id);
   const name = vm?.spec.guestCluster ?? null;

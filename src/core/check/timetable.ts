@@ -1,5 +1,5 @@
 /**
- * Replays a wave as it is foretold: when moves begin and end, and what every host holds after each step. Shares nothing
+ * Replays the timetable of a wave: when moves begin and end, and what every host holds after each step. Shares nothing
  * with the planner.
  */
 import type { HostName } from '../../base/ids.ts';

@@ -1,6 +1,6 @@
 /**
- * What happened, in the order it happened: commits, orders as they were carried out, and what was seen. The checkers of
- * this folder judge it without knowing how it was decided; the simulated world records it, and a real one may.
+ * The history of a cluster, in order: commits, orders as they were carried out, and observations. The checkers of this
+ * folder judge it without knowing how it was decided; the simulated world records it, and a real one may.
  */
 import type { DiskId, Generation, HostName, StorageName, Term, VmId } from '../../base/ids.ts';
 import type { Change } from '../ports/store.ts';
@@ -21,7 +21,7 @@ export type TraceEntry = { readonly at: number } & (
   /** A storage service has revoked everything of `vm` below `below`. */
   | { readonly kind: 'fenced'; readonly node: StorageName; readonly vm: VmId; readonly below: Generation }
   /**
-   * A storage service serves a generation. `knownAt`: since when what it follows may have been out of date: when the
+   * A storage service serves a generation. `knownAt`: the time from which its knowledge may be out of date: when the
    * order was sent (or the term of its sender was over), or etcd was read.
    */
   | {
@@ -33,8 +33,8 @@ export type TraceEntry = { readonly at: number } & (
     }
   | { readonly kind: 'revoked'; readonly node: StorageName; readonly vm: VmId; readonly generation: Generation }
   /**
-   * Storage was granted a list without any disk of a VM: it serves nothing to any of its generations, and may be
-   * granted the same ones again.
+   * Storage was granted a list without any disk of a VM: it serves no generation of the VM, and may be granted the same
+   * generations again.
    */
   | { readonly kind: 'let-go'; readonly node: StorageName; readonly vm: VmId }
   /** A storage service came back: it grants nothing until it does so again, one by one. */
@@ -63,9 +63,9 @@ export type TraceEntry = { readonly at: number } & (
       readonly met: boolean | null;
     }
   /**
-   * Since when packets of control node `from` have been getting to a host's kernel and back on this path without
-   * interruption, in ms since the trace began; null: they do not. The truth, known to nobody in the cluster; told
-   * before each `gives-up`.
+   * Since when packets of control node `from` have been reaching a host's kernel and returning on this path without
+   * interruption, in ms since the trace began; null: they do not. This is the truth, which nobody in the cluster knows;
+   * recorded before each `gives-up`.
    */
   | {
       readonly kind: 'path';
@@ -114,7 +114,7 @@ export interface Violation {
 }
 
 /**
- * Judges one happening after the other; the answer says what is wrong with it, or null. It keeps what it needs of those
- * before.
+ * Judges one entry of the trace after the other; the answer says what is wrong with it, or null. The checker remembers
+ * what it needs of earlier entries.
  */
 export type Checker = (entry: TraceEntry) => string | null;

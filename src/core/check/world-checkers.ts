@@ -24,9 +24,9 @@ export function writesFollowGenerations(): Checker {
 }
 
 /**
- * W2: only the generation that a leader continued last writes: once it was ordered to run, no write of any other one
- * reaches a disk, not even one that was under way. A leader that was deposed and does not know it yet may continue who
- * is current, and nobody older.
+ * W2: only the generation that a leader continued last writes: once it was ordered to run, no write of any other
+ * generation reaches a disk, not even one that was under way. A deposed leader that does not know it yet may continue
+ * the current generation, and no older one.
  */
 export function oneWriter(): Checker {
   const continued = new Map<VmId, number>();
@@ -42,8 +42,8 @@ export function oneWriter(): Checker {
 }
 
 /**
- * D1: what a guest was told to be on its disk is there when it boots, and is never written again by another
- * incarnation, whose memory would be older than the disk.
+ * D1: a write that a guest was told to be on its disk is there when the guest boots, and is never overwritten by
+ * another incarnation, whose memory would be older than the disk.
  */
 export function acknowledgedWritesSurvive(): Checker {
   const acknowledged = new Map<string, { sequence: number; generation: number }>();
@@ -119,7 +119,7 @@ export function lostOnlyWhenOutOfReach(): Checker {
   };
 }
 
-/** What each control node tried and could have reached. */
+/** The paths that each control node tried, and those that would have worked. */
 class PathsSeen {
   readonly #paths = new Map<string, PathsOfHost>();
 

@@ -1,6 +1,6 @@
 /**
- * What qemu-guest-agent's answers say (QEMU Guest Agent Protocol Reference), read strictly: whatever else a guest sends is
- * taken for nothing said. Pure.
+ * Reads qemu-guest-agent's answers (QEMU Guest Agent Protocol Reference) strictly: anything else that a guest sends
+ * counts as no answer. Pure.
  */
 import { printable } from '../../base/printable.ts';
 import type { CommandOutcome, GuestFacts, GuestInterface } from '../ports/guest-agent-link.ts';
@@ -51,13 +51,13 @@ function addressOf(value: unknown): string | null {
   return isLength ? `${address}/${prefix as number}` : address;
 }
 
-/** Returns the process that guest-exec began; null if it says none. */
+/** Returns the process that guest-exec began; null if the answer names none. */
 export function pidOf(value: unknown): number | null {
   const pid = propertyOf(value, 'pid');
   return Number.isSafeInteger(pid) && (pid as number) > 0 ? (pid as number) : null;
 }
 
-/** Returns what guest-exec-status says; null if it says nothing. */
+/** Returns the result in an answer to guest-exec-status; null if it has none. */
 export function outcomeOf(value: unknown): CommandOutcome | null {
   const exited = propertyOf(value, 'exited');
   if (exited === false) return { exited };

@@ -1,7 +1,7 @@
 /**
- * Bytes that several takers share. Guarantees: what was taken and not given back never exceeds the total, but for one
- * taker that has nothing and needs more than the total while nobody has anything; who waits is woken in the order of
- * asking.
+ * Bytes that several takers share. Guarantees: the bytes that are taken and not given back never exceed the total, with
+ * one exception: a taker that has nothing may take more than the total while nobody else has anything; waiting takers
+ * are woken in the order of asking.
  */
 
 /** A bound on memory. */
@@ -14,7 +14,7 @@ export class Budget {
     this.#total = totalBytes;
   }
 
-  /** Takes the bytes; false: not now, and `wake` is called once when it may be tried again. */
+  /** Takes the bytes; false: not now, and `wake` is called once when a new attempt makes sense. */
   take(bytes: number, wake: () => void): boolean {
     if (this.#taken > 0 && this.#taken + bytes > this.#total) {
       this.#waiting.add(wake);

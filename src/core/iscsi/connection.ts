@@ -1,8 +1,8 @@
 /**
  * One connection of an initiator from its first byte to its last: log-in, then full feature phase (RFC 7143). Does no
  * I/O: chunks come in by `receive`, bytes go to the writer. State: login -> full -> over; login -> over. Guarantees:
- * whatever comes in, it ends in an answer or in the connection being closed, never in an exception; nothing but log-in
- * is heard before log-in is complete; after `close` nothing is written.
+ * all input ends in an answer or in the connection being closed, never in an exception; only log-in requests are
+ * accepted before log-in is complete; after `close` nothing is written.
  */
 import { messageOf } from '../../base/errors.ts';
 import { negotiate, RECEIVE_BYTES_MAX } from '../../wire/iscsi/negotiation.ts';
@@ -30,14 +30,14 @@ import { Session } from './session.ts';
 const NOTHING = new Uint8Array(0);
 const ASYNC_DROPS_ALL = 3;
 
-/** What a connection needs from around it. */
+/** The surroundings that a connection needs. */
 export interface ConnectionPort {
   /** The target of that name, one of the policy's. */
   targetNamed(name: string): ScsiTarget;
   readonly policy: LoginPolicy;
   readonly budget: Budget;
   readonly blocks: BlockSource;
-  /** Where the target is reached, as the initiator came: `192.0.2.1:3260,1`. */
+  /** The target's address, as the initiator reached it: `192.0.2.1:3260,1`. */
   readonly address: string;
   allocate(bytes: number): Uint8Array;
   /** Memory that `allocate` gave and that is not looked at any more. */
@@ -46,7 +46,7 @@ export interface ConnectionPort {
   unsentBytes(): number;
   /** Something was written outside the handling of input. */
   wantsSend(): void;
-  /** To be closed as soon as everything written is sent. */
+  /** The connection is to be closed as soon as all output is sent. */
   ended(reason: string): void;
   /**
    * Log-in is complete: a session identifier for it, and older sessions that it replaces are closed. Null: there is no
@@ -54,7 +54,7 @@ export interface ConnectionPort {
    */
   loggedIn(who: LoggedIn, isid: string): number | null;
   abortElsewhere(lun: number | null): void;
-  /** Whether unit attentions are not for this session (ScsiCommand.isStandby). */
+  /** Whether this session gets no unit attentions (ScsiCommand.isStandby). */
   isStandby(who: LoggedIn): boolean;
 }
 
@@ -109,12 +109,12 @@ export class Connection {
     }
   }
 
-  /** Where input may be put instead of being given to `receive`; null: nowhere. */
+  /** The buffer into which input may be read instead of being given to `receive`; null: there is none. */
   room(): Uint8Array | null {
     return this.#isOver ? null : this.#decoder.room();
   }
 
-  /** So many bytes were put into what `room` answered. */
+  /** This many bytes were read into the buffer that `room` returned. */
   filled(bytes: number): void {
     if (this.#isOver) return;
     try {
@@ -138,7 +138,7 @@ export class Connection {
     this.writer.append(null);
   }
 
-  /** Nothing is heard or written from here on. */
+  /** From here on input is ignored and nothing is written. */
   close(): void {
     this.#isOver = true;
     this.#decoder.stop();
@@ -150,7 +150,7 @@ export class Connection {
     await this.#session?.quiet();
   }
 
-  /** Where a data segment goes. */
+  /** The place for a data segment. */
   #place(header: PduHeader): Uint8Array {
     const session = this.#session;
     if (session !== null && header.opcode === OPCODE.scsiCommand) return session.placeCommand(header);

@@ -17,12 +17,13 @@ export const LIMITS = {
   unsentBytes: 4 * 1024 * 1024,
   /**
    * Bounds of connections that have logged in. A host's VMs share its address, and each of their shared disks has a
-   * connection; a VM that moves has both of its generations'. None makes room: a guest would see its disk fail.
+   * connection; a VM that moves has connections of both of its generations. No connection is dropped to make room: a
+   * guest would see its disk fail.
    */
   loggedIn: { max: 2048, perAddressMax: 1024, perPeerMax: 256, makesRoom: false },
   /** Bounds of connections that have not logged in yet, and the deadline for the login. */
   strangers: { max: 512, perAddressMax: 64 },
   loginDeadlineMs: 15_000,
-  /** No progress of output that is due, or of data that we asked for. */
+  /** The deadline without progress of output that is due, or of data that we asked for. */
   stallDeadlineMs: 60_000,
 } as const;

@@ -38,13 +38,13 @@ export type InitiatorPolicy =
   | { readonly kind: 'open' }
   | { readonly kind: 'chap'; readonly accounts: readonly ChapAccount[]; readonly mutual: ChapAccount | null };
 
-/** What log-in is decided by. */
+/** The facts by which log-in is decided. */
 export interface LoginPolicy {
   /** The targets that an initiator may see, by its normalised name. */
   targetsOf(initiator: string): readonly string[];
   /** The policy for an initiator's normalised name; null: it may not log in. */
   policyFor(initiator: string): InitiatorPolicy | null;
-  /** So many bytes that nobody can guess. */
+  /** This many unpredictable bytes. */
   random(bytes: number): Uint8Array;
   /** The digest of CHAP: of `id`, `secret`, `challenge` one after another. */
   chapDigest(algorithm: ChapAlgorithm, parts: { id: number; secret: string; challenge: Uint8Array }): Uint8Array;
@@ -118,7 +118,7 @@ export class LoginExchange {
     return this.#initiator;
   }
 
-  /** Takes one login request with its data. Throws IscsiProtocolError where there is nothing to answer. */
+  /** Takes one login request with its data. Throws IscsiProtocolError if there is nothing to answer. */
   step(pdu: LoginPdu, data: Uint8Array): LoginReply {
     this.#steps += 1;
     this.#heldBytes += data.length;
@@ -194,7 +194,7 @@ export class LoginExchange {
     this.#rule = rule;
     this.#initiator = initiator;
     this.#stage = pdu.currentStage;
-    // Without a security stage nothing can be proved.
+    // Without a security stage the initiator cannot prove anything.
     if (this.#stage === OPERATIONAL && rule.kind === 'chap') throw new Refused(LOGIN_STATUS.authenticationFailed);
   }
 
@@ -212,7 +212,7 @@ export class LoginExchange {
     }
   }
 
-  /** Takes the keys of the security stage out of `pairs` and answers them. */
+  /** Removes the keys of the security stage from `pairs` and answers them. */
   #security(pairs: Map<string, string>, answers: [string, string][]): void {
     const take = (key: string): string | undefined => {
       const value = pairs.get(key);

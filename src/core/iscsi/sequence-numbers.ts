@@ -27,7 +27,8 @@ export class Numbers implements Sequence {
   }
 
   /**
-   * Whether a request is to be carried out. Throws IscsiProtocolError where one before it is missing: TCP loses none.
+   * Whether a request is to be carried out. Throws IscsiProtocolError if a request before it is missing: TCP loses
+   * none.
    */
   accept(header: PduHeader): boolean {
     if (header.immediate) return true;

@@ -1,9 +1,9 @@
 /**
  * The full feature phase of a normal session (RFC 7143, sections 4, 7, 11): commands in, data and answers out. Error
  * recovery level 0, one connection. Guarantees: commands are taken in the order of CmdSN and each at most once; data in
- * the order agreed; what runs and what waits is bounded (limits.ts); an aborted or closed session sends nothing more
- * for its commands, and `quiet` tells when the last of them has ended. Does no I/O: bytes go to the writer, whose owner
- * is told by `wantsSend`.
+ * the order agreed; running and waiting commands are bounded (limits.ts); an aborted or closed session sends nothing
+ * more for its commands, and `quiet` reports when the last of them has ended. Does no I/O: bytes go to the writer, and
+ * `wantsSend` notifies the writer's owner.
  */
 import { present } from '../../base/assert.ts';
 import type { IscsiParameters } from '../../wire/iscsi/negotiation.ts';
@@ -54,7 +54,7 @@ const FUNCTIONS: Readonly<Record<number, TaskFunction>> = {
 /** Responses of 11.6.1. */
 const RESPONSE = { complete: 0, 'no-such-task': 1, 'no-such-lun': 2, unsupported: 5, rejected: 255 } as const;
 
-/** What a session needs from around it. */
+/** The surroundings that a session needs. */
 export interface SessionPort {
   readonly target: ScsiTarget;
   readonly writer: PduWriter;
@@ -105,7 +105,7 @@ export class Session {
     this.#port = port;
   }
 
-  /** Whether data that was asked for is outstanding. */
+  /** Whether requested data is outstanding. */
   get awaitsData(): boolean {
     for (const task of this.#tasks.values()) if (task.state === 'receiving') return true;
     return false;
@@ -116,7 +116,7 @@ export class Session {
     return this.#port.target;
   }
 
-  /** Where the immediate data of a command goes. */
+  /** The place for the immediate data of a command. */
   placeCommand(header: PduHeader): Uint8Array {
     this.#placed = this.#accept(header);
     const task = this.#placed;
@@ -136,7 +136,7 @@ export class Session {
     this.#proceed(task);
   }
 
-  /** Where the data of a Data-Out goes. Data of a command that is over is taken and dropped. */
+  /** The place for the data of a Data-Out. Data of a command that is over is read and dropped. */
   placeDataOut(header: PduHeader): Uint8Array {
     const pdu = readDataOut(header);
     const task = this.#tasks.get(pdu.tag) ?? null;
@@ -145,7 +145,7 @@ export class Session {
     const unsolicitedBytesMax = this.#port.parameters.firstBurstBytes;
     const at = task.placeOf(pdu, { length: header.dataBytes, unsolicitedBytesMax });
     if (at === null) {
-      // Lost data ends its command, not the connection (7.8, 11.4.7.2); what else comes for it belongs to no command.
+      // Lost data ends its command, not the connection (7.8, 11.4.7.2); further data for it belongs to no command.
       this.#drop(task);
       this.#respond(task, { status: CHECK_CONDITION, sense: DATA_LOST, dataIn: null, transferBytes: 0 });
       this.#dataOut = { pdu, task: null };
@@ -195,7 +195,8 @@ export class Session {
   }
 
   /**
-   * Another session's reset: commands that have not begun end with TASK ABORTED; the device server ends those that run.
+   * A reset by another session: commands that have not begun end with TASK ABORTED; the device server ends those that
+   * run.
    */
   abortedElsewhere(units: ReadonlySet<object>): void {
     for (const task of [...this.#tasks.values()]) {
@@ -212,7 +213,7 @@ export class Session {
     this.#admitWaiting(true);
   }
 
-  /** Ends the session: what waits is discarded, what runs gets no answer. */
+  /** Ends the session: waiting commands are discarded, running ones get no answer. */
   close(): void {
     if (this.#isOver) return;
     this.#isOver = true;
@@ -290,7 +291,8 @@ export class Session {
   }
 
   /**
-   * Where so many bytes of a command's data-out go: to its buffer, or, while it waits and there is no room, nowhere.
+   * The place for this many bytes of a command's data-out: its buffer, or, while the command waits and there is no
+   * room, nowhere.
    */
   #place(task: Task, at: number, bytes: number): Uint8Array {
     if (task.state === 'waiting' && task.data === null && !task.isDiscarded) {
@@ -381,7 +383,7 @@ export class Session {
 
   #finish(task: Task, answer: ScsiAnswer): void {
     this.#running -= 1;
-    // First the window: the answer tells the initiator that there is room again.
+    // First the window is updated: the answer tells the initiator that there is room again.
     this.#drop(task);
     if (!task.isAborted) this.#respond(task, answer);
     if (this.#running > 0 || this.#quiet.length === 0) return;
@@ -392,7 +394,7 @@ export class Session {
   #drop(task: Task): void {
     const before = task.state;
     task.state = 'over';
-    // What a data segment is on its way into stays with the decoder.
+    // The decoder still owns the buffer that a data segment is being read into.
     if (task.data !== null && !task.isFilling) this.#port.release(task.data);
     task.data = null;
     if (!this.#tasks.delete(task.pdu.tag)) return;

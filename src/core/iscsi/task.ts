@@ -15,19 +15,19 @@ export interface Solicited {
   dataSn: number;
 }
 
-/** See above. Offsets and lengths in bytes. */
+/** See the module's comment. Offsets and lengths in bytes. */
 export class Task {
   readonly pdu: ScsiCommandPdu;
   readonly lunBytes: Uint8Array;
   readonly lun: number;
   /** Data-out that we collect; what the initiator has beyond it is left with it. */
   readonly outBytes: number;
-  /** What it costs to admit it. */
+  /** The bytes that its admission takes from the budget. */
   readonly cost: number;
   state: 'waiting' | 'receiving' | 'running' | 'over' = 'waiting';
   /** The initiator aborted it: no answer. */
   isAborted = false;
-  /** It counts against the command window: not an immediate one. */
+  /** Whether it counts against the command window: an immediate command does not. */
   isNumbered = false;
   /** A data segment for it is on its way into `data`. */
   isFilling = false;
@@ -36,7 +36,7 @@ export class Task {
   received = 0;
   /** Bytes of `data` that count as held while waiting. */
   heldBytes = 0;
-  /** There was no room for what came while it waited. */
+  /** There was no room for the data that came while it waited. */
   isDiscarded = false;
   /** Data-out that comes unasked is still expected. */
   isUnsolicitedOpen: boolean;
@@ -59,13 +59,13 @@ export class Task {
     this.isUnsolicitedOpen = pdu.isWrite && !pdu.isFinal;
   }
 
-  /** Whether everything has come. */
+  /** Whether all data has come. */
   get isComplete(): boolean {
     return this.received >= this.outBytes && !this.isDiscarded;
   }
 
   /**
-   * Everything is to be asked for, as if nothing had come: a target may do that with what it discarded (RFC 7143, "Data
+   * Asks for all data again, as if none had come: a target may do that with data that it discarded (RFC 7143, "Data
    * Transfer Overview"; libiscsi sends it again).
    */
   restart(): void {

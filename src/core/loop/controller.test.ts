@@ -26,7 +26,7 @@ const SILENT = host(4);
 
 const unused = (): Promise<never> => Promise.reject(new Error('not expected'));
 
-/** A store that applies what it is given, and a cluster in which exactly that runs which the records say. */
+/** A store that applies each commit, and a cluster in which exactly those incarnations run that the records name. */
 class SmallWorld {
   readonly clock = new SimClock();
   readonly vms = new Map<VmId, Entry<VmRecord>>();
@@ -38,7 +38,7 @@ class SmallWorld {
   /** The generations that QMP was asked about, and what it answers. */
   readonly asked: number[] = [];
   answer: QmpLink['observe'] = async () => answers('running');
-  /** Tells of an event of QEMU. */
+  /** Reports an event of QEMU. */
   tell: (target: QmpTarget, told: MigrationTold | null) => void = () => undefined;
   /** The hosts' answer to a launch order; null: they launch. */
   refusal: Error | null = null;
@@ -47,7 +47,7 @@ class SmallWorld {
   /** Whether the machine of a host without an agent answers. */
   isReached = false;
   readonly unreadable = new Map<string, string>();
-  /** A process that runs on h1 besides what the records say. */
+  /** A process that runs on h1 besides those in the records. */
   stranger: { readonly vm: VmId; readonly generation: Generation; readonly slot: number } | null = null;
   #revision = 1;
   #listener: Parameters<LeaderStore['onChange']>[0] = () => undefined;
@@ -116,7 +116,7 @@ class SmallWorld {
       guestAgents: SILENT_GUESTS,
       hosts: {
         report: async (name) => (name === SILENT ? unused() : this.#report(name)),
-        // What the records say runs, as far as anybody can see: an incarnation that is decided upon is there at once.
+        // The incarnations that the records name run, as far as anybody can see: one that is decided upon runs at once.
         launch: async (name) => {
           this.ordered.push(`launch ${name}`);
           if (this.refusal !== null) throw this.refusal;
@@ -201,7 +201,7 @@ class SmallWorld {
     };
   }
 
-  /** What the records say of a host's networks, walked through from the beginning. */
+  /** The networks of a host according to the records, found by reading all of them. */
   expected(name: HostName): unknown {
     const hosts = [...this.hosts.values()].map(({ value }) => value).sort((a, b) => (a.name < b.name ? -1 : 1));
     const has = (each: HostName, network: NetworkName): boolean =>
@@ -328,7 +328,7 @@ test('E3 no order is given while etcd does not confirm who leads, and each is gi
   world.leads = false;
   const controller = world.start();
   await world.clock.run(5_000);
-  // What etcd would refuse is etcd's to refuse; nothing that leaves this process but for that.
+  // This store does not check what etcd would refuse; it records only what leaves this process.
   assert.equal(world.vms.get(vmId(1))?.value.phase.kind, 'starting');
   assert.deepEqual(world.ordered, []);
   assert.match(controller.vms.whyOf(vmId(1)), /etcd does not confirm/);
@@ -369,7 +369,7 @@ async function migratingWorld() {
   world.answer = async ({ generation }) => answers(generation === 1 ? 'running' : 'inmigrate');
   const controller = world.start();
   await clock.run(5_000);
-  // Just after a look, so that the next one by itself is far away.
+  // Just after a look, so that the next scheduled one is far away.
   const looks = world.asked.length;
   await clock.run(6_000, () => world.asked.length > looks + 1);
   world.asked.length = 0;
@@ -382,12 +382,12 @@ async function migratingWorld() {
       world.tell({ vm: record.id, generation, host: name, slot, addresses: hostRecord(1).addresses }, told),
     source,
     destination,
-    /** What QMP says after so many ms. */
+    /** QMP's answer after this many ms. */
     later: async (ms: number, status: string) => {
       await new Promise<void>((resolve) => clock.after(ms, resolve));
       return answers(status);
     },
-    /** Lets time pass until so many ms after the look. */
+    /** Lets time pass until this many ms after the look. */
     until: (ms: number) => clock.run(startMs + ms),
     phase: () => world.vms.get(record.id)?.value.phase.kind,
   };
@@ -434,8 +434,8 @@ const LEFT = { kind: 'left', sentTo: parseGeneration(2), pausedMs: 40 } as const
 test('what both ends tell of a complete migration is committed upon at once; after the fence the source is asked all the same', async () => {
   for (const isContinued of [false, true]) {
     const { world, stop, tell, source, destination, later, until, phase } = await migratingWorld();
-    // Only the destination is asked beside the fence, which is over at once here: the destination is asked anew after
-    // that.
+    // Only the destination is asked during the fence, which is over at once here: the destination is asked anew after
+    // it.
     world.answer = ({ generation }) => {
       if (generation === 2) return later(1, 'paused');
       return later(3, isContinued ? 'running' : 'postmigrate');
@@ -468,7 +468,7 @@ test('what was told is no answer to what is asked later: a destination or a sour
   const { world, stop, tell, source, destination, later, until, phase } = await migratingWorld();
   world.answer = ({ generation }) => later(1, generation === 1 ? 'running' : 'inmigrate');
   tell(destination, { kind: 'arrived' });
-  // It was launched anew meanwhile.
+  // The VM was launched anew in the meantime.
   tell(destination);
   await until(10);
   tell(source, LEFT);

@@ -75,7 +75,7 @@ export interface ControllerPorts {
   readonly certifier: Certifier;
   readonly storageTlsName: ExecutorPorts['storageTlsName'];
   readonly crashPoint: CrashPoint;
-  /** How much the leader's duties keep, and how often they look; by default as in production. */
+  /** The limits and intervals of the leader's duties; by default as in production. */
   readonly duties?: DutyLimits;
   readonly randomHex: RandomHex;
 }
@@ -93,7 +93,7 @@ export class Controller {
   readonly recordWatch: RecordWatch;
   /** The certificates of machines. */
   readonly certificates: CertificateKeeper;
-  /** How fast guests write to their memory, measured for plans. */
+  /** How fast guests write to their memory, as measured for plans. */
   readonly dirtyRates: DirtyRates;
   /** The kept estate: the basis of plans for maintenance, and the verdict of each host. */
   readonly estate: EstateKeeper;
@@ -105,7 +105,7 @@ export class Controller {
   readonly #bulk: BulkLoop;
   /** The files of images and seeds. */
   readonly files: FileKeeper;
-  /** What follows from the snapshot; follows it from `start` on. */
+  /** The index of the snapshot; follows it from `start` on. */
   readonly index = new ClusterIndex();
   readonly #hostLoop: HostLoop;
   readonly #housekeeping: Housekeeping;
@@ -185,7 +185,7 @@ export class Controller {
     this.#bulk = new BulkLoop({ ...work, seeHost, estate: this.estate });
   }
 
-  /** What the VM's disks have read and written since its QEMU began. CodedError 'conflict' where it does not run. */
+  /** The disk counters of a VM since its QEMU began. CodedError 'conflict' if it does not run. */
   blockFigures(vm: VmRecord): Promise<readonly BlockFigures[]> {
     const target = this.#executor.currentTarget(vm);
     if (target === null) throw new CodedError('conflict', `${vm.name} does not run.`);
@@ -293,7 +293,7 @@ export class Controller {
     const { hosts, networks, isRoomLeft } = this.index.setVm(id, this.#ports.store.snapshot.vms.get(id)?.value ?? null);
     this.#hostLoop.placementChanged(hosts);
     for (const network of networks) this.#hostLoop.networkChanged(network);
-    // A host that lost its last member of a network is no member any more, and must hear of it.
+    // A host that lost its last member of a network has left that network, and must hear of it.
     if (networks.length > 0) for (const host of hosts) this.#hostLoop.hostPlanChanged(host);
     this.vms.wake(id);
     if (isRoomLeft) this.vms.wakeWaiting();
@@ -357,8 +357,8 @@ export class Controller {
   }
 
   /**
-   * A process of a VM whose record cannot be read, and never was read by this control node, or that was made after the
-   * snapshot that the cluster was restored from, takes memory that nobody knows of.
+   * A process of a VM whose record cannot be read and never was read by this control node, or of a VM that was made
+   * after the snapshot from which the cluster was restored, takes memory that is not accounted for.
    */
   #countUnreadable(host: HostName): void {
     const { store } = this.#ports;

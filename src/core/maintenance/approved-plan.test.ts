@@ -150,7 +150,7 @@ test('whatever the estate and whatever was approved: each wave passes the checke
       });
       const [first] = plan.waves;
       if (first === undefined) return;
-      // Some VMs are gone by now.
+      // Some of the VMs are gone by then.
       const gone = new Set(first.moves.slice(0, leaves).map(({ vm }) => vm));
       const changed = { ...estate, vms: estate.vms.filter(({ id }) => !gone.has(id)) };
       const outcome = now(changed, [ways(first)]);

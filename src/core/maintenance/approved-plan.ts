@@ -1,9 +1,8 @@
 /**
- * What is approved with a roll: its hosts, their waves in order, where each VM goes, how long each wave takes and the
- * longest pause in it, and the limits it was planned with. Pure. `approvedText` writes all of it in one way only, so
- * that a hash of the text names the plan.
- *
- * At the time of a wave VMs go where the plan wants them as far as that is possible then; what differs is said.
+ * The approved content of a roll: its hosts, their waves in order, where each VM goes, how long each wave takes and the
+ * longest pause in it, and the limits it was planned with. Pure. `approvedText` writes all of it in exactly one form,
+ * so that a hash of the text identifies the plan.
+ * When a wave runs, VMs go where the plan wants them as far as that is possible then; differences are reported.
  */
 import { counted } from '../../base/counted.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -27,7 +26,8 @@ import { planWave, type Wanted } from './wave.ts';
 /** Reads such a text; CodedError 'bad-input' for any other. */
 export function parseApproved(text: string): ApprovedPlan {
   const plan = planOfValue(jsonOf(text));
-  // One form only: what is not written as `approvedText` writes it says something that is not read here.
+  // Only one form is accepted: a text that `approvedText` would write otherwise may contain parts that are not read
+  // here.
   if (approvedText(plan) !== text) throw notAPlan('it is not in the form in which plans are written');
   const hosts = plan.waves.flatMap((wave) => wave.hosts);
   if (hosts.length === 0) throw notAPlan('it has no host');
@@ -109,7 +109,7 @@ export interface WavesNow {
 
 /**
  * Plans approved waves anew, one after the other, as hosts and VMs are now: VMs go where the approved plan wants them
- * as far as that holds. `done`: hosts whose maintenance is over, which are filled first. Yields after each wave.
+ * as far as that is possible. `done`: hosts whose maintenance is over, which are filled first. Yields after each wave.
  */
 export function* planApproved(
   model: Model,
@@ -148,7 +148,7 @@ function wantedOf(layout: Layout, { moves }: ApprovedWave): ReadonlyMap<number, 
 /** Differences that are told one by one. */
 const TOLD_MAX = 10;
 
-/** In what a wave differs from the approved one, in sentences; empty: in nothing that was approved. */
+/** The differences between a wave and the approved one, in sentences; empty: none in the approved parts. */
 export function differencesOf(
   approved: ApprovedWave,
   moves: readonly Pick<PlannedMove, 'vm' | 'name' | 'from' | 'to'>[],

@@ -1,11 +1,11 @@
 /**
- * What is approved with a roll, and the one text that its hash is made of. Pure, and without the planner: browsers
+ * The approved content of a roll, and the one text from which its hash is made. Pure, and without the planner: browsers
  * write it too.
  */
 import { type HostName, parseHostName, parseVmId, type VmId } from '../../base/ids.ts';
 import type { RollLimits } from '../model/roll.ts';
 
-/** Where a VM is brought by a wave, by way of whatever host. */
+/** The host to which a wave brings a VM, by way of any other host. */
 export interface ApprovedMove {
   readonly vm: VmId;
   readonly from: HostName;

@@ -153,7 +153,7 @@ test('nothing begins under a plan that does not hold: it is made anew, once what
   assert.deepEqual(both, { do: 'wait', why: 'h2 may be short of memory' });
 });
 
-/** What is written of a move that is under way, by what became of its VM. */
+/** The state that is written for a move under way, by the state of its VM. */
 const OUTCOMES: readonly (readonly [string, VmRecord | null, Partial<DrainMove>])[] = [
   ['it arrived', web(runningOn(2), { pausesMs: [90, 61] }), { state: 'moved', measuredPauseMs: 61 }],
   ['its move was undone', web(runningOn(1)), { state: 'waiting', failures: 1 }],

@@ -1,9 +1,9 @@
 /**
- * What to do next about a drain. Pure. The record says what was planned and how far it went; what VMs and hosts are now
- * is looked up. A leader that knows nothing else decides the same.
- *
+ * Decides the next action of a drain. Pure. The record holds the plan and its progress; the present state of VMs and
+ * hosts is looked up. A leader that knows nothing else decides the same.
  * Guarantees: a move begins only while its drain runs, after every move that it waits for has ended, and while the rest
- * of the plan still holds; a drain is `drained` only when nothing is expected on its hosts; what has moved stays moved.
+ * of the plan still holds; a drain is `drained` only when no VM is expected on its hosts; a VM that has moved stays
+ * moved.
  */
 import { counted } from '../../base/counted.ts';
 import type { HostName } from '../../base/ids.ts';
@@ -14,8 +14,8 @@ import { currentIncarnation, expectedIncarnations, type VmRecord } from '../mode
 /** Deviations that a record keeps: the newest. */
 const DEVIATIONS_MAX = 100;
 /**
- * For so long a drain waits for VMs that are arriving, starting or stopping, in ms: longer than the longest migration
- * (migration-request.ts). Then somebody has to look.
+ * How long a drain waits for VMs that are arriving, starting or stopping, in ms: longer than the longest migration
+ * (migration-request.ts). After that, a person has to look.
  */
 const VM_WAIT_MS_MAX = 900_000;
 /** A move that was undone so often is planned anew, perhaps to another host. */
@@ -29,7 +29,7 @@ export interface DrainSituation {
   readonly obstacle: (vm: VmRecord) => string | null;
   /** Faults of the rest of the plan; empty: it holds. */
   readonly findings: () => readonly string[];
-  /** Which record of its hosts cannot be read, as a sentence; null: all can. */
+  /** The record of its hosts that cannot be read, as a sentence; null: all can be read. */
   readonly unreadable: string | null;
   /** Processes that an agent that answers reports on a host, and that no record expects. */
   readonly strays: (host: HostName) => number;
@@ -53,9 +53,9 @@ export type DrainStep =
   | { readonly do: 'end'; readonly state: 'drained' | 'returned' | 'cancelled'; readonly message: string }
   /** The deadline has come, or a VM was waited for in vain: no move begins until somebody resumes the drain. */
   | { readonly do: 'pause'; readonly why: string }
-  /** Nothing more can be decided until somebody has mended a record: the drain says so. */
+  /** Nothing more can be decided until a person has mended a record: the drain says so. */
   | { readonly do: 'stick'; readonly why: string }
-  /** `held`: nothing is under way, and no move may begin: the record says what is waited for. */
+  /** `held`: no move is under way, and none may begin: the record names the reason. */
   | { readonly do: 'wait'; readonly why: string; readonly held?: Omit<DrainWait, 'since'> };
 
 /** Decides the next step of a drain that is not over. */
@@ -133,7 +133,7 @@ function begin(situation: DrainSituation, moving: readonly DrainMove[]): DrainSt
     }
     const [finding] = findings();
     if (finding === undefined) return { do: 'begin', move, vm };
-    // What is under way must end first: a plan is made from where VMs are.
+    // Moves under way must end first: a plan starts from the present places of VMs.
     return moving.length > 0 ? { do: 'wait', why: finding } : { do: 'replan', why: finding };
   }
   const why = whys[0] ?? 'Moves are under way.';
@@ -141,12 +141,12 @@ function begin(situation: DrainSituation, moving: readonly DrainMove[]): DrainSt
   return waitFor(situation, held.find(({ forVm }) => forVm) ?? held[0] ?? null, why);
 }
 
-/** Nothing can be done but wait, which the record says. */
+/** The drain can only wait, and the record says why. */
 function saying(what: string): DrainStep {
   return { do: 'wait', why: what, held: { what, forVm: false } };
 }
 
-/** Nothing is under way, and nothing may begin. */
+/** No move is under way, and none may begin. */
 function waitFor({ drain, now }: DrainSituation, held: Omit<DrainWait, 'since'> | null, why: string): DrainStep {
   if (held === null) return { do: 'wait', why };
   const { waits = null } = drain;
@@ -159,7 +159,7 @@ function waitFor({ drain, now }: DrainSituation, held: Omit<DrainWait, 'since'> 
   };
 }
 
-/** What a move off `from` waits for while its VM starts, stops or moves; null: the VM runs there. */
+/** The reason why a move off `from` waits while its VM starts, stops or moves; null: the VM runs there. */
 function unsettledWords({ name, phase, migrationRequest, stopRequest }: VmRecord, from: HostName): string | null {
   const [first, second] = expectedIncarnations(phase);
   const waits = (how: string): string => `Waits for VM ${name}, which is ${how}.`;
@@ -185,7 +185,7 @@ function unsettledWords({ name, phase, migrationRequest, stopRequest }: VmRecord
   }
 }
 
-/** Nothing is left of the plan: the hosts are empty, or something came there since. */
+/** The plan is used up: the hosts are empty, or a VM came there since. */
 function endOrReplan(situation: DrainSituation): DrainStep {
   const { drain, index, strays, isSettled } = situation;
   if (drain.home !== undefined) {
@@ -217,7 +217,7 @@ function endOrReplan(situation: DrainSituation): DrainStep {
   };
 }
 
-/** Whether a VM goes from these hosts to another one by itself, or goes back to where it was. */
+/** Whether a VM leaves these hosts without a move of the drain, or goes back to its old host. */
 function isLeaving({ phase }: VmRecord, hosts: readonly HostName[]): boolean {
   switch (phase.kind) {
     case 'migrating':
@@ -230,7 +230,7 @@ function isLeaving({ phase }: VmRecord, hosts: readonly HostName[]): boolean {
   }
 }
 
-/** What is said when the deadline has come. */
+/** The message when the deadline has come. */
 function lateWords({ id, by }: DrainRecord, waiting: readonly DrainMove[]): string {
   const names = waiting.map(({ name }) => name).sort();
   const left = `${names.slice(0, 5).join(', ')}${names.length > 5 ? ` and ${names.length - 5} more` : ''}`;
@@ -272,7 +272,7 @@ function undone(move: DrainMove, note: string): DrainMove {
   return { ...move, state: 'waiting', failures: move.failures + 1, note, taskId: null, startedAt: null };
 }
 
-/** The record with what became of its open moves; null: nothing new. */
+/** The record with the outcome of its open moves; null: nothing new. */
 function noteMoves(drain: DrainRecord, index: ClusterIndex, now: number): DrainRecord | null {
   let isChanged = false;
   let noted = drain;
@@ -307,7 +307,7 @@ function isArriving({ phase, migrationRequest }: VmRecord, host: HostName): bool
   return phase.kind === 'running' && migrationRequest?.to === host;
 }
 
-/** How a member was seen healthy after its move; one that is gone, or starts anew, is not awaited any longer. */
+/** The health of a member after its move; a member that is gone, or starts anew, is not awaited any longer. */
 function healthOf(vm: VmRecord | null): NonNullable<DrainMove['health']> {
   if (vm?.settling !== undefined) return 'awaited';
   return vm?.seenHealthy ?? 'no';

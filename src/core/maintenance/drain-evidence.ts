@@ -1,4 +1,4 @@
-/** What a drain did to guest clusters, from its record and theirs at its end. Pure. */
+/** The effects of a drain on guest clusters, from its record and theirs at its end. Pure. */
 import type { GuestClusterName, VmId } from '../../base/ids.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
 import type { DrainMove, DrainRecord, TouchedGuestCluster } from '../model/drain.ts';

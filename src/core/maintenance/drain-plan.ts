@@ -65,7 +65,7 @@ export function movesOfPlan(plan: MaintenancePlan, { firstId, writingOf }: MoveO
   );
 }
 
-/** What a reader must know of a move before it begins; null: nothing. */
+/** The remark that a reader must know of a move before it begins; null: none. */
 export function noteOf({ remedy }: Pick<DrainMove, 'remedy'>): string | null {
   return remedy === null || remedy === undefined ? null : REMEDIES[remedy];
 }
@@ -77,7 +77,7 @@ export function replanned(drain: DrainRecord, plan: MaintenancePlan, writingOf: 
   return { ...drain, moves: [...kept, ...movesOfPlan(plan, { firstId, writingOf })], stuck: null, waits: null };
 }
 
-/** What is left of a drain as a plan of one wave, and which of its moves are under way. */
+/** The remainder of a drain as a plan of one wave, and which of its moves are under way. */
 export function restOf(drain: DrainRecord): { readonly plan: MaintenancePlan; readonly begun: ReadonlySet<number> } {
   const open = openMoves(drain);
   const numberOf = new Map(open.map(({ id }, number) => [id, number]));

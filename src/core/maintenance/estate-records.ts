@@ -30,12 +30,12 @@ import { type FastWriter, withWriting } from './fast-writers.ts';
 const MIB = 1024 ** 2;
 /** Virtual CPUs of guests for each processor: placement refuses a VM beyond it as well. */
 const VCPU_OVERCOMMIT = 8;
-/** What a host sends or receives in a move, in MiB a second: 1 Gbit/s until somebody measured more. */
+/** The rate at which a host sends or receives in a move, in MiB a second: 1 Gbit/s until somebody measured more. */
 const HOST_MIB_PER_S = 110;
 /** Launch, switch and fence of one move, in ms. */
 const MOVE_OVERHEAD_MS = 1_500;
 
-/** What a snapshot is made of. */
+/** The source from which a snapshot is made. */
 export interface EstateSource {
   readonly snapshot: Pick<
     Snapshot,
@@ -47,14 +47,14 @@ export interface EstateSource {
   readonly dirtyRateOf: (vm: VmRecord) => number | null;
 }
 
-/** What a drain asks of its plan. `drain`: its own claims do not count; null for a plan that no drain has yet. */
+/** The requirements of a drain for its plan. `drain`: its own claims do not count; null for a plan without a drain. */
 export interface EstateView {
   readonly drain: DrainId | null;
   /** Moves at once from and to one host. */
   readonly parallel: number;
 }
 
-/** How a plan sees the estate that a leader keeps. */
+/** The estate that a leader keeps, in the form that a plan needs. */
 export interface PlanView extends EstateView, Pick<EstateSource, 'dirtyRateOf'> {
   /** Hosts that are lost: no plan moves their VMs, which are restarted elsewhere. Absent: none. */
   readonly lost?: ReadonlySet<HostName>;
@@ -119,7 +119,7 @@ function estateWith(source: EstateSource, view: EstateView, records: readonly Vm
   };
 }
 
-/** What is known of a VM's writing. */
+/** The known facts about how fast a VM writes. */
 export function writerOf(vm: VmRecord, { index, dirtyRateOf }: EstateSource, policy: EstatePolicy): FastWriter {
   const toleratesMs = index.guestClusterOf(vm)?.toleratesMs ?? null;
   return { dirtyMibPerSecond: dirtyRateOf(vm), policy, toleratesMs };
@@ -149,7 +149,7 @@ export function estateVmOf(record: VmRecord, snapshot: EstateSource['snapshot'])
   return { ...vm, unsettled: own ?? unreadableFor(record, snapshot) ?? vm.unsettled };
 }
 
-/** Hosts that VMs name and whose records nobody here has ever read: no room, and no destination. */
+/** Hosts that VMs name and whose records were never read here: they give no room, and are no destination. */
 function unknownHosts(vms: readonly EstateVm[], hosts: readonly EstateHost[]): EstateHost[] {
   const names = new Set(hosts.map(({ name }) => name));
   const missing = new Set(
@@ -166,7 +166,7 @@ export function unknownHost(name: HostName): EstateHost {
   };
 }
 
-/** What every plan keeps. */
+/** The policy that every plan keeps. */
 export function policyOf({ parallel }: EstateView): EstatePolicy {
   return {
     vcpuOvercommit: VCPU_OVERCOMMIT,

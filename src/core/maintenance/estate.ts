@@ -1,8 +1,7 @@
 /**
  * The snapshot that maintenance is planned from: hosts, the VMs that are on them, and the rules. Plain data, so that a
- * plan can be kept beside the snapshot it was made from, and checked by code that knows nothing of the planner
+ * plan can be kept beside its snapshot, and checked by code that is independent of the planner
  * (check/maintenance-plan.ts).
- *
  * Memory is in whole MiB. A stopped VM is not in it: it needs no host.
  */
 import type { HostName, NetworkName, StorageName, VmId } from '../../base/ids.ts';
@@ -39,7 +38,7 @@ export interface EstateVm {
   readonly host: HostName;
   /** The destination of a move that is under way; null: none. */
   readonly movingTo: HostName | null;
-  /** What it takes on its host: the guest's memory and QEMU's own. */
+  /** The memory that it takes on its host: the guest's and QEMU's own. */
   readonly memoryMib: number;
   readonly vcpus: number;
   /** `baseline`, or a model that its host must offer. */
@@ -59,7 +58,7 @@ export interface EstateVm {
 
 export interface EstateTie {
   readonly name: string;
-  /** What it is, for people: "local disk", "pinned by ops". */
+  /** The tie in words, for people: "local disk", "pinned by ops". */
   readonly what: string;
   /** The hosts it allows. */
   readonly hosts: readonly HostName[];
@@ -106,9 +105,9 @@ export interface EstatePolicy {
   readonly keepRoomForLoss: boolean;
   /** Moves at once from and to one host together, at least 1. */
   readonly movesPerHost: number;
-  /** What one host sends or receives, in MiB a second. */
+  /** The rate at which one host sends or receives, in MiB a second. */
   readonly hostMibPerSecond: number;
-  /** What a move takes beside copying (launch, switch, fence), in ms. */
+  /** The duration of a move beside copying (launch, switch, fence), in ms. */
   readonly moveOverheadMs: number;
   readonly links: readonly EstateLink[];
 }

@@ -1,11 +1,10 @@
 /**
- * For each host: can it be drained now, can it be lost, each with a witness or the reasons against it. Kept as the
- * estate changes: a witness is looked at again only when a host or a rule that it uses has changed, and planned anew
- * only when it does not hold any more; a refusal is tried again when what stood in the way may be gone. Pure; the
- * caller says how much is done in one turn.
- *
+ * Says for each host whether it can be drained now and whether it can be lost, each with a witness or the reasons
+ * against it. Kept up to date as the estate changes: a witness is checked again only when a host or a rule that it uses
+ * has changed, and planned anew only when it no longer holds; a refusal is tried again when its obstacle may be gone.
+ * Pure; the caller says how much is done in one turn.
  * Guarantee: once settled, a host with a witness can be drained, or lost, as the witness says, in the estate as it is
- * now. Plans are made without room for a further loss: that is proven when a plan is made to be run.
+ * now. These plans keep no room for a further loss: that is proven when a plan is made for execution.
  */
 import type { HostName, VmId } from '../../base/ids.ts';
 import type { Estate, EstateGuestCluster, EstateHost, EstatePolicy, EstateRule, EstateVm } from './estate.ts';
@@ -44,7 +43,7 @@ export type LossVerdict =
   | { readonly kind: 'can'; readonly witness: LossWitness }
   | { readonly kind: 'cannot'; readonly vms: readonly VmId[]; readonly because: readonly string[] };
 
-/** What is known of one host. */
+/** The verdict on one host. */
 export interface HostVerdict {
   readonly drain: DrainVerdict;
   readonly loss: LossVerdict;
@@ -70,7 +69,7 @@ const NEAR_HOSTS = 24;
  */
 const VERDICT_STEPS = 200;
 
-/** See the module. */
+/** See the module's comment. */
 export class Evacuability {
   readonly #model: Model;
   readonly #drains = new Map<number, DrainVerdict>();
@@ -81,7 +80,7 @@ export class Evacuability {
   /** Made when first needed after a change. */
   #layout: Layout | null = null;
 
-  /** An index of nothing: whoever makes it applies what there is. No room for a further loss is kept. */
+  /** An index of an empty estate: its maker applies all objects. No room for a further loss is kept. */
   constructor(policy: EstatePolicy) {
     this.#model = Model.empty({ ...policy, keepRoomForLoss: false });
   }
@@ -96,19 +95,19 @@ export class Evacuability {
     return this.unsettled === 0;
   }
 
-  /** How many verdicts are to be looked at. */
+  /** The number of verdicts that are to be worked out. */
   get unsettled(): number {
     return this.#dirty.drain.size + this.#dirty.loss.size;
   }
 
-  /** What is known of a host; null: not settled yet, or no such host. */
+  /** The verdict on a host; null: not settled yet, or no such host. */
   verdict(name: HostName): HostVerdict | null {
     const host = this.#model.host(name);
     const isKnown = !this.#dirty.drain.has(host) && !this.#dirty.loss.has(host);
     return isKnown ? this.lastVerdict(name) : null;
   }
 
-  /** The last that was known of a host, perhaps of the estate before its last changes; null: nothing yet. */
+  /** The last verdict on a host, perhaps about the estate before its last changes; null: none yet. */
   lastVerdict(name: HostName): HostVerdict | null {
     const host = this.#model.host(name);
     const drain = this.#drains.get(host);
@@ -116,7 +115,7 @@ export class Evacuability {
     return drain === undefined || loss === undefined ? null : { drain, loss };
   }
 
-  /** Takes a change in. What it may mean for verdicts is looked at by `settle`. */
+  /** Takes a change in. `settle` works out its consequences for verdicts. */
   apply(change: EstateChange): void {
     this.#layout = null;
     this.#make(change);
@@ -146,8 +145,8 @@ export class Evacuability {
   }
 
   /**
-   * The questions whose answers changes might turn from yes to no; all are settled. A host that is alone in service has
-   * none.
+   * The questions whose answers changes might turn from yes to no; all of these questions are settled. A host that is
+   * alone in service has no such question.
    */
   mayBreak(changes: readonly EstateChange[]): readonly Asked[] {
     const marked = this.#meanwhile(changes, () => ({ drain: [...this.#dirty.drain], loss: [...this.#dirty.loss] }));
@@ -230,7 +229,7 @@ export class Evacuability {
     }
   }
 
-  /** What takes a change back; null: it changes nothing. */
+  /** The change that takes a change back; null: it changes nothing. */
   #inverseOf(change: EstateChange): EstateChange | null {
     const model = this.#model;
     switch (change.kind) {
@@ -256,7 +255,7 @@ export class Evacuability {
     return (question === 'drain' ? this.#drains : this.#losses).get(host)?.kind === 'can';
   }
 
-  /** Returns true if another host is in service: without one, nothing can go anywhere whatever is admitted. */
+  /** Returns true if another host is in service: without one, VMs can go nowhere whatever is admitted. */
   #hasOthers(host: number): boolean {
     return this.#model.hosts.some(({ state }, other) => other !== host && state === 'in-service');
   }
@@ -300,7 +299,7 @@ export class Evacuability {
     return [...hosts];
   }
 
-  /** The hosts that a VM takes room on, each with what is free there. */
+  /** The hosts on which a VM takes room, each with its free room. */
   #roomsOf(id: VmId): Map<number, number> {
     const vm = this.#model.vms[this.#model.vm(id)] ?? null;
     if (vm === null) return new Map();

@@ -21,7 +21,7 @@ export interface ExcludedVm {
   readonly hosts: readonly Exclusion[];
 }
 
-/** Says of each VM why no host takes it while `emptied` are being emptied. */
+/** Names for each VM the reason why no host takes it while `emptied` are being emptied. */
 export function exclusionsOf(model: Model, vms: readonly VmId[], emptied: ReadonlySet<HostName>): ExcludedVm[] {
   const layout = new Layout(model);
   return vms.map((id) => {

@@ -1,6 +1,7 @@
 /**
- * Why there is no plan, and what would make one possible. Every claim is made by planning again: a conflict without any
- * one of its constraints has a plan, and so has each relaxation. Pure; bounded by the number of plans that it makes.
+ * Explains why there is no plan, and what would make one possible. Every claim is made by planning again: a conflict
+ * without any one of its constraints has a plan, and so has each relaxation. Pure; bounded by the number of plans that
+ * it makes.
  */
 import type { HostName, VmId } from '../../base/ids.ts';
 import type { Estate } from './estate.ts';
@@ -22,14 +23,16 @@ export interface Explanation {
   readonly vms: readonly ExcludedVm[];
   /** VMs without a place that are not in `vms`. */
   readonly moreVms: number;
-  /** Constraints that cannot be met together; without any one of them there is a plan. Empty where none was found. */
+  /**
+   * Constraints that cannot be met together; without any one of them there is a plan. Empty if no such set was found.
+   */
   readonly conflict: readonly Constraint[];
   /** True where it is known that no smaller set of the constraints conflicts. */
   readonly isSmallest: boolean;
   readonly relaxations: readonly VerifiedRelaxation[];
 }
 
-/** What to explain: a request that was refused. */
+/** The refused request that is to be explained. */
 export interface RefusedRequest {
   readonly estate: Estate;
   readonly hosts: readonly HostName[];
@@ -76,7 +79,7 @@ class Trial {
     return this.#left <= 0;
   }
 
-  /** What the planner says with all of the relaxations; null: not asked, the budget is used up. */
+  /** The planner's result with all of the relaxations; null: not tried, the budget is used up. */
   outcome(...relaxations: readonly Relaxation[]): MaintenancePlan | Refusal | null {
     if (this.isOver) return null;
     this.#left -= 1;
@@ -103,7 +106,10 @@ function relevant(estate: Estate, vms: readonly ExcludedVm[]): Constraint[] {
   return [...special, ...general.map((kind): Constraint => ({ kind: kind as Constraint['kind'], name: '' }))];
 }
 
-/** Adds what keeps other VMs from a place once the constraints are gone, until there is a plan without all of them. */
+/**
+ * Adds the reasons that keep other VMs from a place once the constraints are gone, until there is a plan without all of
+ * them.
+ */
 function broadened(trial: Trial, constraints: readonly Constraint[]): readonly Constraint[] {
   const { estate, hosts } = trial.request;
   let all = constraints;
@@ -122,8 +128,8 @@ function broadened(trial: Trial, constraints: readonly Constraint[]): readonly C
 }
 
 /**
- * Leaves out one constraint after the other for as long as there is no plan: what is left conflicts, and needs every
- * one of its members.
+ * Leaves out one constraint after the other as long as there is still no plan: the remaining ones conflict, and each of
+ * them is needed for that.
  */
 function conflictOf(
   trial: Trial,
@@ -171,7 +177,9 @@ function changesOf(
   return pairs.flatMap((pair) => verified(trial, { kind: 'without', constraints: pair }));
 }
 
-/** More memory on one host: for the largest VM without a place, for all of them, or for what else lacks it then. */
+/**
+ * More memory on one host: for the largest VM without a place, for all of them, or for other VMs that lack memory then.
+ */
 function memoryOf(trial: Trial, vms: readonly ExcludedVm[]): VerifiedRelaxation[] {
   const { estate, refusal } = trial.request;
   const model = modelOf(estate);
@@ -191,7 +199,7 @@ function memoryOf(trial: Trial, vms: readonly ExcludedVm[]): VerifiedRelaxation[
   });
 }
 
-/** To whole GiB: nobody adds less. */
+/** Rounds up to whole GiB: nobody adds less. */
 function roundUp(mib: number): number {
   return Math.ceil(mib / MIB_PER_GIB) * MIB_PER_GIB;
 }

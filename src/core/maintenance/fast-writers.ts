@@ -1,6 +1,7 @@
 /**
- * What is done about a guest that writes to its memory faster than a move copies it. Pure. Its owner's policy says what
- * may be done: slow it down, hold it still for longer at the end, stop it and start it elsewhere, or nothing of these.
+ * Decides what to do about a guest that writes to its memory faster than a move copies it. Pure. Its owner's policy
+ * says what may be done: slow it down, hold it still for longer at the end, stop it and start it elsewhere, or nothing
+ * of these.
  */
 import { migrationPolicyOf, type VmRecord } from '../model/vm.ts';
 import type { EstatePolicy, EstateVm } from './estate.ts';
@@ -12,7 +13,7 @@ export type Remedy = 'slow-down' | 'longer-pause' | 'stop';
 /** From everything sent to the guest running again, in ms. */
 const SWITCH_MS = 100;
 
-/** What is known of a VM, and of the cluster around it. */
+/** The facts about a VM, and about the cluster around it. */
 export interface FastWriter {
   readonly dirtyMibPerSecond: number | null;
   readonly policy: EstatePolicy;
@@ -30,7 +31,7 @@ export function remedyOf(vm: VmRecord, writer: FastWriter): Remedy | 'nothing-al
   return stop ? 'stop' : 'nothing-allowed';
 }
 
-/** What a drain's record says of a VM's writing. */
+/** A VM's rate of writing as the drain's record has it. */
 export function writingOf(
   vm: VmRecord,
   writer: FastWriter,

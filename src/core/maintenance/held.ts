@@ -1,4 +1,4 @@
-/** Which VMs cannot be moved now, and why. Pure. What holds a VM still holds it for a whole plan. */
+/** Which VMs cannot be moved now, and why. Pure. The reason holds for the whole plan. */
 import type { Model } from './model.ts';
 import type { Constraint } from './relax.ts';
 

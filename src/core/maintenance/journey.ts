@@ -1,7 +1,7 @@
 /** VMs on their way from host to host, before (Journey) and after (Schedule) they have an order. */
 import type { PlannedMove, PlanStep } from './plan.ts';
 
-/** Where a VM goes on to. */
+/** The second half of a journey: the host to which a VM continues. */
 interface Leg {
   readonly to: number;
   readonly why: PlannedMove['why'];
@@ -13,7 +13,7 @@ export interface Journey {
   readonly from: number;
   readonly to: number;
   readonly why: PlannedMove['why'];
-  /** Where a VM that goes by way of a third host goes on to. */
+  /** The destination of a VM that goes by way of a third host. */
   readonly onward?: Leg;
 }
 

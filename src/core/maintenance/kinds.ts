@@ -16,13 +16,13 @@ export interface Misfit {
   readonly words: string;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class Kinds {
   readonly #kinds: Kind[] = [];
   readonly #shapes: Shape[] = [];
   readonly #kindNumbers = new Map<string, number>();
   readonly #shapeNumbers = new Map<string, number>();
-  /** By shape, then kind; undefined: not looked at yet. */
+  /** Whether a host runs a VM, by shape, then kind; undefined: not worked out yet. */
   readonly #runs: (boolean | undefined)[][] = [];
   readonly #carries: (boolean | undefined)[][] = [];
 

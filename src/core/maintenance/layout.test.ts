@@ -1,4 +1,6 @@
-/** Who is where while a plan is sought: after any moves, and after taking them back, the answers are those of counting. */
+/**
+ * Who is where during a search: after any moves, and after taking them back, the answers equal a count from scratch.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -14,12 +16,12 @@ function seededModel(seed: number): Model {
   return modelOf(seededEstate({ seed, hosts: 8, vms: 60, fill: 0.7, hostsPerRack: 2, guestClusters: 4, ruled: 0.3 }));
 }
 
-/** All leads of a model: one VM stands for those that go together. */
+/** All leads of a model: one VM represents those that move together. */
 function leadsOf(layout: Layout): number[] {
   return [...new Set([...layout.model.vms.keys()].map((vm) => layout.lead(vm)))];
 }
 
-/** What can be asked of a layout, counted from where its VMs are. */
+/** All answers of a layout, counted from the places of its VMs. */
 function counted(layout: Layout): { readonly free: number[]; readonly cpu: number[]; readonly residents: number[][] } {
   const { model } = layout;
   const free = [...model.freeMib];

@@ -1,16 +1,17 @@
 /**
- * Who is where, while a plan is sought: VMs are taken in hand and put on hosts, and everything can be undone to a mark.
- * Hosts of one kind stand on a shelf, by rising free memory, so that the tightest fit is found without looking at every
- * host.
- *
- * VMs of one bundle go together: the first of them, the lead, stands for all. Guarantee: what is put on a host holds
- * there by every hard constraint; what was there before may break a rule already.
+ * Tracks which VM is on which host during a search for a plan: VMs are taken in hand and put on hosts, and everything
+ * can be undone to a mark. Hosts of one kind stand on a shelf, by rising free memory, so that the tightest fit is found
+ * without looking at every host.
+ * VMs of one bundle go together: the first of them, the lead, stands for all. Guarantee: a VM that is put on a host
+ * keeps every hard constraint there; VMs that were there before may break a rule already.
  */
 import type { Model } from './model.ts';
 import type { ApartGroup } from './rule-groups.ts';
 import { Shelf } from './shelf.ts';
 
-/** Which hosts a search fills first: those whose maintenance is over, then all others. Hosts on no shelf take no VM. */
+/**
+ * The hosts that a search fills first: those whose maintenance is over, then all others. Hosts on no shelf take no VM.
+ */
 type Tier = 0 | 1;
 
 /** A lead that went from one host to another; -1: in hand. */
@@ -20,7 +21,7 @@ export interface Put {
   readonly to: number;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class Layout {
   readonly model: Model;
   /** Host by VM; -1: in hand. */
@@ -34,7 +35,7 @@ export class Layout {
   readonly vcpus: Float64Array;
   /** Release by host, as it is after the waves so far. */
   readonly kind: Int32Array;
-  /** The rack that VMs that belong together in one must go to, by group, while none of them is anywhere. */
+  /** The rack to which VMs that must share a rack go, by group, while none of them has a place. */
   readonly rackFor = new Map<number, number>();
   /** Leads that begin anew, from their disks, wherever they are put: where they ran does not matter. */
   restarting: ReadonlySet<number> = new Set();
@@ -92,7 +93,7 @@ export class Layout {
     this.#shelfOf(host).add(host);
   }
 
-  /** Ends a wave: where every VM is now is where the next wave finds it, and what was arriving has left where it was. */
+  /** Ends a wave: the next wave begins with the present places of VMs, and arriving VMs have left their old hosts. */
   rebase(): void {
     this.base.set(this.at);
     this.#journal.length = 0;
@@ -125,8 +126,8 @@ export class Layout {
   }
 
   /**
-   * Takes a VM that is moving to `host` for one that has arrived there: whatever comes next for it begins there. Its
-   * room where it comes from stays taken. Not in the journal: `leaveAgain` takes it back. The VM goes with no other.
+   * Treats a VM that is moving to `host` as arrived there: its next move begins there. Its room on the old host stays
+   * taken. Not in the journal: `leaveAgain` takes it back. The VM goes with no other.
    */
   arrive(vm: number, host: number): void {
     this.#arriving.set(vm, this.at[vm] ?? -1);
@@ -152,7 +153,7 @@ export class Layout {
     }
   }
 
-  /** What was done since the mark, in order. */
+  /** The changes since the mark, in order. */
   since(mark: number): readonly Put[] {
     return this.#journal.slice(mark);
   }
@@ -380,7 +381,7 @@ export class Layout {
     if (group === undefined) throw new Error(`No group ${number}.`);
     const counts = new Int16Array(Math.max(this.model.hosts.length, this.model.racks));
     for (const vm of group.vms) {
-      // The room of a VM on its way counts at both ends, whichever of them it counts as being on.
+      // The room of a VM on its way counts at both ends, whichever host the VM counts as being on.
       const from = this.#arriving.get(vm);
       const to = this.#arrived.has(vm) ? -1 : this.model.destination(this.model.vmAt(vm));
       const at = this.at[vm] ?? -1;
@@ -412,7 +413,7 @@ export class Layout {
   }
 }
 
-/** Where a group counts what is on a host: the host itself, or its rack. */
+/** The place in which a group counts a VM that is on a host: the host itself, or its rack. */
 export function placeIn({ rackOf }: Model, { byRack }: Pick<ApartGroup, 'byRack'>, host: number): number {
   return byRack ? (rackOf[host] ?? -1) : host;
 }

@@ -1,6 +1,7 @@
 /**
- * The sudden loss of a host: where every VM of it restarts, given who is where. Pure. A restart needs no memory on the
- * lost host and no likeness of the two hosts' releases, and it displaces nobody: what runs elsewhere runs on.
+ * The sudden loss of a host: where each of its VMs restarts, given the present places of all VMs. Pure. A restart needs
+ * no memory on the lost host and no similar releases of the two hosts, and it displaces no other VM: those continue to
+ * run.
  */
 import type { Layout } from './layout.ts';
 import type { LossWitness } from './plan.ts';
@@ -18,8 +19,8 @@ export type LossOutcome =
   | { readonly kind: 'none'; readonly unplaced: readonly number[] };
 
 /**
- * Says where the VMs of `host` restart. The layout is as before when it returns, but for VMs that `mayMove`: those may
- * have been moved to make room for the loss.
+ * Says where the VMs of `host` restart. The layout is unchanged when it returns, except for VMs that `mayMove`: those
+ * may have been moved to make room for the loss.
  */
 export function loseHost(layout: Layout, host: number, { mayMove, ...options }: RoomOptions): LossOutcome {
   const { model } = layout;

@@ -11,7 +11,7 @@ function apply(model: Model, change: EstateChange): void {
   else if (change.kind === 'host') model.setHost(change.host);
 }
 
-/** What a model says, by names: its numbers depend on the order of changes. */
+/** The content of a model, by names: its numbers depend on the order of changes. */
 function facts(model: Model): unknown {
   const names = (vms: Iterable<number>): string[] => [...vms].map((vm) => model.vmAt(vm).id).toSorted();
   const { apart, together, bundles, clusterOf } = model.groups;

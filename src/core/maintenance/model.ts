@@ -12,14 +12,14 @@ import { Kinds } from './kinds.ts';
 import { RuleBook } from './rule-book.ts';
 import { type ApartGroup, type Groups, groupsOf, NO_GROUPS } from './rule-groups.ts';
 
-/** Processors of a host that did not say how many it has: not counted. */
+/** The processors of a host that did not report their number: not counted. */
 const UNCOUNTED = 2 ** 40;
 
-/** See the module. */
+/** See the module's comment. */
 export class Model {
   readonly policy: EstatePolicy;
   readonly hosts: EstateHost[];
-  /** By index; null where a VM was removed and its index is free. */
+  /** VMs by index; null if a VM was removed and its index is free. */
   readonly vms: (EstateVm | null)[];
   readonly kinds: Kinds;
   /** Memory and vCPUs that are free for one more VM; below 0 where more is held than there is. */
@@ -76,8 +76,8 @@ export class Model {
 
   /**
    * The same estate under another policy, with some hosts and VMs in place of their namesakes (a VM takes the same room
-   * on the same hosts), without the VMs of hosts that are `lost`, and without VMs that are `absent`, whose room is kept.
-   * It is good until this model changes.
+   * on the same hosts), without the VMs of hosts that are `lost`, and without VMs that are `absent`, whose room is
+   * kept. It is valid until this model changes.
    */
   under(
     policy: EstatePolicy,
@@ -148,7 +148,7 @@ export class Model {
     return this.#ruleBook.dependentOn(id);
   }
 
-  /** How many racks there are; a host without a rack is one of its own. */
+  /** The number of racks; a host without a rack is one of its own. */
   get racks(): number {
     return this.#racks.size;
   }
@@ -181,7 +181,8 @@ export class Model {
   }
 
   /**
-   * Adds a VM or replaces it by its newer self. Its host must be known; a destination that is not is taken for none.
+   * Adds a VM or replaces it by its newer version. Its host must be known; an unknown destination counts as no
+   * destination.
    */
   setVm(vm: EstateVm): void {
     const known = this.vm(vm.id);

@@ -1,7 +1,4 @@
-/**
- * How long a live migration is going to take, said before it begins. Pure. A prediction: nothing of safety depends on
- * it.
- */
+/** Predicts how long a live migration is going to take. Pure. Safety does not depend on this prediction. */
 import type { EstateHost, EstatePolicy, EstateVm } from './estate.ts';
 
 /** A guest that writes faster than this share of what its move gets is not expected to converge. */
@@ -12,16 +9,16 @@ export function copiedMibPerSecond({ hostMibPerSecond, movesPerHost }: EstatePol
   return hostMibPerSecond / movesPerHost;
 }
 
-/** Whether a guest that writes so fast is copied for ever, unless something is done about it. */
+/** Whether a guest that writes this fast would be copied for ever without a countermeasure. */
 export function outrunsCopy(policy: EstatePolicy, dirtyMibPerSecond: number): boolean {
   return dirtyMibPerSecond / copiedMibPerSecond(policy) >= CONVERGES_BELOW;
 }
 
 /**
  * Returns the duration in whole ms. A host's rate is shared by as many moves as it may have at once, and a link's
- * likewise. Each pass copies what was written during the one before, so a guest that writes at a share `d` of the rate
- * takes 1/(1-d) times as long as one that writes nothing; one that does not converge is foretold at the largest such
- * share.
+ * likewise. Each pass copies the memory that was written during the pass before, so a guest that writes at a share `d`
+ * of the rate takes 1/(1-d) times as long as one that writes nothing; for a guest whose copy does not converge the
+ * largest such share is used.
  */
 export function moveTime(
   policy: EstatePolicy,

@@ -1,6 +1,6 @@
 /**
- * What a plan for maintenance is, as data: fit for JSON, for a hash, and for a person who must approve it. Moves name
- * each other by number, hosts and VMs by name. docs/specs/maintenance-plan.md says what a plan guarantees.
+ * A plan for maintenance as data: fit for JSON, for a hash, and for a person who must approve it. Moves name each other
+ * by number, hosts and VMs by name. docs/specs/maintenance-plan.md says what a plan guarantees.
  */
 import type { HostName, VmId } from '../../base/ids.ts';
 
@@ -27,7 +27,7 @@ export interface PlannedMove {
   readonly converges: boolean;
 }
 
-/** What holds from one moment of a wave, as foretold, until a later step says otherwise. */
+/** The state from one moment of a wave, as predicted, until a later step changes it. */
 export interface PlanStep {
   readonly atMs: number;
   readonly begins: readonly number[];
@@ -53,7 +53,7 @@ export interface PlannedWave {
   readonly moves: readonly PlannedMove[];
   readonly steps: readonly PlanStep[];
   readonly durationMs: number;
-  /** Proves the room that is kept while the hosts are away; null where the policy keeps none. */
+  /** Proves the room that is kept while the hosts are away; null if the policy keeps none. */
   readonly room: LossWitness | null;
 }
 

@@ -1,8 +1,7 @@
 /**
- * From a snapshot to a plan that empties hosts: one, a rack, or any others at once (roll.ts: one group
- * after the other). Pure and deterministic: no clock,
- * no chance, a budget counted in attempts. docs/specs/maintenance-plan.md says what a plan guarantees;
- * check/maintenance-plan.ts verifies it without this code.
+ * Makes a plan from a snapshot that empties hosts: one, a rack, or any others at once (roll.ts: one group after the
+ * other). Pure and deterministic: no clock, no randomness, a budget counted in attempts. docs/specs/maintenance-plan.md
+ * says what a plan guarantees; check/maintenance-plan.ts verifies it without this code.
  */
 import type { HostName } from '../../base/ids.ts';
 import { Layout } from './layout.ts';
@@ -44,7 +43,7 @@ export function planOf(
   return { kind: 'plan', ...rest, waves, movedMib };
 }
 
-/** What is said where a wave has no plan. */
+/** The refusal of a wave that has no plan. */
 export function refusalOf(model: Model, outcome: Extract<WaveOutcome, { kind: 'none' }>, wavesDone: number): Refusal {
   const vms = outcome.vms.map((vm) => model.vmAt(vm).id);
   return { kind: 'refused', vms, obstacle: outcome.obstacle, proven: outcome.proof !== null, wavesDone };

@@ -1,5 +1,5 @@
 /**
- * Where a refusal is a proof that there is no plan: a VM that no host suits or that cannot be moved, or more memory
+ * Whether a refusal is a proof that no plan exists: a VM that no host suits or that cannot be moved, or more memory
  * than there is. Pure.
  */
 import { holdOf } from './held.ts';
@@ -10,8 +10,8 @@ import type { Refusal } from './plan.ts';
 export type Proof = 'stuck' | 'too-full';
 
 /**
- * Returns why no plan exists, whatever the search did not try; null: nothing is proven. The layout is as before the
- * wave, with its hosts closed.
+ * Returns why no plan exists, independent of the search; null: there is no proof. The layout is as before the wave,
+ * with its hosts closed.
  */
 export function proofOf(
   layout: Layout,

@@ -7,14 +7,14 @@ import { holdOf } from './held.ts';
 import type { Layout } from './layout.ts';
 import type { Refusal } from './plan.ts';
 
-/** What is asked of each host: can it be drained, can it be lost. */
+/** The question about each host: can it be drained, can it be lost. */
 export type Question = 'drain' | 'loss';
 
 /** VMs that are explained, and hosts that are named for each. */
 const VMS_NAMED = 3;
 const HOSTS_NAMED = 5;
 
-/** What was refused. */
+/** The refused question. */
 export interface Refused {
   /** The host that would be drained, or lost. */
   readonly emptied: number;

@@ -1,6 +1,6 @@
 /**
- * Constraints by name, and a snapshot without one of them: what would be so if a rule were dropped for an hour, a tie
- * ended, a host had more memory. Pure.
+ * Constraints by name, and a snapshot without one of them: how the estate would be if a rule were dropped for an hour,
+ * a tie ended, or a host had more memory. Pure.
  */
 import type { HostName, VmId } from '../../base/ids.ts';
 import type { Estate, EstateHost, EstateVm } from './estate.ts';
@@ -35,10 +35,10 @@ export type ConstraintKind =
   | 'vcpus'
   | 'room-for-loss';
 
-/** What may be changed so that a plan becomes possible. */
+/** A change that may make a plan possible. */
 export type Relaxation =
   | { readonly kind: 'without'; readonly constraints: readonly Constraint[] }
-  /** So much more memory on the host. */
+  /** This much more memory on the host. */
   | { readonly kind: 'memory'; readonly host: HostName; readonly mib: number }
   /** The VMs are stopped meanwhile. */
   | { readonly kind: 'stopped'; readonly vms: readonly VmId[] };

@@ -1,6 +1,6 @@
 /**
  * Brings VMs back to a host that is in service again: those that it has room for, largest first, by the constraints of
- * every plan. Pure. Nothing else is moved for it; who stays away is named with the reason.
+ * every plan. Pure. No other VM is moved to make room; VMs that stay away are named with the reason.
  */
 import type { HostName, VmId } from '../../base/ids.ts';
 import { holdOf } from './held.ts';

@@ -1,7 +1,6 @@
 /**
- * What to do next about a roll. Pure. The records say what was approved and how far it is; hosts and drains are looked
- * up. A leader that knows nothing else decides the same.
- *
+ * Decides the next action of a roll. Pure. The records hold the approved plan and its progress; hosts and drains are
+ * looked up. A leader that knows nothing else decides the same.
  * Guarantees: nothing begins outside the windows, in a freeze, while the roll is paused, or while a host is down that
  * nobody took down; no more hosts of the roll are away at once than may be; a host is taken back only when its work is
  * done, its agent answers and its check succeeded.
@@ -30,7 +29,7 @@ import { openingAt, waveMs } from './roll-holds.ts';
  */
 const BACK_MS = 5_000;
 
-/** What a drain says that its roll has paused. */
+/** The state that a drain shows while its roll has paused it. */
 export const HELD_DRAIN = 'Its roll begins nothing now.';
 
 /** The facts from which one decision is made. */
@@ -42,7 +41,7 @@ export interface RollSituation {
   readonly hosts: Iterable<HostRecord>;
   readonly drain: (id: DrainId) => DrainRecord | null;
   readonly agent: (host: HostName) => HostObservation['agent'];
-  /** A roll that began before and has one of its hosts; null: there is none. */
+  /** A roll that began earlier and has one of its hosts; null: there is none. */
   readonly rival: RollRecord | null;
   /** Why hosts must not begin to be emptied now, for their guest clusters' sake; null: they may. */
   readonly heldBack: (hosts: readonly HostName[]) => string | null;
@@ -95,7 +94,7 @@ export function failHost(roll: RollRecord, host: RollHost, now: number, note: st
   return { ...next, state: 'paused', held: `${host.host} has failed: ${note}` };
 }
 
-/** The roll with what became of its hosts; null: nothing new. */
+/** The roll with the present states of its hosts; null: nothing new. */
 function noteHosts(situation: RollSituation): RollRecord | null {
   const { roll } = situation;
   for (const host of roll.hosts) {
@@ -157,7 +156,7 @@ function workOf(
     return null;
   }
   if (roll.state !== 'aborting') return null;
-  // Nobody may come to say how the work ended.
+  // The runner that would report how the work ended may never come.
   const isLeft = host.work === null ? sinceMs > commands.verifyMs : host.work.until < now;
   const isUntouched = host.state === 'run' && host.work === null && !hasDone(host, 'run');
   if (!isLeft || isUntouched || isVerified(host)) return null;
@@ -281,7 +280,7 @@ function awayHosts({ roll, host }: RollSituation): HostRecord[] {
   });
 }
 
-/** As many of the hosts as may be away beside those that are. */
+/** The first of the hosts, as many as may be away besides those that are away already. */
 function allowed(situation: RollSituation, next: readonly RollHost[]): RollHost[] {
   const { roll, host } = situation;
   const away = awayHosts(situation);

@@ -1,6 +1,6 @@
 /**
  * When a roll may begin something: inside one of its windows, outside every freeze, and long enough before the window
- * closes. Pure. What was begun inside a window is brought to its end; nothing else begins.
+ * closes. Pure. Work that began inside a window is finished; nothing else begins.
  */
 import type { RollRecord } from '../model/roll.ts';
 import { parseTimeWindow, type TimeWindow, windowState } from './time-window.ts';
@@ -37,7 +37,7 @@ export function openingAt({ windows, freezes }: Pick<RollRecord, 'windows' | 'fr
   const begins = freezes.flatMap(({ from }) => (from > now ? [from] : []));
   const untilFreeze = begins.length === 0 ? null : Math.min(...begins);
   if (windows.length === 0) return { isOpen: true, until: untilFreeze };
-  // What may be done only inside a window ends at the first coming of a time that comes twice.
+  // Inside a window, work ends at the first occurrence of a time that occurs twice.
   const { isInside, changesAt } = windowState(windowsOf(windows), now, 'first');
   if (!isInside)
     return {
@@ -48,7 +48,7 @@ export function openingAt({ windows, freezes }: Pick<RollRecord, 'windows' | 'fr
   return { isOpen: true, until: ends.length === 0 ? null : Math.min(...ends) };
 }
 
-/** How long a wave takes: its moves as foretold, and the work on its hosts, which is done side by side. */
+/** How long a wave takes: its predicted moves, and the work on its hosts, which is done in parallel. */
 export function waveMs({ workMs, commands }: RollRecord, movesMs: number): number {
   const { pre, run, verify } = commands;
   return movesMs + (pre === null && run === null && verify === null ? 0 : workMs);
@@ -57,7 +57,7 @@ export function waveMs({ workMs, commands }: RollRecord, movesMs: number): numbe
 /** Openings that are looked through for what would not fit. */
 const OPENINGS_MAX = 60;
 
-/** What of a roll would fit into which opening. */
+/** The parts of a roll that would fit into each opening. */
 export interface Fit {
   /** Waves by opening, numbers from 0, in order. */
   readonly openings: readonly {
@@ -106,7 +106,7 @@ export function fitOf(roll: Pick<RollRecord, 'windows' | 'freezes'>, wavesMs: re
   };
 }
 
-/** When something may begin again, Unix ms; null: never. */
+/** When the roll may begin something again, Unix ms; null: never. */
 function nextOpening({ windows, freezes }: Pick<RollRecord, 'windows' | 'freezes'>, now: number): number | null {
   const freeze = freezes.find(({ from, until }) => from <= now && now < until);
   if (freeze !== undefined) return freeze.until;

@@ -30,7 +30,7 @@ describe('a roll', () => {
     const outcome = roll(estate);
     assert.deepEqual(wavesOf(outcome), ['h1', 'h2', 'h3']);
     const moves = outcome.kind === 'plan' ? outcome.waves.flatMap(({ moves: all }) => all) : [];
-    // Only what the first wave moves may have to move again.
+    // Only VMs that the first wave moves may have to move again.
     assert.deepEqual(
       moves.map(({ name, from, to }) => `${name}:${from}>${to}`),
       ['a:h1>h3', 'b:h2>h1', 'c:h2>h1', 'a:h3>h1', 'd:h3>h1', 'e:h3>h2', 'f:h3>h2'],

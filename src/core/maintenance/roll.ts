@@ -1,7 +1,7 @@
 /**
  * Maintenance of many hosts, wave after wave, each onto hosts that are done already, so that a VM moves once. Hosts of
- * one kind follow each other, the emptiest first: what the first wave of a kind moves finds room among the others, and
- * every later wave finds the hosts of the one before. A wave that has no plan is tried with fewer hosts, then with
+ * one kind follow each other, the emptiest first: VMs of the first wave of a kind find room on the other hosts, and VMs
+ * of each later wave on the hosts of the wave before. A wave that has no plan is tried with fewer hosts, then with
  * others first.
  */
 import type { HostName } from '../../base/ids.ts';
@@ -11,7 +11,7 @@ import type { MaintenancePlan, PlannedWave, Refusal } from './plan.ts';
 import { indexesOf, planOf, refusalOf, WAVE_STEPS } from './planner.ts';
 import { planWave, type WaveOutcome } from './wave.ts';
 
-/** What to roll over. */
+/** The hosts of a roll and its limits. */
 export interface RollOptions {
   readonly hosts: readonly HostName[];
   /** Hosts that may be away at once, at least 1. */
@@ -63,7 +63,7 @@ class Roll {
     this.#left = this.#inOrder(indexesOf(model, options.hosts));
   }
 
-  /** Plans wave after wave; returns what stood in the way of the first host that no wave could take, or null. */
+  /** Plans wave after wave; returns the obstacle for the first host that no wave could take, or null. */
   *run(): Generator<void, NoWave | null> {
     while (this.#left.length > 0) {
       const refusal = yield* this.#next();
@@ -76,7 +76,7 @@ class Roll {
     let first: NoWave | null = null;
     for (const begin of this.#left.keys()) {
       const chosen = this.#choose(begin);
-      // What does not work with one host more is not tried with each number of hosts: half as many, then one.
+      // If a wave fails with one host more, not each number of hosts is tried: half as many, then one.
       for (const count of new Set([chosen.length, Math.ceil(chosen.length / 2), 1])) {
         const refusal = this.#attempt(chosen.slice(0, count));
         yield;
@@ -104,7 +104,7 @@ class Roll {
     return null;
   }
 
-  /** As many hosts as may be away at once, the one at `begin` first. */
+  /** As many hosts as may be away at once, beginning with the one at `begin`. */
   #choose(begin: number): number[] {
     const { maxUnavailable, perRack } = this.#options;
     const chosen: number[] = [];

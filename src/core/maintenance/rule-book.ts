@@ -1,11 +1,11 @@
 /**
- * The rules and guest clusters of an estate by name, and which VMs they name together: what a change of one VM, or of
- * one rule, may matter to. Names of rules are unique, and so are those of guest clusters.
+ * The rules and guest clusters of an estate by name, and which VMs they name together: the VMs and rules that a change
+ * of one VM, or of one rule, may affect. Names of rules are unique, and so are those of guest clusters.
  */
 import type { VmId } from '../../base/ids.ts';
 import type { EstateGuestCluster, EstateRule } from './estate.ts';
 
-/** See the module. */
+/** See the module's comment. */
 export class RuleBook {
   readonly #rules = new Map<string, EstateRule>();
   readonly #clusters = new Map<string, EstateGuestCluster>();
@@ -13,7 +13,7 @@ export class RuleBook {
   readonly #named = new Map<VmId, number>();
   /** By VM: how many rules keep it together with others. */
   readonly #together = new Map<VmId, number>();
-  /** By VM: those rules that reach beyond its host: together, or by rack. */
+  /** For each VM: the rules that reach beyond its host: together, or by rack. */
   readonly #wide = new Map<VmId, Set<EstateRule>>();
   /** Made when first asked for after a change. */
   #inOrder: { readonly rules: readonly EstateRule[]; readonly clusters: readonly EstateGuestCluster[] } | null = null;

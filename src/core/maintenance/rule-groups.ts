@@ -58,7 +58,7 @@ export const NO_GROUPS: Groups = {
   clusterOf: new Map(),
 };
 
-/** The groups of a model as it is now. VMs that the model does not know are left out: they are on no host. */
+/** The groups of a model in its present state. VMs that the model does not know are left out: they are on no host. */
 export function groupsOf(model: GroupSource): Groups {
   const indexes = (ids: EstateRule['vms']): number[] => ids.map((id) => model.vm(id)).filter((vm) => vm >= 0);
   const { bundles, leadOf } = bundlesOf(model, indexes);
@@ -72,7 +72,7 @@ export function groupsOf(model: GroupSource): Groups {
     };
     const isBundled = rule.kind === 'together' && rule.hard && rule.by === 'host';
     if (rule.kind === 'apart') apart.push({ ...group, hard: rule.hard, most: rule.most });
-    // Where the VMs of a hard rule are not together now, no single move can break it: it is kept where that costs
+    // If the VMs of a hard rule are not together now, no single move can break the rule: it is kept where that costs
     // nothing.
     else together.push({ ...group, hard: rule.hard && !isBundled && holds(model, group) });
   }

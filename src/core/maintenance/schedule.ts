@@ -1,8 +1,8 @@
 /**
- * Puts moves in an order in which they can be carried out, and foretells when each begins. A move holds its memory on
- * both hosts until it has ended. What a move waits for is written down as moves that it comes after (token-pool.ts), so
- * that memory, vCPUs, hard rules, moves at once and guest clusters' limits hold in whatever order the moves really end.
- * Where moves wait for each other in a circle, one of them goes by way of a third host.
+ * Puts moves in an order in which they can be carried out, and predicts when each begins. A move holds its memory on
+ * both hosts until it has ended. Each move lists the moves that must end before it (token-pool.ts), so that memory,
+ * vCPUs, hard rules, moves at once and guest clusters' limits hold in whatever order the moves really end. Where moves
+ * wait for each other in a circle, one of them goes by way of a third host.
  */
 import type { Journey, Schedule } from './journey.ts';
 import type { Layout } from './layout.ts';

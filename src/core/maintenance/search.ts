@@ -1,9 +1,8 @@
 /**
  * Finds a place for every VM in hand. VMs with the fewest choices come first, then the largest; each goes where it
- * leaves the least free memory. Where none has room, others are displaced: for each host the cheapest set that makes
- * room, each of which goes elsewhere, up to three deep. Deterministic: a budget counts attempts, not time.
- *
- * Guarantee: what it returns holds (layout.ts). That it finds nothing proves nothing.
+ * leaves the least free memory. If no host has room, others are displaced: for each host the cheapest set that makes
+ * room, each member of which goes elsewhere, up to three deep. Deterministic: a budget counts attempts, not time.
+ * Guarantee: a returned placement keeps the constraints (layout.ts). A search without a result proves nothing.
  */
 import { type Layout, placeIn } from './layout.ts';
 
@@ -21,7 +20,7 @@ export interface SearchOptions {
   /** Attempts that displacing may take. */
   readonly budget: Budget;
   /**
-   * True: a VM goes only where there is room at that moment, so that what was done can be carried out in that order.
+   * True: a VM goes only where there is room at that moment, so that the placements can be carried out in that order.
    * False finds more, and may leave VMs that wait for each other.
    */
   readonly inSequence: boolean;
@@ -176,10 +175,7 @@ class Search {
     return isDone;
   }
 
-  /**
-   * Returns the set of VMs on the host whose going makes room for the lead and costs the least memory to move; null:
-   * none.
-   */
+  /** The set of VMs on the host that makes room for the lead and costs the least memory to move; null: none. */
   #cheapest(lead: number, host: number): Displacement | null {
     const layout = this.#layout;
     const blockers = this.#blockers(lead, host);
@@ -196,7 +192,7 @@ class Search {
     return { host, leads, mib: leads.reduce((sum, other) => sum + this.#cost(other), 0) };
   }
 
-  /** Memory that must be copied for a lead to go: none where it is on its way anyhow. */
+  /** The memory that must be copied when a lead moves: none if it is on its way anyhow. */
   #cost(lead: number): number {
     const { at, base, mib } = this.#layout;
     return at[lead] === base[lead] ? (mib[lead] ?? 0) : 0;

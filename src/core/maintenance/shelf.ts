@@ -3,7 +3,7 @@
  * memory changes.
  */
 
-/** See the module. */
+/** See the module's comment. */
 export class Shelf {
   readonly #free: Float64Array;
   readonly #hosts: number[];

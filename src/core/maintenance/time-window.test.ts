@@ -90,7 +90,7 @@ const REPEATED: readonly (readonly [text: string, at: string, first: string, sec
     'inside until 2026-10-25T00:45',
     'inside until 2026-10-25T01:45',
   ],
-  // Neither end is in the hour that comes twice: the window is an hour longer.
+  // Neither end lies in the hour that occurs twice: the window is an hour longer.
   [
     'Sat 22:00-04:00 Europe/Berlin',
     '2026-10-24T20:00:00Z',
@@ -144,7 +144,7 @@ test('names of days are read whatever their case, spaces around them too', () =>
   });
 });
 
-/** What a clock on the wall of a zone shows: the day of the week and the minute of the day. */
+/** The local time in a zone: the day of the week and the minute of the day. */
 function wallClock(zone: string): (at: number) => { readonly day: number; readonly minute: number } {
   const names = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
   const format = new Intl.DateTimeFormat('en-US', {

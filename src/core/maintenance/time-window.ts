@@ -17,8 +17,8 @@ const DAY_MS = 24 * HOUR_MS;
 const MINUTES_OF_DAY = 24 * 60;
 const DAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
 /**
- * How far ahead the next opening or closing of a window is looked for. A weekly window takes place at least once in 15
- * days, even where the clocks skip it once.
+ * How many days ahead the next opening or closing of a window is looked for. A weekly window takes place at least once
+ * in 15 days, even if the clocks skip it once.
  */
 const HORIZON_DAYS = 15;
 /** Characters of a window's text. The longest name of a zone has 32. */
@@ -26,7 +26,7 @@ const TEXT_LENGTH_MAX = 100;
 
 /** A weekly window. Made by `parseTimeWindow` only. */
 export interface TimeWindow {
-  /** Whether it begins on a day, Sunday first. */
+  /** Whether it begins on each day, Sunday first. */
   readonly days: readonly boolean[];
   /** Minutes after midnight, 0 to 1439. */
   readonly startMinute: number;
@@ -116,7 +116,7 @@ function parseTimes(text: string): Pick<TimeWindow, 'startMinute' | 'endMinute'>
   return { startMinute, endMinute: endMinute > startMinute ? endMinute : endMinute + MINUTES_OF_DAY };
 }
 
-/** The latest end of a window that an instant is inside of; null: it is inside of none. */
+/** The latest end of the windows that contain an instant; null: no window contains it. */
 function latestEnd(windows: readonly TimeWindow[], at: number, repeated: RepeatedTime): number | null {
   let latest: number | null = null;
   for (const window of windows) {
@@ -130,7 +130,7 @@ function latestEnd(windows: readonly TimeWindow[], at: number, repeated: Repeate
   return latest;
 }
 
-/** When a window next begins after an instant that is outside of it. */
+/** The next start of a window after an instant outside of it. */
 function nextStart(window: TimeWindow, at: number, repeated: RepeatedTime): number | null {
   for (const day of daysFrom(window.zone, at, -1, HORIZON_DAYS)) {
     const span = spanOn(window, day, repeated);
@@ -145,7 +145,7 @@ function* daysFrom(zone: string, at: number, first: number, last: number): Gener
   for (let day = first; day <= last; day += 1) yield today + day * DAY_MS;
 }
 
-/** When a window that begins on a day takes place; null: it does not. */
+/** The span of a window that begins on a day; null: it does not take place. */
 function spanOn(
   { days, zone, startMinute, endMinute }: TimeWindow,
   day: number,
@@ -181,7 +181,7 @@ function skipIn(zone: string, from: number, to: number): number {
   return high;
 }
 
-/** What clocks in a zone show more than UTC at an instant, in ms. */
+/** How far a zone's local time is ahead of UTC at an instant, in ms. */
 function offsetAt(zone: string, at: number): number {
   const match = /GMT(?:([+-])(\d\d):(\d\d)(?::(\d\d))?)?$/.exec(formatOf(zone)?.format(at) ?? '');
   if (match === null) return 0;

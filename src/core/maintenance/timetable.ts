@@ -1,4 +1,6 @@
-/** The moves of one wave as they are foretold to run: what is held when, who began, who ended. Used by schedule.ts. */
+/**
+ * The predicted run of the moves of one wave: what is held when, which moves began, which ended. Used by schedule.ts.
+ */
 import type { Journey, Schedule } from './journey.ts';
 import type { Layout } from './layout.ts';
 import type { Model } from './model.ts';
@@ -21,7 +23,7 @@ interface Running {
   readonly lanes: readonly Demand[];
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class Timetable {
   readonly #layout: Layout;
   readonly #model: Model;
@@ -139,7 +141,8 @@ export class Timetable {
   }
 
   /**
-   * What a move takes while it runs: a move on both hosts and on their links, and a disturbance of its guest cluster.
+   * The links and limits that a move uses while it runs: both hosts and their links, and one disturbance of its guest
+   * cluster.
    */
   #lanes({ vm, from, to }: Journey): Demand[] {
     const { policy, clusters, groups } = this.#model;
@@ -155,7 +158,7 @@ export class Timetable {
     return demands;
   }
 
-  /** What a VM takes on `to` that it does not have on `from`: memory, vCPUs, a place of each hard rule. */
+  /** The room that a VM takes on `to` and does not have on `from`: memory, vCPUs, a place of each hard rule. */
   #room({ vm, from, to }: Journey): Demand[] {
     const { mibOf, cpuOf, groups, rackOf } = this.#model;
     const demands = [

@@ -1,8 +1,7 @@
 /**
- * Something of which there is only so much (memory of a host, moves at once on a link, members of a guest cluster that
- * may be disturbed), and who gave back what is taken: a move that takes what another gave back must come after it. So
- * whatever order the moves are carried out in, as long as each waits for those that it must come after, no more is
- * taken than there is.
+ * A limited resource (memory of a host, moves at once on a link, members of a guest cluster that may be disturbed),
+ * with the move that gave each unit back: a move that takes a unit which another move gave back must come after that
+ * move. So in every order of moves in which each waits for its predecessors, no more is taken than there is.
  */
 
 interface Token {
@@ -10,7 +9,7 @@ interface Token {
   readonly givers: readonly number[];
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class TokenPool {
   readonly #tokens: Token[] = [];
   /** More was held at the beginning than there is: what is given back pays for that first. */
@@ -30,7 +29,7 @@ export class TokenPool {
     return amount <= 0 || this.#left >= amount;
   }
 
-  /** Takes so much, oldest first; adds the moves that must have ended before to `after`. `has` was true. */
+  /** Takes this much, oldest first; adds the moves that must have ended before to `after`. `has` was true. */
   take(amount: number, after: Set<number>): void {
     this.#left -= amount;
     let wanted = amount;
@@ -45,7 +44,7 @@ export class TokenPool {
     }
   }
 
-  /** Gives so much back: the move `giver` has ended. */
+  /** Gives this much back: the move `giver` has ended. */
   give(amount: number, giver: number): void {
     this.#left += amount;
     const paid = Math.min(this.#debt, amount);

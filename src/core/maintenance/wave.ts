@@ -23,15 +23,15 @@ export type WaveOutcome =
       readonly proof: Proof | null;
     };
 
-/** What came of one attempt. */
+/** The result of one attempt. */
 type Attempt = Extract<WaveOutcome, { kind: 'wave' }> | Omit<Extract<WaveOutcome, { kind: 'none' }>, 'proof'>;
 
-/** What a wave is planned with. */
+/** The input of the plan for a wave. */
 export interface WaveOptions {
   /** The number of its first move. */
   readonly firstId: number;
   readonly budget: Budget;
-  /** Where an approved plan brings VMs, by lead: kept as far as it holds now. */
+  /** The hosts to which an approved plan brings VMs, by lead: kept as far as that is still possible. */
   readonly wanted?: ReadonlyMap<number, Wanted>;
 }
 
@@ -61,7 +61,7 @@ function planned(
   for (const host of hosts) layout.close(host);
   const arriving = arrivingAt(layout, hosts);
   for (const { vm, host } of arriving) layout.arrive(vm, host);
-  // Where there is too little memory, nothing is displaced in vain.
+  // If there is too little memory in total, no VM is displaced in vain.
   const spent = isTooFull(layout, hosts) ? { steps: 0 } : budget;
   let outcome = attempt(layout, hosts, { firstId, budget: spent, inSequence: false, wanted });
   if (outcome.kind === 'none' && wanted.size > 0) {
@@ -119,8 +119,8 @@ function attempt(
 }
 
 /**
- * Takes the leads that must go in hand, and puts each where the approved plan wants it, VMs that make room first, as
- * far as it is where that plan found it and its new host holds it. Returns the leads that were put.
+ * Takes in hand the leads that must move, and puts each on the host of the approved plan, VMs that make room first, if
+ * the lead is still on the host that the plan assumed and its new host has room. Returns the leads that were placed.
  */
 function putWanted(
   layout: Layout,
@@ -212,8 +212,8 @@ function roomFor(
     const asItIs = loseHost(layout, host, { ...options, mayMove: () => false });
     if (asItIs.kind === 'witness') return asItIs;
     const mark = layout.mark();
-    // (In sequence, too, what is moved for the loss goes where there is room now: the lost host's VMs take theirs only
-    // for the proof.)
+    // (Also in sequence, VMs that move because of the loss go where there is room now: the lost host's VMs take theirs
+    // only for the proof.)
     const made = loseHost(layout, host, options);
     if (made.kind === 'none') return made;
     unplaced = movedLeads(layout).filter((lead) => !staysRight(layout, lead));

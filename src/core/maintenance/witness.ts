@@ -1,6 +1,6 @@
 /**
- * Whether a witness made earlier still holds, looked at by what it uses alone. Sound, not complete: what it cannot
- * vouch for is planned anew.
+ * Whether an older witness still holds, checked only by the hosts and rules that it uses. Sound, not complete: a
+ * witness that cannot be confirmed is planned anew.
  */
 import { holdOf } from './held.ts';
 import { placeIn } from './layout.ts';
@@ -20,7 +20,7 @@ export function drainHolds(model: Model, host: number, { moves }: PlannedWave): 
     if (vm < 0 || (isFirst && model.atOf[vm] !== model.host(from)) || holdOf(model, vm) !== null) return false;
     goings.set(vm, model.host(to));
   }
-  // A VM that is on its way elsewhere needs no move; planning anew knows.
+  // A VM that is on its way to another host needs no move; a new plan takes that into account.
   for (const vm of model.residents[host] ?? []) if (!goings.has(vm)) return false;
   if ((model.arriving[host]?.size ?? 0) > 0) return false;
   const legs = moves.map(({ vm, to }) => [model.vm(vm), model.host(to)] as const);

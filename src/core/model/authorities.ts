@@ -15,7 +15,7 @@ export interface AuthorityEntry {
   /** Identifier of its key. */
   readonly id: string;
   readonly certPem: string;
-  /** A certificate of it that the one before has signed; null: there was none before. */
+  /** Its certificate as signed by the authority before it; null: there was none before. */
   readonly crossPem: string | null;
   /** Unix ms. */
   readonly notAfter: number;
@@ -28,7 +28,7 @@ export interface AuthoritiesRecord {
   readonly phase: 'steady' | 'trusting' | 'renewing';
   /** Id of the one that issues. */
   readonly issuing: string;
-  /** All that are trusted, the oldest first; two at most. */
+  /** All trusted authorities, the oldest first; two at most. */
   readonly authorities: readonly AuthorityEntry[];
   /** When the phase began (Unix ms). */
   readonly since: number;
@@ -42,7 +42,10 @@ export interface AuthoritiesRecord {
 /** An old authority is trusted for this long at least: disk daemons are started anew one after the other. In ms. */
 export const OLD_TRUSTED_MS = 24 * 3_600_000;
 
-/** Runs are listed this long after the next authority began to issue: what was under way then is among them. In ms. */
+/**
+ * How long after the next authority began to issue running VMs are listed, in ms: launches that were under way at that
+ * time are in the list then.
+ */
 export const OLD_RUNS_AFTER_MS = 60_000;
 
 /** Returns the names of VMs with runs from before that still go on. */

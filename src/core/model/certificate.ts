@@ -1,5 +1,5 @@
 /**
- * What the cluster knows of the certificates that it issued to its machines. One record for each identity, in etcd, from
+ * The cluster's records of the certificates that it issued to its machines. One record for each identity, in etcd, from
  * the first certificate on: it outlives the machine's own record, because a machine that was removed keeps its key.
  */
 
@@ -51,8 +51,8 @@ export function withIssued(
 }
 
 /**
- * Returns the record of a machine that joins, perhaps again: what was issued to its name before is denied, because
- * nobody knows where those keys are.
+ * Returns the record of a machine that joins, perhaps again: certificates that were issued to its name before are
+ * denied, because it is unknown where their keys are.
  */
 export function withJoined(
   before: CertificateRecord | undefined,
@@ -78,8 +78,8 @@ function present(denied: readonly IssuedCertificate[], now: number): readonly Is
 }
 
 /**
- * Returns the record with a certificate that it does not know, as its machine says: it can be denied from now on. What
- * is said is believed for the machine's own name only, and for no longer than a certificate can last.
+ * Returns the record with a certificate that was unknown and that its machine reports: it can be denied from now on.
+ * The report is believed for the machine's own name only, and for no longer than a certificate can last.
  */
 export function withSaid(
   before: CertificateRecord | undefined,
@@ -90,14 +90,14 @@ export function withSaid(
   return withIssued(before, id, { issued: { ...said, notAfter }, now });
 }
 
-/** Whether a certificate is to be renewed: two thirds of its life are over, or it lasts longer than any should. */
+/** Whether a certificate is to be renewed: two thirds of its life are over, or it lasts longer than allowed. */
 export function isRenewalDue({ notBefore, notAfter }: IssuedCertificate, now: number): boolean {
   const lifeMs = notAfter - notBefore;
   return now >= notBefore + (lifeMs * 2) / 3 || lifeMs > LIFE_MS_MAX;
 }
 
 const DAY_MS = 86_400_000;
-/** No certificate of a machine should last longer. */
+/** The longest life that a machine's certificate should have, in ms. */
 const LIFE_MS_MAX = (MACHINE_CERTIFICATE_DAYS + 1) * DAY_MS;
 /** Below this many days left a certificate is an alarm: its renewal must have failed for some time. */
 export const CERTIFICATE_DAYS_LEFT_MIN = 30;

@@ -107,7 +107,7 @@ const change = fc.oneof(
 );
 type Change = typeof change extends fc.Arbitrary<infer T> ? T : never;
 
-/** What the records say, walked through from the beginning, without the index. */
+/** The same answers from the records, found by reading all of them, without the index. */
 class Slow {
   readonly vms = new Map<string, VmRecord>();
   readonly hosts = new Map<string, HostRecord>();
@@ -225,7 +225,7 @@ test('after any changes the index says what the records say', () => {
       const index = new ClusterIndex();
       const slow = new Slow();
       for (const each of changes) {
-        // What is only tried out leaves nothing behind.
+        // A tentative change leaves nothing behind.
         if (each.kind === 'vm') index.meanwhile([each.value, each.value], () => index.byFreeMemory());
         slow.apply(index, each);
         assert.deepEqual(viewOf(index, [...slow.vms.values()]), slow.view());

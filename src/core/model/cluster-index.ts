@@ -1,10 +1,10 @@
 /**
- * What follows from the records, kept as they change: who is on which host, what is left there, who must stay apart,
- * which host has which network, whose disks a storage node has, who shares a disk or a guest cluster. Without it every
- * decision would walk every VM.
- *
- * Guarantees: after any sequence of changes it says what one made from the last records alone says (a test compares
- * them); a change costs what the changed record names, plus a move within the ranking of hosts.
+ * An index over the records, kept as they change: which VMs are on which host, how much room is left there, which VMs
+ * must stay apart, which host has which network, which VMs' disks a storage node has, which VMs share a disk or a guest
+ * cluster. Without it every decision would walk every VM.
+ * Guarantees: after any sequence of changes the index equals one made from the last records alone (a test compares
+ * them); the cost of a change depends on the objects that the changed record names, plus a move within the ranking of
+ * hosts.
  */
 import type { DiskId, DrainId, GuestClusterName, HostName, NetworkName, StorageName, VmId } from '../../base/ids.ts';
 import type { Entry, Snapshot } from '../ports/store.ts';
@@ -30,7 +30,7 @@ export interface RankedHost {
   readonly freeBytes: number;
 }
 
-/** What a VM's change may mean for others. */
+/** The objects that a change of a VM may affect. */
 export interface Touched {
   /** Hosts that the record named before or names now. */
   readonly hosts: readonly HostName[];
@@ -40,29 +40,29 @@ export interface Touched {
   readonly isRoomLeft: boolean;
 }
 
-/** What the records put on one host. */
+/** The room that the records take on one host. */
 interface HostUse {
   record: HostRecord | null;
   usedBytes: number;
-  /** What drains were promised here, by VM. */
+  /** The promises of drains for this host, by VM. */
   readonly claims: Map<VmId, number>;
   readonly vms: Counted<VmId>;
   readonly slots: Counted<number>;
   readonly networks: Counted<NetworkName>;
-  /** As it stands in the ranking; null where it is not in it. */
+  /** Its entry in the ranking; null if it is not ranked. */
   ranked: RankedHost | null;
 }
 
-/** How often each key was counted; one that is counted no more is not in it. */
+/** How often each key was counted; a key whose count is 0 is removed. */
 type Counted<K> = Map<K, number>;
 
-/** See the module. One writer feeds it; everything it returns is live and for reading only. */
+/** See the module's comment. One writer feeds it; everything that it returns is live and for reading only. */
 export class ClusterIndex {
   readonly #vms = new Map<VmId, VmRecord>();
   readonly #uses = new Map<HostName, HostUse>();
   readonly #ranking: RankedHost[] = [];
   /**
-   * Hosts whose place in the ranking is looked for when it is next read: a change that is taken back in between moves
+   * Hosts whose place in the ranking is found when it is next read: a change that is taken back in between moves
    * nothing.
    */
   readonly #unranked = new Set<HostName>();
@@ -80,13 +80,13 @@ export class ClusterIndex {
   readonly #asked = new Map<HostName, Counted<VmId>>();
   readonly #drains = new Map<DrainId, DrainRecord>();
 
-  /** Takes in everything that `snapshot` has; what is not in it must not be here either. */
+  /** Takes in all of `snapshot`; the index must not hold anything else. */
   load(
     snapshot: Pick<Snapshot, 'vms' | 'hosts' | 'disks' | 'sharedDisks' | 'guestClusters' | 'drains' | 'lastReadable'>,
   ): void {
     for (const [name, { value }] of snapshot.hosts) this.setHost(name, value);
     for (const [id, { value }] of snapshot.vms) this.setVm(id, value);
-    // What became unreadable counts with its last known state: a guest may run on, promised room stays promised.
+    // An unreadable record counts with its last known state: its guest may still run, promised room stays promised.
     for (const [key, last] of snapshot.lastReadable) this.#takeLast(key, last);
     for (const [id, { value }] of snapshot.disks) this.setDisk(id, value);
     for (const [id, { value }] of snapshot.sharedDisks) this.setSharedDisk(id, value);
@@ -94,7 +94,7 @@ export class ClusterIndex {
     for (const [id, { value }] of snapshot.drains) this.setDrain(id, value);
   }
 
-  /** Takes in a record that cannot be read any more, as it was last read. */
+  /** Takes in a record that can no longer be read, in its last readable version. */
   #takeLast(key: string, last: unknown): void {
     if (key.startsWith(PREFIX.vm)) this.setVm((last as VmRecord).id, last as VmRecord);
     if (key.startsWith(PREFIX.host)) this.setHost((last as HostRecord).name, last as HostRecord);
@@ -146,8 +146,8 @@ export class ClusterIndex {
   }
 
   /**
-   * Whether a process runs on the host whose VM is not known here, since nobody could read its record: its memory is
-   * not counted.
+   * Notes whether a process runs on the host whose VM is unknown here because its record was never readable: its memory
+   * is not counted.
    */
   setUncounted(host: HostName, isUncounted: boolean): void {
     if (isUncounted) this.#uncounted.add(host);
@@ -188,7 +188,7 @@ export class ClusterIndex {
     else this.#guestClusters.set(name, record);
   }
 
-  /** The record of a drain as it is now; null: forgotten. Returns the hosts that have more room than before. */
+  /** The present record of a drain; null: forgotten. Returns the hosts that have more room than before. */
   setDrain(id: DrainId, record: DrainRecord | null): readonly HostName[] {
     const before = this.#drains.get(id);
     if (record === null) this.#drains.delete(id);
@@ -243,8 +243,8 @@ export class ClusterIndex {
   }
 
   /**
-   * Every host with a record that is not quarantined: most free memory first, then by name. A host that is lost has
-   * more and more of it as its VMs leave, and would come first.
+   * Every host with a record that is not quarantined: most free memory first, then by name. (A lost host would gain
+   * free memory as its VMs leave, and would come first.)
    */
   byFreeMemory(): readonly RankedHost[] {
     for (const host of this.#unranked) this.#rank(host);
@@ -277,7 +277,7 @@ export class ClusterIndex {
     return this.#asked.get(host)?.keys() ?? [];
   }
 
-  /** How many incarnations are recorded in each slot of `host`. */
+  /** The number of incarnations that are recorded in each slot of `host`. */
   slotsOn(host: HostName): ReadonlyMap<number, number> {
     return this.#uses.get(host)?.slots ?? new Map();
   }
@@ -401,7 +401,7 @@ export class ClusterIndex {
   }
 }
 
-/** What is promised on a host to VMs that are not there yet. */
+/** The memory that is promised on a host to VMs that are not there yet. */
 function claimedBytes({ claims, vms }: HostUse): number {
   let sum = 0;
   for (const [vm, bytes] of claims) if (!vms.has(vm)) sum += bytes;
@@ -429,7 +429,7 @@ export function ranksBefore(a: RankedHost, b: RankedHost): boolean {
   return a.freeBytes > b.freeBytes || (a.freeBytes === b.freeBytes && a.host < b.host);
 }
 
-/** Where `entry` belongs in the ranking: the first place whose host does not come before it. */
+/** The place of `entry` in the ranking: the first one whose host does not come before it. */
 function placeIn(ranking: readonly RankedHost[], entry: RankedHost): number {
   let low = 0;
   let high = ranking.length;

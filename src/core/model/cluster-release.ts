@@ -3,7 +3,7 @@
  * one, which only `gp cluster finalize` raises; machines run it or the one after it, side by side.
  */
 
-/** What the cluster keeps. */
+/** The cluster's release as etcd keeps it. */
 export interface ReleaseRecord {
   /** MAJOR.MINOR. */
   readonly release: string;
@@ -22,7 +22,7 @@ export function follows(next: string, release: string): boolean {
   return major === before ? minor === minorBefore + 1 : major === before + 1 && minor === 0;
 }
 
-/** Whether programs of release `own` may be part of a cluster of a release. */
+/** Whether programs of release `own` may be part of a cluster of a given release. */
 export function fits(own: string, cluster: string): boolean {
   return own === cluster || follows(own, cluster);
 }

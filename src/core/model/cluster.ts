@@ -20,10 +20,10 @@ import type { HostRelease } from './release.ts';
 /** A host that joined. Its processes are observed, never recorded here. */
 export interface HostRecord {
   readonly name: HostName;
-  /** Where its agent and QEMUs are reached: one address per path. */
+  /** The addresses of its agent and QEMUs: one per path. */
   readonly addresses: HostAddresses;
   readonly capacity: HostCapacity;
-  /** What it runs, as its agent last reported. Absent: never reported (records of older versions). */
+  /** The software that it runs, as its agent last reported. Absent: never reported (records of older versions). */
   readonly release?: HostRelease;
   /** The rack: hosts of one rack may fail together. Absent or null: the host is a rack of its own. */
   readonly rack?: string | null;
@@ -40,7 +40,7 @@ export interface HostRecord {
   readonly joinedAt: number;
 }
 
-/** Nothing is placed on a host in maintenance, whoever asks for it. */
+/** No VM is placed on a host in maintenance, whoever asks for it. */
 export interface HostMaintenance {
   readonly drain: DrainId;
   /** Unix ms. */
@@ -64,7 +64,7 @@ export interface HostCapacity {
   readonly cpuModels: readonly string[];
 }
 
-/** Whether two hosts, or a host at two times, give the same. */
+/** Whether two hosts, or one host at two times, have the same capacity. */
 export function sameCapacity(a: HostCapacity, b: HostCapacity): boolean {
   return (
     a.memoryBytes === b.memoryBytes &&
@@ -94,7 +94,7 @@ export interface ControlRecord {
   readonly address: string;
   /** Unix ms. */
   readonly startedAt: number;
-  /** Of Groundplane, when it started last. Absent: it joined and did not start yet. */
+  /** The Groundplane version of its last start. Absent: it joined and did not start yet. */
   readonly version?: string;
   /** Set while it is out of service: it leads only where nobody else can. Absent: it is in service. */
   readonly maintenance?: NodeMaintenance;
@@ -164,7 +164,7 @@ export interface ImageRecord {
     readonly initrd: ArtifactRef | null;
     readonly append: string;
   } | null;
-  /** What a VM gets that says nothing else. */
+  /** The settings of a VM that specifies none. */
   readonly defaults: { readonly memoryBytes: number; readonly vcpus: number; readonly blankDiskBytes: number | null };
   /** The least that its guest boots with, where somebody said so. (Images of older versions have no such field.) */
   readonly minMemoryBytes?: number;
@@ -209,36 +209,36 @@ export interface TaskRecord {
   readonly endedAt: number | null;
   /** The task of which this one is a part. */
   readonly parent?: TaskId;
-  /** What a task over many VMs does, and how far each of them is. */
+  /** The action of a task over many VMs, and the progress of each VM. */
   readonly bulk?: BulkWork;
 }
 
-/** What can be done with many VMs by one request. */
+/** The actions that one request can apply to many VMs. */
 export const BULK_ACTIONS = ['start', 'stop', 'reset', 'suspend', 'resume', 'migrate', 'delete'] as const;
 export type BulkAction = (typeof BULK_ACTIONS)[number];
 
 /** One action on many VMs. */
 export interface BulkWork {
   readonly action: BulkAction;
-  /** As one VM is stopped (`stop`). */
+  /** The mode of `stop`, as for one VM. */
   readonly mode?: 'acpi' | 'hard';
   readonly patienceMs?: number;
   /** Host that they are migrated to; absent: the cluster chooses for each (`migrate`). */
   readonly to?: string;
-  /** Who signs for ties and for what would break (`start`); absent: nobody. */
+  /** The person who signs for ties and for verdicts that would break (`start`); absent: nobody. */
   readonly accept?: Signature;
   readonly items: readonly BulkItem[];
 }
 
-/** How far one VM of many is. */
+/** The progress of one VM of many. */
 export interface BulkItem {
   readonly vm: VmId;
   /** The VM's value when the request was made. */
   readonly name: string;
   readonly state: 'waiting' | TaskRecord['state'];
-  /** Its own task, once there is one. */
+  /** The VM's own task, once there is one. */
   readonly task: TaskId | null;
-  /** How it ended; empty before. */
+  /** The outcome; empty before the end. */
   readonly message: string;
 }
 
@@ -270,8 +270,8 @@ export interface TokenRecord {
   readonly expiresAt: number | null;
   /** SHA-256 of the token or session that a link, session or ticket comes from: it is worth nothing without that. */
   readonly parent?: string;
-  /** Where a session was begun from. */
+  /** Where the session was begun from. */
   readonly from?: { readonly address: string; readonly agent: string };
-  /** What a ticket opens. */
+  /** The console that the ticket opens. */
   readonly opens?: { readonly vm: VmId; readonly console: 'serial' | 'vnc'; readonly takeOver: boolean };
 }

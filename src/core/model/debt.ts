@@ -1,10 +1,10 @@
 /**
- * What somebody signed for: a tie, or a change after which some host cannot be drained or lost any more. A debt is kept
- * in the record of the VM or guest cluster that it is about, and goes with it.
+ * A debt: a tie, or a change after which some host cannot be drained or lost any more, that somebody signed for. It is
+ * kept in the record of the VM or guest cluster that it is about, and is deleted with that record.
  */
 import type { HostName } from '../../base/ids.ts';
 
-/** Who accepts something, why, and until when. */
+/** The person who accepts something, the reason, and the end date. */
 export interface Acceptance {
   readonly owner: string;
   readonly reason: string;
@@ -12,7 +12,7 @@ export interface Acceptance {
   readonly until: number;
 }
 
-/** Who signs; `by`: the name of the token. */
+/** The person who signs; `by`: the name of the token. */
 export interface Signature extends Acceptance {
   readonly by: string;
 }
@@ -26,7 +26,7 @@ export type DebtKind = 'pin' | 'cpu-model' | 'guest-cluster' | 'room';
 export interface Debt extends Acceptance {
   readonly id: string;
   readonly kind: DebtKind;
-  /** What was accepted, for people. */
+  /** The accepted thing in words, for people. */
   readonly what: string;
   /** Name of the token that asked for it. */
   readonly by: string;

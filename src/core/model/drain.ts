@@ -22,7 +22,7 @@ export type DrainState = 'running' | 'paused' | 'cancelling' | 'drained' | 'retu
 /** `gone`: the VM left the host without this move (stopped, deleted, moved by others, restarted elsewhere). */
 export type DrainMoveState = 'waiting' | 'moving' | 'moved' | 'gone';
 
-/** A move of the plan, and what became of it. Moves of later plans of the same drain go on counting. */
+/** A move of the plan, and its outcome. Moves of later plans of the same drain are numbered on. */
 export interface DrainMove extends Omit<PlannedMove, 'startsAtMs' | 'converges'> {
   readonly state: DrainMoveState;
   /** The migration's task, once the move has begun. */
@@ -30,11 +30,11 @@ export interface DrainMove extends Omit<PlannedMove, 'startsAtMs' | 'converges'>
   /** Unix ms. */
   readonly startedAt: number | null;
   readonly endedAt: number | null;
-  /** How long the guest stood still; null where that is not known. */
+  /** How long the guest was paused; null: unknown. */
   readonly measuredPauseMs: number | null;
-  /** How often it began and was undone. */
+  /** How often the move began and was undone. */
   readonly failures: number;
-  /** What a reader must know of it; null: nothing. */
+  /** A remark that a reader must know; null: none. */
   readonly note: string | null;
   /** How fast its guest wrote to memory when the move was planned, in MiB a second. Absent or null: not measured. */
   readonly dirtyMibPerSecond?: number | null;
@@ -42,17 +42,23 @@ export interface DrainMove extends Omit<PlannedMove, 'startsAtMs' | 'converges'>
   readonly remedy?: Remedy | null;
   /** The VM was stopped for this move, and was asked to start again: once. */
   readonly restarted?: true;
-  /** How its VM, a member of a guest cluster, was seen healthy after the move. Absent: nothing is awaited of it. */
+  /**
+   * How its VM, a member of a guest cluster, was seen healthy after the move. Absent: the drain does not wait for its
+   * health.
+   */
   readonly health?: 'awaited' | SeenHealthy;
 }
 
-/** What the next moves of a drain wait for while none is under way. */
+/** The reason why the next moves of a drain wait while none is under way. */
 export interface DrainWait {
   /** A sentence for people. */
   readonly what: string;
-  /** Since when it has waited, Unix ms. */
+  /** When the wait began, Unix ms. */
   readonly since: number;
-  /** It waits for a VM that is arriving, starting or stopping: not for ever. Otherwise for a guest cluster. */
+  /**
+   * It waits for a VM that is arriving, starting or stopping, for a limited time. Otherwise it waits for a guest
+   * cluster.
+   */
   readonly forVm: boolean;
 }
 
@@ -80,9 +86,9 @@ export interface TouchedGuestCluster {
 export interface DrainRecord {
   readonly id: DrainId;
   readonly hosts: readonly HostName[];
-  /** No host is emptied: VMs are brought back to this one. Absent: this is a drain. */
+  /** No host is emptied: VMs are brought back to this host. Absent: this is a drain. */
   readonly home?: HostName;
-  /** No move begins that would not have ended by then, Unix ms. Absent or null: no end is set. */
+  /** The deadline, Unix ms: no move begins that would end later. Absent or null: there is none. */
   readonly by?: number | null;
   readonly state: DrainState;
   /** Name of the token that asked for it. */
@@ -101,9 +107,9 @@ export interface DrainRecord {
   readonly moves: readonly DrainMove[];
   /** Why the rest of the plan cannot go on now; null: it can, or nothing is left. */
   readonly stuck: string | null;
-  /** What its next moves wait for; absent or null: moves are under way, or nothing is waited for. */
+  /** The reason why its next moves wait; absent or null: moves are under way, or nothing is waited for. */
   readonly waits?: DrainWait | null;
-  /** What went otherwise than foretold, oldest first. */
+  /** The differences from the prediction, oldest first. */
   readonly deviations: readonly { readonly at: number; readonly what: string }[];
   /** Written at its end: what it did to guest clusters. */
   readonly guestClusters?: readonly TouchedGuestCluster[];
@@ -124,7 +130,7 @@ export const PARALLEL_MOVES = 2;
 
 const MIB = 1024 ** 2;
 
-/** Whether a drain is over: nothing of it is carried out any more. */
+/** Whether a drain is over: it takes no further step. */
 export function isDrainOver({ state }: Pick<DrainRecord, 'state'>): boolean {
   return state === 'drained' || state === 'returned' || state === 'cancelled';
 }
@@ -141,8 +147,8 @@ export function openMoves({ moves }: Pick<DrainRecord, 'moves'>): readonly Drain
 }
 
 /**
- * What the moves that are open need on their destinations. A VM that has arrived, or is arriving, is counted by its own
- * record: whoever adds claims up leaves those of VMs out that are on the host.
+ * The room that the open moves need on their destinations. A VM that has arrived, or is arriving, is counted by its own
+ * record: a sum of claims must leave out VMs that are on the host.
  */
 export function claimsOf(drain: DrainRecord): readonly Claim[] {
   if (isDrainOver(drain)) return [];

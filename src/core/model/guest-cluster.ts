@@ -1,5 +1,5 @@
 /**
- * Shared disks, who holds which reservation on them, and the guest clusters they belong to: what etcd keeps of them
+ * Shared disks, the reservations on them, and the guest clusters they belong to, as etcd keeps them
  * (docs/decisions/0014).
  */
 import type { DiskId, GuestClusterName, NetworkName, StorageName, TaskId, VmId } from '../../base/ids.ts';
@@ -13,7 +13,10 @@ export interface SharedDiskRecord {
   readonly name: string;
   readonly node: StorageName;
   readonly sizeBytes: number;
-  /** The size before a growth that its node has not made yet: the size comes back if the node refuses. Absent: none. */
+  /**
+   * The size before a growth that its node has not carried out yet: the size is set back if the node refuses. Absent:
+   * none.
+   */
   readonly sizeBefore?: number;
   readonly blockBytes: 512 | 4096;
   readonly phase: 'creating' | 'ready' | 'deleting';
@@ -28,9 +31,9 @@ export interface SharedDiskRecord {
 
 /** A command in a member's guest that exits with 0 once the member is ready after its move. */
 export interface ReadyCheck {
-  /** For the guest's shell, as the user of its agent. */
+  /** The command for the guest's shell, run as the user of the guest agent. */
   readonly command: string;
-  /** How long the next member waits for it at the longest, in ms. */
+  /** How long the next member waits for it at most, in ms. */
   readonly withinMs: number;
 }
 
@@ -45,20 +48,21 @@ export interface GuestClusterRecord {
   /** The longest pause that its heartbeat bears. */
   readonly toleratesMs: number;
   /**
-   * How long a member's guest is told before it is moved, in ms, unless it acknowledges earlier. Absent: it is not told.
+   * How long before its move a member's guest is given notice, in ms, unless it acknowledges earlier. Absent: no
+   * notice.
    */
   readonly noticeMs?: number;
-  /** How a member is seen to be ready after its move. Absent: by its keys on shared disks alone. */
+  /** The check that a member is ready after its move. Absent: only its keys on shared disks count. */
   readonly readyCheck?: ReadyCheck;
   /** Weekly windows (core/maintenance/time-window.ts) in which no drain moves a member. Absent: none. */
   readonly quiet?: readonly string[];
   /** Somebody consented to members on one host. */
   readonly sharesHosts: boolean;
-  /** Its disks are being taken from its members; then the record goes. */
+  /** Its disks are being taken from its members; the record is deleted after that. */
   readonly deleting?: true;
   /** Tasks that end when every disk, and every VM that has one, is as wanted. Absent: none. */
   readonly tasks?: readonly TaskId[];
-  /** What somebody signed for because of it. Absent: nothing. */
+  /** The debts that were signed for because of it. Absent: none. */
   readonly debts?: readonly Debt[];
   /** Unix ms. */
   readonly createdAt: number;
@@ -70,6 +74,6 @@ export interface ReservationRecord {
   readonly state: ReservationState;
   /** When each registered nexus (initiator name) registered: Unix ms by the target's clock, for people. */
   readonly registeredAt: Readonly<Record<string, number>>;
-  /** When the reservation was made; null where there is none. */
+  /** When the reservation was made; null if there is none. */
   readonly reservedAt: number | null;
 }

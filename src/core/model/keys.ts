@@ -1,4 +1,4 @@
-/** Where each object lives in etcd. Values are JSON of the record types in this folder. */
+/** The keys under which objects live in etcd. Values are JSON of the record types in this folder. */
 import type {
   DiskId,
   DrainId,
@@ -23,12 +23,12 @@ export const PREFIX = {
   disk: '/gp/disk/',
   diskPort: '/gp/disk-port/',
   sharedDisk: '/gp/shared-disk/',
-  /** By scope and name, so that a name is unique in its scope. Holds the disk's id. */
+  /** By scope and name, so that a name is unique in its scope. The value is the disk's id. */
   sharedDiskName: '/gp/shared-disk-name/',
   guestCluster: '/gp/guest-cluster/',
   drain: '/gp/drain/',
   roll: '/gp/roll/',
-  /** What was approved with a roll, by the roll's id. */
+  /** The approved plan of a roll, by the roll's id. */
   rollPlan: '/gp/roll-plan/',
   /** By the common name of the identity. */
   certificate: '/gp/certificate/',
@@ -98,7 +98,7 @@ export function objectOf(key: string): { readonly kind: ObjectKind; readonly id:
  */
 export const TARGET_SECRET_KEY = '/gp/secret/target';
 
-/** What is known of the epoch, written where a cluster is restored, before anybody else reads its etcd. */
+/** Facts about a new epoch, written when a cluster is restored, before any server reads its etcd. */
 export const EPOCH_PREFIX = '/gp/epoch/';
 /** JSON `EpochRecord` (cluster.ts). */
 export const EPOCH_KEY = `${EPOCH_PREFIX}current`;

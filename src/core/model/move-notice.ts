@@ -10,16 +10,22 @@ import type { VmId } from '../../base/ids.ts';
  */
 export type NoticeState = 'scheduled' | 'started' | 'over';
 
-/** What ended the wait. `withdrawn`: the move does not take place. */
+/** The end of the wait. `withdrawn`: the move does not take place. */
 export type NoticeEnd = 'acknowledged' | 'time' | 'withdrawn';
 
 export interface MoveNotice {
   /** Counts the notices of this VM, from 1. */
   readonly number: number;
   readonly state: NoticeState;
-  /** How long it may delay the move, in ms: what its guest cluster declared when it was given. */
+  /**
+   * How long the notice may delay the move, in ms: the time that its guest cluster had declared when the notice was
+   * given.
+   */
   readonly forMs: number;
-  /** When it was given: Unix ms by the clock of the leader that gave it. For people and guests; nothing is decided by it. */
+  /**
+   * When the notice was given: Unix ms by the clock of the leader that gave it. For people and guests; no decision
+   * depends on it.
+   */
   readonly givenAt: number;
   /** null: it waits. */
   readonly ended: NoticeEnd | null;
@@ -37,7 +43,7 @@ export function noticeIncarnation(notice: Pick<MoveNotice, 'number' | 'state'> |
   return 3 * notice.number - 1 + { scheduled: 0, started: 1, over: 2 }[notice.state];
 }
 
-/** The notice once nothing is to come of it. */
+/** The notice after its move was given up. */
 export function endedNotice(notice: MoveNotice): MoveNotice {
   return notice.state === 'over' ? notice : { ...notice, state: 'over', ended: notice.ended ?? 'withdrawn' };
 }

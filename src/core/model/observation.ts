@@ -1,7 +1,6 @@
 /**
- * What a leader sees of the world. Observations are never stored: a new leader starts with `unknown` everywhere and
- * looks. Ages are in ms of the observer's monotonic clock, already subtracted, so that nothing here depends on a
- * clock's value.
+ * A leader's observations. They are never stored: a new leader starts with `unknown` everywhere and looks. Ages are in
+ * ms of the observer's monotonic clock, already subtracted, so that nothing here depends on a clock's value.
  */
 import type { Generation, HostName, StorageName } from '../../base/ids.ts';
 import type { Incarnation } from './vm.ts';
@@ -9,7 +8,7 @@ import type { Incarnation } from './vm.ts';
 /** One host as its leader sees it. */
 export interface HostObservation {
   readonly host: HostName;
-  /** Its agent: `silent` when no report came within the deadline, `unknown` before the first attempt ended. */
+  /** Its agent: `silent` if no report came within the deadline, `unknown` before the first attempt ended. */
   readonly agent: 'alive' | 'silent' | 'unknown';
   /** Age of the last report, or null where there was none. */
   readonly agentAgeMs: number | null;
@@ -25,7 +24,7 @@ export interface HostObservation {
 
 export type KernelObservation =
   | { readonly kind: 'unknown' }
-  /** Some path met a kernel that answered (accepted or refused). */
+  /** Some path reached a kernel that answered (accepted or refused). */
   | { readonly kind: 'reachable'; readonly via: string; readonly ageMs: number }
   /** Every path that could try met silence, `rounds` times in a row. `nodes`: the storage nodes among those paths. */
   | {
@@ -47,13 +46,13 @@ export type QmpObservation =
       readonly ageMs: number;
       readonly migration: MigrationState | null;
       /**
-       * The generation that it was last told to send its memory to (QMP query-migrate-parameters); null where it was
-       * told of none, or where it was not asked. Asked wherever the status is `postmigrate`: that alone does not say
-       * which stream was complete.
+       * The generation to which it was last told to send its memory (QMP query-migrate-parameters); null if it was told
+       * of none, or if it was not asked. Asked wherever the status is `postmigrate`: that alone does not say which
+       * stream was complete.
        */
       readonly sentTo: Generation | null;
     }
-  /** The host's kernel says that nobody listens: the process is gone. */
+  /** The host's kernel says that no process listens: the QEMU is gone. */
   | { readonly kind: 'refused'; readonly via: string; readonly ageMs: number }
   /** The kernel accepts, QEMU does not speak. */
   | { readonly kind: 'mute'; readonly via: string; readonly ageMs: number }
@@ -71,9 +70,9 @@ export interface MigrationState {
 }
 
 /**
- * What a QEMU tells of its live migration by itself (QMP events STOP and MIGRATION), before anybody asks. `ending`: its
- * guest stands still, so that the rest can be sent. `left`: it has sent everything to the generation that this leader
- * told it to, and does not go on by itself any more. `arrived`: it has loaded everything.
+ * A QEMU's events about its live migration (QMP events STOP and MIGRATION). `ending`: its guest is paused, so that the
+ * rest can be sent. `left`: it has sent everything to the generation that this leader named, and will not continue by
+ * itself any more. `arrived`: it has loaded everything.
  */
 export type MigrationTold =
   | { readonly kind: 'ending' }
@@ -84,10 +83,10 @@ export type MigrationTold =
 /** One incarnation as the leader sees it. */
 export interface IncarnationObservation {
   readonly incarnation: Incarnation;
-  /** From the host's latest report, where that report is younger than the incarnation's launch; `unknown` otherwise. */
+  /** From the host's latest report, if that report is younger than the incarnation's launch; `unknown` otherwise. */
   readonly process: 'present' | 'absent' | 'unknown';
   readonly qmp: QmpObservation;
-  /** Told since it was last asked; null where it told nothing. */
+  /** The event since it was last asked; null: none. */
   readonly told: MigrationTold | null;
   readonly host: HostObservation;
 }
@@ -97,9 +96,9 @@ export interface StorageObservation {
   readonly node: StorageName;
   readonly state: 'answers' | 'silent' | 'unknown';
   readonly ageMs: number | null;
-  /** How many connections the generation has, and ms since the last packet on any of them. */
+  /** The number of connections that the generation has, and ms since the last packet on any of them. */
   readonly connections: number;
   readonly idleMs: number | null;
-  /** Whether this node's own attempt to reach the VM's host met a kernel. */
+  /** Whether this node's own attempt to reach the VM's host reached a kernel. */
   readonly reachesHost: boolean | null;
 }

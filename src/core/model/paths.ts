@@ -13,11 +13,11 @@ export interface Path {
   readonly control: string | null;
   /** The storage node that it leads through, or null. */
   readonly storage: StorageName | null;
-  /** Which of a host's addresses it leads to. */
+  /** Which of a host's addresses the path leads to. */
   readonly network: 'control' | 'storage';
 }
 
-/** Without a relay. */
+/** The path without a relay. */
 export const DIRECT: Path = { name: 'direct', control: null, storage: null, network: 'control' };
 
 /** The machines between which paths lead. */

@@ -1,11 +1,11 @@
 /**
- * For how long a guest may be held still at the end of its live migration. A source copies memory pass by pass and
- * stops the guest as soon as it expects to send the rest within this (QEMU's `downtime-limit`, migration.json): a short
- * one first, which most guests need, and more for one that writes about as fast as it is copied, until it is what QEMU
- * takes by itself.
+ * How long a guest may be paused at the end of its live migration. A source copies memory pass by pass and stops the
+ * guest as soon as it expects to send the rest within this (QEMU's `downtime-limit`, migration.json): a short one
+ * first, which suffices for most guests, and longer ones for a guest that writes about as fast as it is copied, up to
+ * QEMU's own default.
  */
 
-/** What sending begins with, in ms. Below, the switch-over itself is the longer part. */
+/** The allowance at the beginning of sending, in ms. Below this, the switch-over itself takes longer. */
 export const FIRST_PAUSE_MS = 50;
 /** The most, in ms: QEMU's default. */
 export const LONGEST_PAUSE_MS = 300;

@@ -1,4 +1,4 @@
-/** Which TCP ports the parts listen on. Fixed, so that a control node can reach a QEMU without asking its host. */
+/** The TCP ports on which the parts listen. Fixed, so that a control node can reach a QEMU without asking its host. */
 import { LIMITS } from './limits.ts';
 
 export const PORTS = {
@@ -13,8 +13,8 @@ export const PORTS = {
   /** Storage service (HTTPS, mutual TLS). */
   storage: 7444,
   /**
-   * Nothing ever listens here: a host's kernel refuses it whatever its processes do, which is how it is seen to be
-   * there.
+   * Nothing ever listens here: a live kernel refuses connections whatever its processes do, which shows that the host
+   * is up.
    */
   reachability: 7449,
   /** The iSCSI target of a storage node, on its storage address. */
@@ -41,7 +41,7 @@ export interface SlotPorts {
   /** QMP monitors, one client each: the leader's, a spare, and one for relayed connections. */
   readonly qmp: readonly [number, number, number];
   readonly serial: number;
-  /** Where a destination listens for the migration stream. */
+  /** The port on which a destination listens for the migration stream. */
   readonly migration: number;
   /** VNC server, of VMs with a display. */
   readonly vnc: number;

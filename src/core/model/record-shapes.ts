@@ -615,13 +615,13 @@ const epoch = fields<EpochRecord>({
   snapshotRevision: count,
 });
 
-/** Reads what etcd holds at EPOCH_KEY. CodedError 'failed': it cannot be read, and nothing may be decided. */
+/** Reads the value at EPOCH_KEY. CodedError 'failed': it cannot be read, and no decision may be made. */
 export function readEpoch(json: string): EpochRecord {
   let value: unknown = null;
   try {
     value = JSON.parse(json.slice(0, CHARS_MAX));
   } catch {
-    // What is not JSON is no epoch either.
+    // A value that is not JSON is no epoch.
   }
   const finding = epoch(value);
   if (finding === null) return value as EpochRecord;
@@ -636,14 +636,14 @@ export interface Epoch {
   /** Empty for epoch 0. */
   readonly id: string;
   readonly vms: ReadonlySet<VmId>;
-  /** Ports (`NODE/PORT`) of disks that the snapshot did not know: nothing is put there, where it could not be served. */
+  /** Ports (`NODE/PORT`) of disks that the snapshot did not know: no disk is put there. */
   readonly ports: ReadonlySet<string>;
 }
 
 /** The epoch of a cluster that was never restored. */
 export const FIRST_EPOCH: Epoch = { number: 0, id: '', vms: new Set(), ports: new Set() };
 
-/** Reads what etcd holds under EPOCH_PREFIX. CodedError 'failed': it cannot be read, and nothing may be decided. */
+/** Reads the values under EPOCH_PREFIX. CodedError 'failed': they cannot be read, and no decision may be made. */
 export function epochFrom(entries: Iterable<Readonly<Record<'key' | 'value', string>>>): Epoch {
   let record: EpochRecord | null = null;
   let vms: readonly string[] = [];
@@ -658,8 +658,8 @@ export function epochFrom(entries: Iterable<Readonly<Record<'key' | 'value', str
 }
 
 /**
- * Returns true for an incarnation that was made after the snapshot that the cluster was restored from, where no record
- * names its VM: only a person decides what becomes of it.
+ * Returns true for an incarnation that was made after the snapshot from which the cluster was restored, and whose VM no
+ * record names: only a person decides about it.
  */
 export function isForgotten(epoch: Epoch, vm: VmId, generation: Generation): boolean {
   return epochOf(generation) < epoch.number && !epoch.vms.has(vm);
@@ -670,7 +670,7 @@ function readList(key: string, json: string, each: Shape): readonly string[] {
   try {
     value = JSON.parse(json);
   } catch {
-    // What is not JSON is no list either.
+    // A value that is not JSON is no list either.
   }
   if (Array.isArray(value) && value.every((one) => each(one) === null)) return value as readonly string[];
   throw new CodedError('failed', `What etcd holds at ${key} is not the list that it should be.`, {

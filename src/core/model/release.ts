@@ -1,7 +1,7 @@
 /**
- * What a host's machine runs, as its agent reports it, and what follows for guests that run there: QEMU takes a running
- * guest from the same or an older QEMU, never from a newer one. The agent's own version says nothing about where guests
- * may go: an order that an older agent cannot carry out is refused by name (docs/decisions/0011).
+ * The software of a host's machine, as its agent reports it, and the consequences for guests that run there: QEMU takes
+ * a running guest from the same or an older QEMU, never from a newer one. The agent's own version does not limit where
+ * guests may go: an order that an older agent cannot carry out is refused by name (docs/decisions/0011).
  */
 
 /** Versions as programs print them. */
@@ -12,7 +12,7 @@ export interface HostRelease {
   readonly qemu: string | null;
 }
 
-/** Whether a host runs the same at two times; null: it was never reported. */
+/** Whether a host runs the same software at two times; null: it was never reported. */
 export function sameRelease(a: HostRelease | null, b: HostRelease | null): boolean {
   return a?.agent === b?.agent && a?.qemu === b?.qemu;
 }

@@ -61,7 +61,7 @@ export interface RollWorkDone {
   readonly startedAt: number;
   readonly endedAt: number;
   readonly succeeded: boolean;
-  /** How it ended, and the end of what the command wrote. */
+  /** The outcome of the command, and the last part of its output. */
   readonly message: string;
 }
 
@@ -70,18 +70,18 @@ export interface RollHost {
   /** From 0. */
   readonly wave: number;
   readonly state: RollHostState;
-  /** When it came into this state, Unix ms. */
+  /** When it entered this state, Unix ms. */
   readonly since: number;
   /** The drain that empties it, once that has begun. */
   readonly drain: DrainId | null;
   readonly work: RollWork | null;
   readonly done: readonly RollWorkDone[];
-  /** Where it failed; null: it did not. */
+  /** The stage at which it failed; null: it did not fail. */
   readonly failedAt: RollHostState | null;
   readonly note: string | null;
 }
 
-/** What is run on whose behalf; `{host}` stands for the host's name. Null: nothing. */
+/** The command for each kind of work; `{host}` stands for the host's name. Null: none. */
 export interface RollCommands {
   readonly pre: string | null;
   readonly run: string | null;
@@ -113,18 +113,18 @@ export interface RollRecord extends RollLimits {
   readonly change: string | null;
   /** The person who answers for moves in quiet hours of guest clusters, and why. Absent: none are made. */
   readonly quietOverride?: QuietOverride;
-  /** When something may begin, as people write it; empty: at any time. */
+  /** The windows in which something may begin, as people write them; empty: at any time. */
   readonly windows: readonly string[];
   readonly freezes: readonly RollFreeze[];
   readonly onFailure: 'stop' | 'continue';
   readonly commands: RollCommands;
-  /** How long the work on one host is expected to take, with its way back, ms. */
+  /** The expected duration of the work on one host, with its way back, in ms. */
   readonly workMs: number;
   /** After its work a host's agent answers within this time, ms. */
   readonly backMs: number;
   readonly hosts: readonly RollHost[];
   readonly taskId: TaskId;
-  /** What went otherwise than approved, oldest first. */
+  /** The differences from the approved plan, oldest first. */
   readonly deviations: readonly { readonly at: number; readonly what: string }[];
   readonly createdAt: number;
   readonly endedAt: number | null;
@@ -132,7 +132,7 @@ export interface RollRecord extends RollLimits {
 
 export interface RollPlanRecord {
   readonly id: RollId;
-  /** As `approvedText` writes it. */
+  /** The text that `approvedText` writes. */
   readonly text: string;
 }
 
@@ -141,12 +141,12 @@ const DEVIATIONS_MAX = 200;
 /** Work that a host's record keeps: the newest. */
 const DONE_MAX = 8;
 
-/** Whether a roll is over: nothing of it is carried out any more. */
+/** Whether a roll is over: it takes no further step. */
 export function isRollOver({ state }: Pick<RollRecord, 'state'>): boolean {
   return state === 'completed' || state === 'aborted';
 }
 
-/** Whether nothing is left to do for a host. */
+/** Whether a host has no stage left. */
 export function isHostOver({ state }: Pick<RollHost, 'state'>): boolean {
   return state === 'done' || state === 'failed' || state === 'skipped';
 }

@@ -6,8 +6,8 @@ import { type DiskId, parseDiskId } from '../../base/ids.ts';
 import type { LaunchSharedDisk } from '../ports/host-link.ts';
 
 /**
- * The virtio-scsi controller that has a VM's shared disks, and nothing else; in machines whose order names shared
- * disks, even none.
+ * The virtio-scsi controller that has a VM's shared disks, and no other device; it exists in machines whose order has a
+ * list of shared disks, even an empty one.
  */
 export const SHARED_CONTROLLER = 'shared0';
 

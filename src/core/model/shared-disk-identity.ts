@@ -1,7 +1,7 @@
 /**
  * The iSCSI names of a VM: its initiator port, the target with its shared disks, and one account for each of its
- * generations. Pure. The initiator port is the VM's for as long as it exists, on whatever hosts: persistent
- * reservations belong to it.
+ * generations. Pure. The initiator port belongs to the VM for its whole life, on every host: persistent reservations
+ * belong to this port.
  */
 import { type Generation, parseGeneration, parseVmId, type VmId } from '../../base/ids.ts';
 
@@ -14,7 +14,7 @@ export function initiatorName(vm: VmId): string {
   return INITIATOR + vm;
 }
 
-/** Whose name it is; undefined for one that is no VM's. */
+/** The VM of an initiator name; undefined if the name is no VM's. */
 export function vmOfInitiator(name: string): VmId | undefined {
   const id = name.startsWith(INITIATOR) ? name.slice(INITIATOR.length) : '';
   return /^vm-[0-9a-f]{12}$/.test(id) ? parseVmId(id) : undefined;
@@ -30,7 +30,7 @@ export function accountName(vm: VmId, generation: Generation): string {
   return `${vm}:g${generation}`;
 }
 
-/** Whose account it is; undefined for none of ours. */
+/** The VM and generation of an account name; undefined if the name is not in our form. */
 export function parseAccountName(name: string): { readonly vm: VmId; readonly generation: Generation } | undefined {
   const [, vm, generation] = ACCOUNT.exec(name) ?? [];
   if (vm === undefined || !Number.isSafeInteger(Number(generation))) return undefined;

@@ -5,5 +5,5 @@ import { DISK_PORTS_PER_NODE } from './ports.ts';
 export const DISK_UID_BASE = 700_000;
 /** The user of the iSCSI target, after those of the disks' daemons. */
 export const TARGET_UID = DISK_UID_BASE + DISK_PORTS_PER_NODE;
-/** The user of tools that look at what people upload. */
+/** The user that runs tools on files which people upload. */
 export const TOOL_UID = TARGET_UID + 1;

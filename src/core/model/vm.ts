@@ -1,7 +1,6 @@
 /**
- * The VM: what etcd keeps of it. One record per VM holds specification, intent and the state of its incarnations, so
- * that every step of the protocol (docs/specs/protocol.md) is one compare-and-swap of one key.
- *
+ * The VM's record in etcd. One record per VM holds specification, intent and the state of its incarnations, so that
+ * every step of the protocol (docs/specs/protocol.md) is one compare-and-swap of one key.
  *                     start                     QMP says running
  *        ┌──────────┐ ─────────► ┌──────────┐ ────────────────► ┌─────────┐ ◄──────────────┐
  *        │ stopped  │            │ starting │                   │ running │ ──────┐        │
@@ -17,7 +16,6 @@
  *                                     ┌───────────┐                                        │
  *                                     │ switching │ ───────────────────────────────────────┘
  *                                     └───────────┘
- *
  * Invariants (docs/specs/generations.md): G1 `generation` only grows; G2 every generation in the record is <=
  * `generation`; G3 at most one generation is current; G4 a generation is granted only while `admittedGenerations` names
  * it.
@@ -36,7 +34,7 @@ import type {
 import type { Debt } from './debt.ts';
 import { endedNotice, type MoveNotice } from './move-notice.ts';
 
-/** What the owner wants. `suspended` keeps an incarnation whose vCPUs do not run. */
+/** The state that the owner wants. `suspended` keeps an incarnation whose vCPUs do not run. */
 export type Intent = 'running' | 'suspended' | 'stopped';
 
 /** What happens when a guest ends by itself: `on-failure` restarts a crash or panic, not a power-off from inside. */
@@ -46,7 +44,7 @@ export type RestartPolicy = 'always' | 'on-failure' | 'never';
 export interface Incarnation {
   readonly generation: Generation;
   readonly host: HostName;
-  /** Which block of ports and which user id it has on its host (ports.ts). */
+  /** The number of its block of ports and of its user id on its host (ports.ts). */
   readonly slot: number;
 }
 
@@ -64,7 +62,7 @@ export type VmPhase =
       readonly kind: 'stopping';
       readonly incarnation: Incarnation;
       readonly mode: 'acpi' | 'hard';
-      /** By the clock that wrote phaseSince: how long the guest may take is the difference. */
+      /** Measured with the clock that wrote phaseSince: the guest may take the difference between the two. */
       readonly deadlineAt: number;
       readonly reason: StopReason;
     }
@@ -74,7 +72,7 @@ export type VmPhase =
       readonly source: Incarnation;
       readonly destination: Incarnation;
       readonly taskId: TaskId | null;
-      /** By the clock that wrote phaseSince: how long it may take is the difference. */
+      /** Measured with the clock that wrote phaseSince: the migration may take the difference between the two. */
       readonly deadlineAt: number;
     }
   /** Committed: the destination is current. The source is fenced and ended, the destination continued. */
@@ -84,8 +82,8 @@ export type VmPhase =
       readonly destination: Incarnation;
       readonly taskId: TaskId | null;
       /**
-       * How long the guest had stood still when the source said that it was complete, in ms. Absent where it did not
-       * say.
+       * How long the guest had been paused when the source said that it was complete, in ms. Absent if the source did
+       * not say.
        */
       readonly pausedMs?: number;
     }
@@ -105,7 +103,7 @@ export type StopReason = 'requested' | 'guest-shutdown' | 'deleted' | 'failed';
 
 /**
  * How a moved member was seen healthy: its guest cluster's ready-check succeeded, it has the keys that it had (and its
- * guest cluster has no ready-check, or its guest no agent), or not at all in the time for it.
+ * guest cluster has no ready-check, or its guest no agent), or it was not seen healthy in the time allowed.
  */
 export type SeenHealthy = 'by-check' | 'by-keys' | 'no';
 
@@ -132,14 +130,15 @@ export interface VmRecord {
   readonly resetRequest: { readonly taskId: TaskId } | null;
   /** The migration in progress that is to be undone, by its own task. Absent or null: none. */
   readonly cancelRequest?: { readonly taskId: TaskId } | null;
-  /** The task that waits until the guest stands still, or runs again, as `intent` says. Absent or null: none. */
+  /** The task that waits until the guest is paused, or runs again, as `intent` says. Absent or null: none. */
   readonly pauseTask?: TaskId | null;
   /** The task that waits for this VM to run. */
   readonly startTask: TaskId | null;
   readonly deleting: boolean;
   /**
-   * The epoch that began with this record, from a snapshot: what runs of the VM is not known, and its phase is what was
-   * true once. Nothing is done with it but to find that out (plan/restore/adoption.ts). Absent: it is known.
+   * The epoch that began with this record, from a snapshot: it is unknown which incarnation of the VM runs, and its
+   * phase is that of the snapshot. Nothing is done with the VM except finding that out (plan/restore/adoption.ts).
+   * Absent: the record is up to date.
    */
   readonly restored?: number;
   /**
@@ -147,18 +146,16 @@ export interface VmRecord {
    * keeps its present cards.
    */
   readonly nextNics?: readonly VmNic[];
-  /**
-   * How long its last moves held the guest still, in ms, oldest first (pause-prediction.ts). Absent before the first.
-   */
+  /** How long its last moves paused the guest, in ms, oldest first (pause-prediction.ts). Absent before the first. */
   readonly pausesMs?: readonly number[];
-  /** The last notice that its guest was given of a move. Absent before the first. */
+  /** The last notice of a move that its guest was given. Absent before the first. */
   readonly notice?: MoveNotice;
   /**
-   * It was moved, or is moving, as a member of a guest cluster, and was not seen healthy since. `registered`: the shared
-   * disks that it had a key on when its move began. Absent: nothing is awaited.
+   * It was moved, or is moving, as a member of a guest cluster, and has not been seen healthy since. `registered`: the
+   * shared disks on which it had a key when its move began. Absent: no health is awaited.
    */
   readonly settling?: { readonly registered: readonly DiskId[] };
-  /** How that ended after its last move. Absent before the first. */
+  /** How it was seen healthy after its last move. Absent before the first. */
   readonly seenHealthy?: SeenHealthy;
   /** Consecutive failures to start or crashes soon after a start, for the back-off. */
   readonly failures: {
@@ -168,12 +165,12 @@ export interface VmRecord {
     /** The host that itself refused the last order for a permanent reason: after a second such host, the start ends. */
     readonly refusedBy?: HostName;
   } | null;
-  /** What somebody signed for because of it. Absent: nothing. */
+  /** The debts that were signed for because of it. Absent: none. */
   readonly debts?: readonly Debt[];
   readonly createdAt: number;
   /**
-   * When the phase last changed (Unix time in ms, the writer's clock: for people; nothing is decided by comparing it
-   * with another clock).
+   * When the phase last changed (Unix time in ms, the writer's clock: for people; no decision compares it with another
+   * clock).
    */
   readonly phaseSince: number;
 }
@@ -192,14 +189,14 @@ export interface VmSpec {
   /** How long a guest's I/O waits for its storage before it is paused with an error, in ms. */
   readonly storagePatienceMs: number;
   /**
-   * No host ever has two VMs of one group; null: in none. Records from before it was there lack it: read it by
+   * No host ever has two VMs of one group; null: in no group. Records from before this field lack it: read it by
    * `affinityGroup`.
    */
   readonly antiAffinity: string | null;
   /** The disks it shares with other VMs. Records from before it was there lack it: read it by `sharedDisksOf`. */
   readonly sharedDisks?: readonly VmSharedDisk[];
   /**
-   * What may be done to its guest where that writes faster than a live migration copies. Absent: read it by
+   * The measures that are allowed if its guest writes faster than a live migration copies. Absent: read it by
    * `migrationPolicyOf`.
    */
   readonly migrationPolicy?: MigrationPolicy;
@@ -209,7 +206,9 @@ export interface VmSpec {
   readonly display?: 'vga';
   /** The only host that it may be on: somebody signed for that. Absent or null: any. */
   readonly pin?: HostName | null;
-  /** Its machine has a port for the guest's agent. Machines from before there was one lack it, until they start again. */
+  /**
+   * Its machine has a port for the guest agent. Machines from before this field lack the port until they start again.
+   */
   readonly guestAgent?: true;
 }
 
@@ -223,10 +222,10 @@ export interface MigrationPolicy {
   readonly stop: boolean;
 }
 
-/** What may be done to a VM whose owner said nothing. */
+/** The measures that are allowed for a VM whose owner chose none. */
 const MIGRATION_POLICY: MigrationPolicy = { slowDown: true, pauseMsMax: null, stop: false };
 
-/** The measures that the owner allows; the default if the owner said nothing. */
+/** The measures that the owner allows; the default if the owner chose none. */
 export function migrationPolicyOf({ spec }: Pick<VmRecord, 'spec'>): MigrationPolicy {
   return spec.migrationPolicy ?? MIGRATION_POLICY;
 }
@@ -242,7 +241,7 @@ export interface VmSharedDisk {
    */
   readonly joining?: true;
   /**
-   * To be taken away: its QEMU may still have it and storage still grant it, so fences reach its node until both
+   * Being removed: its QEMU may still have it and storage still grant it, so fences reach its node until both
    * acknowledged that it is gone.
    */
   readonly leaving?: true;

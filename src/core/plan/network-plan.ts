@@ -1,10 +1,9 @@
 /**
  * The network state each host should have, from the records. A host has a network while one of its incarnations may run
  * there.
- *
  * Guarantees: `planFor` is a function of the records alone, provided that every change of a network, of its members and
- * of their addresses or quarantine is told (`networkChanged`, `quarantineChanged`); a plan costs what the host's own
- * networks have members.
+ * of their addresses or quarantine is reported to it (`networkChanged`, `quarantineChanged`); the cost of a plan grows
+ * with the members of the host's own networks.
  */
 import type { HostName, NetworkName } from '../../base/ids.ts';
 import type { NetworkRecord } from '../model/cluster.ts';
@@ -14,7 +13,7 @@ import type { VmRecord } from '../model/vm.ts';
 import type { MetadataGuest, NetworkOnHost, NetworkPlan } from '../ports/host-link.ts';
 import type { Members } from './hosts/port-filter.ts';
 
-/** What all members of a network have in common. */
+/** The parts of a plan that all members of a network have in common. */
 interface NetworkParts {
   /** Without peers. */
   readonly base: Omit<NetworkOnHost, 'peers'>;
@@ -30,7 +29,7 @@ interface Drops {
   readonly addresses: readonly string[];
 }
 
-/** Makes plans, and keeps of them what several hosts share. */
+/** Makes plans, and keeps the parts that several hosts share. */
 export class NetworkPlanner {
   readonly #index: ClusterIndex;
   readonly #network: (name: NetworkName) => NetworkRecord | undefined;
@@ -116,7 +115,7 @@ export class NetworkPlanner {
   }
 }
 
-/** All but the one at `index`; where there is none, the very list, which hosts then share. */
+/** All but the element at `index`; if there is none, the very same list, which hosts then share. */
 function without(addresses: readonly string[], index: number): readonly string[] {
   return index < 0 ? addresses : addresses.toSpliced(index, 1);
 }

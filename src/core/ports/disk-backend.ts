@@ -1,10 +1,9 @@
 /**
- * What the storage service's decisions (core/storage) ask of their node: the pool's disks, one daemon per disk that
- * serves it over NBD, and the kernel's view of who is connected. The real one stands on qemu-storage-daemon
- * (src/storage/local-disks.ts), the simulated one on an event queue (src/sim/storage).
- *
- * What an implementation guarantees: at most one daemon has a disk's image open; a daemon outlives the service; a write
- * that a guest was told is done is on stable storage, however the daemon ends.
+ * The parts of a storage node that the storage service's decisions (core/storage) need: the pool's disks, one daemon
+ * per disk that serves it over NBD, and the kernel's list of connections. The real implementation uses
+ * qemu-storage-daemon (src/storage/local-disks.ts), the simulated one an event queue (src/sim/storage).
+ * An implementation guarantees: at most one daemon has a disk's image open; a daemon outlives the service; a write that
+ * a guest was told is done is on stable storage, however the daemon ends.
  */
 import type { DiskId, Generation, Sha256, VmId } from '../../base/ids.ts';
 import type { DiskOrder, PoolFault, PoolReport } from './storage-link.ts';
@@ -38,26 +37,26 @@ export interface Connection {
 export interface ConnectionAge {
   readonly localPort: number;
   readonly address: string;
-  /** Since the last packet of the peer; null where the kernel does not say. */
+  /** Ms since the last packet of the peer; null if the kernel does not say. */
   readonly idleMs: number | null;
 }
 
 /** A running daemon and the session with its monitor. Every method but `release` rejects when the session ends. */
 export interface Daemon {
-  /** Whether it lives and can be told what to do. */
+  /** Whether it lives and can take orders. */
   readonly isRunning: boolean;
   /** Resolves when the session is gone: with the daemon, as a rule. */
   readonly closed: Promise<unknown>;
-  /** What it exports now, as grants of `vm`. Exports that are being removed do not count as gone. */
+  /** Its present exports, as grants of `vm`. Exports that are being removed do not count as gone. */
   grants(vm: VmId): Promise<readonly Grant[]>;
   /** Makes exactly these incarnations acceptable as new connections from now on. Connections that exist stay. */
   admit(grants: readonly Grant[]): Promise<void>;
   /**
-   * Accepts nobody new until the next `admit`; connections that exist stay. Kept in the daemon itself: a fence has
-   * begun and is not known to be complete, and whoever takes the daemon over finishes it.
+   * Accepts no new connection until the next `admit`; existing connections stay. This state is kept in the daemon
+   * itself: a fence has begun and is not known to be complete, and a service that takes the daemon over finishes it.
    */
   admitNobody(): Promise<void>;
-  /** Whether the last thing that it was told was to admit nobody; not in a daemon that was only started. */
+  /** Whether its last order was to admit nobody; false for a daemon that was only started. */
   isFencing(): Promise<boolean>;
   addExport(grant: Grant): Promise<void>;
   /**
@@ -67,10 +66,10 @@ export interface Daemon {
   /** Keeps its log from growing without bound. */
   boundLog(): Promise<void>;
   /**
-   * Ends it at once; answers when it is gone and writes nothing any more. CodedError 'deadline' when it does not go.
+   * Ends it at once; resolves when it is gone and writes nothing any more. CodedError 'deadline' if it does not end.
    */
   kill(): Promise<void>;
-  /** Lets go of the session; the daemon runs on. */
+  /** Closes the session with the daemon; the daemon runs on. */
   release(): void;
 }
 
@@ -81,9 +80,9 @@ export interface Daemon {
 export interface DiskBackend {
   /** The daemons of this node that the operating system knows, whoever started them. */
   findDaemons(): readonly DaemonProcess[];
-  /** Ends a daemon at once; answers as `Daemon.kill` does. */
+  /** Ends a daemon at once; resolves as `Daemon.kill` does. */
   killDaemon(daemon: DaemonProcess): Promise<void>;
-  /** Takes over a daemon that runs already. CodedError 'unavailable' when it does not answer. */
+  /** Takes over a daemon that runs already. CodedError 'unavailable' if it does not answer. */
   adoptDaemon(daemon: DaemonProcess): Promise<Daemon>;
   /**
    * Starts the daemon of a disk, which serves exactly `grants` from its first moment on. CodedError 'not-found' without
@@ -98,7 +97,7 @@ export interface DiskBackend {
   /** Every established connection with its idle time. */
   connectionAges(): Promise<readonly ConnectionAge[]>;
   /**
-   * Whose disk it is: kept beside the disk, because it must be known without etcd. undefined when there is no such
+   * The VM that owns a disk: kept beside the disk, because it must be known without etcd. undefined if there is no such
    * disk.
    */
   ownerOf(disk: DiskId): Promise<VmId | undefined>;

@@ -1,4 +1,7 @@
-/** Says that whoever asked waits no more: what the core needs of an AbortSignal, which is not of its world. */
+/**
+ * Tells the called code that the caller waits no more: the part of an AbortSignal that the core needs, since
+ * AbortSignal is not available to it.
+ */
 export interface Ending {
   readonly aborted: boolean;
   addEventListener(type: 'abort', listener: () => void, options?: { readonly once?: boolean }): void;

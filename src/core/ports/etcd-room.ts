@@ -12,7 +12,7 @@ export interface EtcdRoomLink {
   members(deadlineMs: number): Promise<readonly EtcdMember[]>;
   /** Forgets the history before a revision; done too where somebody else has forgotten it already. */
   compact(revision: number, deadlineMs: number): Promise<void>;
-  /** Gives a member's free pages back. The member answers nothing meanwhile: seconds for a gibibyte. */
+  /** Gives a member's free pages back. The member answers nothing in the meantime: seconds for a gibibyte. */
   defragment(endpoint: string, deadlineMs: number): Promise<void>;
   /** Disarms the alarm by which etcd refuses every write; etcd raises it again if it is still full. */
   disarm(): Promise<void>;

@@ -1,8 +1,8 @@
-/** What a leader may do with the files of images and seeds on storage nodes. */
+/** The operations of a leader on the files of images and seeds on storage nodes. */
 import type { Sha256, StorageName } from '../../base/ids.ts';
 import type { CallOptions, Order } from './host-link.ts';
 
-/** What a file was taken in as. */
+/** The kind as which a file was taken in. */
 export type FileKind = 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd';
 
 export interface FileCopy {

@@ -6,17 +6,17 @@
  */
 import type { QmpTarget } from './qmp-link.ts';
 
-/** What came of a question. */
+/** The result of a question. */
 export type GuestAnswer<T> =
   | { readonly kind: 'answers'; readonly value: T }
-  /** An agent is there, and does not do what was asked, or does not say so in the right form. */
+  /** An agent exists, and does not do what was asked, or its answer is malformed. */
   | { readonly kind: 'refuses'; readonly why: string }
-  /** Nobody answered in time: no agent, a guest that is busy or stands still, a QEMU that cannot be reached. */
+  /** No answer in time: there is no agent, the guest is busy or paused, or its QEMU cannot be reached. */
   | { readonly kind: 'silent'; readonly why: string };
 
-/** What a guest says of itself: for people, and never to be relied on. Null: it does not say. */
+/** A guest's own report: for people, and never to be relied on. Null: the guest does not say. */
 export interface GuestFacts {
-  /** As in Debian GNU/Linux 12 (bookworm). */
+  /** For example: Debian GNU/Linux 12 (bookworm). */
   readonly os: string | null;
   readonly kernel: string | null;
   readonly hostname: string | null;
@@ -30,7 +30,7 @@ export interface GuestInterface {
   readonly addresses: readonly string[];
 }
 
-/** How far a command in a guest has come. */
+/** The progress of a command in a guest. */
 export type CommandOutcome =
   | { readonly exited: false }
   /** `exitCode`: null if a signal ended it. `output`: the end of what it printed, one line. */

@@ -1,14 +1,12 @@
 /**
- * What a controller may ask of a host's agent. HTTPS with mutual TLS on PORTS.agent; only identities `control:*` are
+ * The requests of a controller to a host's agent. HTTPS with mutual TLS on PORTS.agent; only identities `control:*` are
  * served.
- *
  *   GET  /v1/report                      -> HostReport
  *   POST /v1/launch   LaunchOrder        -> LaunchResult     idempotent by (vm, generation)
  *   POST /v1/kill     KillOrder          -> KillResult       idempotent
  *   POST /v1/network  NetworkPlan        -> {}               idempotent; an older revision is refused
  *   POST /v1/probe    ProbeOrder         -> ProbeResult      one TCP attempt from the host to a storage node's disk port (isDiskPort)
  *   GET  /v1/log?vm=ID&generation=N&bytes=N -> text/plain, the tail of that incarnation's serial log
- *
  * An agent remembers the highest term it was given for as long as it lives and refuses orders of a lower one
  * ('stale-order').
  */
@@ -80,8 +78,8 @@ export interface LaunchOrder extends Order {
   /** True: wait for a migration stream (`-incoming defer`). */
   readonly incoming: boolean;
   /**
-   * The generation whose stream it shall wait for, with `incoming`; absent: it is told so afterwards. One who ignores
-   * it says so (`listens`).
+   * The generation whose stream it shall wait for, with `incoming`; absent: it is told so afterwards. An agent that
+   * does not support this field says so (`listens`).
    */
   readonly receives?: Generation;
   readonly machine: LaunchMachine;
@@ -151,7 +149,7 @@ export interface LaunchResult {
   readonly listens: boolean;
 }
 
-/** Ends the incarnations of `vm` that are named, at once (SIGKILL), with their taps and files. */
+/** Ends the named incarnations of `vm` at once (SIGKILL), with their taps and files. */
 export interface KillOrder extends Order {
   readonly vm: VmId;
   readonly generations: readonly Generation[];
@@ -171,7 +169,7 @@ export interface NetworkPlan {
   readonly drop: readonly string[];
   /** The cluster's members; null or absent if an older leader does not send them. */
   readonly members?: Members | null;
-  /** The guests of this host that the metadata service knows, and what it tells them; absent: none. */
+  /** The guests of this host that the metadata service knows, and its answers to them; absent: none. */
   readonly guests?: readonly MetadataGuest[];
 }
 
@@ -184,7 +182,7 @@ export interface MetadataGuest {
   readonly address: string;
   /** Grows whenever what follows changes (noticeIncarnation). */
   readonly incarnation: number;
-  /** The move that it is told of, or null. */
+  /** The move of which the guest is given notice, or null. */
   readonly event: MetadataEvent | null;
 }
 
@@ -225,7 +223,7 @@ export interface CallOptions {
   readonly deadlineMs: number;
 }
 
-/** What a host's kernel counts of one incarnation, since its process began. */
+/** The counters that a host's kernel keeps for one incarnation, since its process began. */
 export interface MachineFigures {
   /** Processor time of QEMU's process, all its threads, ms. */
   readonly cpuMs: number;

@@ -1,10 +1,8 @@
 /**
- * What a leader asks of every machine of the cluster about its identity: agents, storage services and the servers of
+ * A leader's requests to every machine of the cluster about its identity: agents, storage services and the servers of
  * control nodes serve the same two operations at their own port, to `control:*` only.
- *
  *   GET /v1/identity                      -> MachineIdentity
  *   PUT /v1/identity  IdentityOrder       -> {}     idempotent
- *
  * A machine of an older version has neither: CodedError 'not-found'.
  */
 import type { IdentityOrder, IssuedCertificate, MachineIdentity } from '../../base/machine-identity.ts';
@@ -18,7 +16,7 @@ export interface MachineRef {
 
 /**
  * The port. Every call has a deadline; a failure is a CodedError: 'bad-input', and nothing sent, for an order with an
- * authority to a machine that is no control node. What other machines say of authorities is left out.
+ * authority to a machine that is no control node. Reports of other machines about authorities are ignored.
  */
 export interface IdentityLink {
   read(machine: MachineRef, options: CallOptions): Promise<MachineIdentity>;

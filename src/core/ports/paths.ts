@@ -7,7 +7,7 @@ export interface Paths {
   /** All paths that exist now. */
   list(): readonly Path[];
   /**
-   * One TCP attempt on one path; `no-path` when the relay itself did not answer: then this path says nothing about the
+   * One TCP attempt on one path; `no-path` if the relay itself did not answer: then this path is no evidence about the
    * host.
    */
   probe(

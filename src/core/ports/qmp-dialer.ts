@@ -1,6 +1,6 @@
 /**
  * How a control node gets to a QEMU: single attempts, each over one path to one of its monitors, and the conversation
- * that one of them may begin. Which attempt is made when, and what its outcome means, is decided in core/qmp.
+ * that one of them may begin. core/qmp decides when each attempt is made and what its outcome means.
  */
 import type { QmpEvent } from '../../wire/qmp/codec.ts';
 import type { Path } from '../model/paths.ts';
@@ -20,11 +20,11 @@ export interface QmpChannel {
   onEvent(listener: (event: QmpEvent) => void): () => void;
   /** Settles when the conversation has ended, whoever ended it; never rejects. */
   readonly closed: Promise<unknown>;
-  /** Ends the conversation at once. QEMU goes on. */
+  /** Ends the conversation at once. QEMU runs on. */
   close(): void;
 }
 
-/** What one attempt met. */
+/** The result of one attempt. */
 export type Dialed =
   /** The process runs and speaks; its certificate is the incarnation's. */
   { readonly outcome: 'answers'; readonly channel: QmpChannel } | { readonly outcome: DialFailure };
@@ -40,7 +40,7 @@ export type Dialed =
 export type DialFailure = 'refused' | 'accepted-but-silent' | 'silent' | 'unreachable' | 'rejected' | 'no-path';
 
 export interface DialOptions {
-  /** For everything until QEMU speaks, in ms. */
+  /** The time in ms for everything until QEMU answers. */
   readonly deadlineMs: number;
   /** Called for every event of the conversation from the first on; must not throw. */
   readonly onEvent: (event: QmpEvent) => void;

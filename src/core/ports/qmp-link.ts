@@ -1,6 +1,6 @@
 /**
- * QMP to one QEMU, by whatever path leads there: directly, through another control node, or through a storage node.
- * Every call has a deadline of its own; a failure is a CodedError.
+ * QMP to one QEMU, over any path: directly, through another control node, or through a storage node. Every call has a
+ * deadline of its own; a failure is a CodedError.
  */
 import type { DiskId, Generation, HostName, VmId } from '../../base/ids.ts';
 import type { HostAddresses } from '../model/cluster.ts';
@@ -19,7 +19,7 @@ export interface QmpTarget {
 /** A shared disk that a QEMU has logged in to. */
 export interface OpenSharedDisk {
   readonly disk: DiskId;
-  /** Whether the guest has a device of it; false where plugging, or unplugging, has stopped half-way. */
+  /** Whether the guest has its device; false if plugging or unplugging has stopped half-way. */
   readonly isPlugged: boolean;
 }
 
@@ -44,7 +44,7 @@ export interface QmpLink {
   /** Makes a QEMU that was launched for it wait for the stream of `source` only (migrate-incoming). Idempotent. */
   listen(destination: QmpTarget, source: QmpTarget): Promise<void>;
   /**
-   * Makes a QEMU whose guest stands still use its disks, as `cont` does, without continuing the guest. Idempotent.
+   * Makes a QEMU whose guest is paused use its disks, as `cont` does, without continuing the guest. Idempotent.
    * CodedError 'failed' if a disk stays unused: QEMU 7.2 aborts when it sends a guest with an unused disk.
    */
   activate(source: QmpTarget): Promise<void>;
@@ -53,29 +53,29 @@ export interface QmpLink {
    * than it is copied gets less processor time (auto-converge). Idempotent while it is under way or completed.
    */
   send(source: QmpTarget, destination: QmpTarget, options: { readonly slowDown: boolean }): Promise<void>;
-  /** For how long the guest may be held still at the end of sending, in ms from now on (downtime-limit). */
+  /** How long the guest may be paused at the end of sending, in ms from now on (downtime-limit). */
   allowPause(source: QmpTarget, ms: number): Promise<void>;
   cancelSend(source: QmpTarget): Promise<void>;
   /**
    * How fast the guest writes to its memory, in MiB a second (calc-dirty-rate): takes one to four seconds and does not
-   * hold the guest still.
+   * pause the guest.
    */
   dirtyRate(target: QmpTarget): Promise<number>;
-  /** What its block devices have read and written since the process began (query-blockstats). */
+  /** The counters of its block devices since the process began (query-blockstats). */
   blockFigures(target: QmpTarget): Promise<readonly BlockFigures[]>;
   /** Gives a running guest a shared disk (hot-plug). Idempotent. */
   plug(target: QmpTarget, disk: LaunchSharedDisk): Promise<void>;
   /**
-   * Takes a shared disk from a running guest and answers when QEMU has let go of it; CodedError 'deadline' while the
-   * guest has not. Idempotent.
+   * Takes a shared disk from a running guest and resolves when QEMU has closed it; CodedError 'deadline' while the
+   * guest has not released it. Idempotent.
    */
   unplug(target: QmpTarget, disk: DiskId): Promise<void>;
   /** The shared disks that this QEMU has open. */
   sharedDisks(target: QmpTarget): Promise<readonly OpenSharedDisk[]>;
   /**
    * Calls back when a QEMU reports an event that may change a decision (SHUTDOWN, STOP, MIGRATION …) or its connection
-   * ends. `told`: what the event says of a live migration that was ordered on the same connection; null where one has
-   * to ask.
+   * ends. `told`: the event's news of a live migration that was ordered on the same connection; null if QEMU has to be
+   * asked.
    */
   onEvent(listener: (target: QmpTarget, told: MigrationTold | null) => void): void;
   /** Closes what is open to it. */

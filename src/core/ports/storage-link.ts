@@ -1,6 +1,5 @@
 /**
- * What a controller may ask of a storage service. HTTPS with mutual TLS on PORTS.storage.
- *
+ * The requests of a controller to a storage service. HTTPS with mutual TLS on PORTS.storage.
  *   GET    /v1/report                    -> StorageReport
  *   POST   /v1/fence    FenceOrder       -> FenceResult    answered only when no revoked connection can write any more
  *   POST   /v1/grant    GrantOrder       -> GrantResult    idempotent; a generation below the floor is refused ('stale-order')
@@ -15,7 +14,6 @@
  *   DELETE /v1/artifacts/SHA256?term=N   -> {}             refused while a disk is cloned from it
  *   POST   /v1/probe   {address, port, deadlineMs} -> ProbeResult     one TCP connection attempt from this node
  *   CONNECT address:port                 -> a relayed TCP connection; only isRelayPort(port)
- *
  * Only `control:*` is served, but for GET /v1/artifacts.
  */
 import type { DiskId, Generation, Sha256, StorageName, VmId } from '../../base/ids.ts';
@@ -34,7 +32,7 @@ export interface StorageReport {
   readonly epoch?: number | null | undefined;
   /** Faults of entries that are therefore not served. Absent in reports of older services. */
   readonly faults?: readonly PoolFault[];
-  /** Of Groundplane, of its service. Absent in reports of older services. */
+  /** The Groundplane version of its service. Absent in reports of older services. */
   readonly version?: string | undefined;
   /** The node's wall clock at the time of the call (Unix ms). Absent in reports of older services. */
   readonly wallMs?: number | undefined;
@@ -54,7 +52,7 @@ export interface SharedDiskReport extends DiskReport {
 
 export interface DiskReport {
   readonly disk: DiskId;
-  /** Where it is served, if it ever was. Absent in reports of older services. */
+  /** The port at which it is served, if it ever was. Absent in reports of older services. */
   readonly port?: number | undefined;
   readonly grants: readonly GrantReport[];
 }
@@ -124,7 +122,7 @@ export interface SharedDiskOrder extends Order {
 export interface ArtifactInfo {
   readonly sha256: Sha256;
   readonly sizeBytes: number;
-  /** For disk images. */
+  /** The virtual size of disk images, in bytes. */
   readonly virtualSizeBytes: number | null;
 }
 

@@ -1,9 +1,8 @@
 /**
  * The cluster's only memory, as the loops see it: a snapshot that a watch keeps up to date, and guarded commits.
- *
  * Guarantees: a commit is one transaction that compares the leader's election key and the revision of every object it
- * touches; the snapshot holds a commit's result as soon as its promise resolves; a commit whose outcome is not known is
- * read back first, and where that is not possible nothing more is committed in its term.
+ * touches; the snapshot holds a commit's result as soon as its promise resolves; a commit whose outcome is unknown is
+ * read back first, and if that is not possible nothing more is committed in its term.
  */
 import type {
   DiskId,
@@ -61,7 +60,7 @@ export interface Snapshot {
   readonly networks: ReadonlyMap<NetworkName, Entry<NetworkRecord>>;
   readonly tasks: ReadonlyMap<TaskRecord['id'], Entry<TaskRecord>>;
   readonly images: ReadonlyMap<ImageName, Entry<ImageRecord>>;
-  /** By the part of their keys after the prefix, which sorts by time. */
+  /** Events by the part of their keys after the prefix, which sorts by time. */
   readonly events: ReadonlyMap<string, Entry<EventRecord>>;
   readonly sharedDisks: ReadonlyMap<DiskId, Entry<SharedDiskRecord>>;
   readonly guestClusters: ReadonlyMap<GuestClusterName, Entry<GuestClusterRecord>>;
@@ -87,7 +86,7 @@ export interface Snapshot {
   disksOf(vm: VmId): readonly DiskRecord[];
 }
 
-/** What the requests of people read besides: the names and numbers that are taken. */
+/** The additional records that requests of people read: the names and numbers that are taken. */
 export interface RequestSnapshot extends Snapshot {
   readonly vmNames: ReadonlyMap<string, Entry<VmId>>;
   /** Disks by `NODE/PORT`. */
@@ -127,7 +126,7 @@ type RefOf<C> = C extends Change ? Pick<C, 'kind' | 'id'> : never;
 export type ObjectRef = RefOf<Change>;
 
 export interface Commit {
-  /** Each object must be unchanged since the snapshot; one that the snapshot lacks must not exist. */
+  /** Each object must be unchanged since the snapshot; an object that the snapshot lacks must not exist. */
   readonly changes: readonly Change[];
   readonly events: readonly EventRecord[];
 }
@@ -144,8 +143,8 @@ export interface LeaderStore {
   readonly term: Term;
   readonly snapshot: Snapshot;
   /**
-   * Whether it is certain now that nobody else was elected. To be asked before each order: what a deposed leader orders
-   * is refused or harmless, and disturbs all the same. False may turn true again.
+   * Whether it is certain now that no other node was elected. Ask before each order: an order of a deposed leader is
+   * refused or harmless, but still disturbs. False may turn true again.
    */
   leads(): boolean;
   /**

@@ -1,10 +1,9 @@
 /**
- * What the storage service's decisions about shared disks (core/storage/shared-disks.ts) ask of their node: the pool's
- * shared disks and one iSCSI target that serves them. The real target is a process of its own (src/iscsi/main.ts), the
- * simulated one is in src/sim/storage.
- *
- * What an implementation guarantees: at most one target has a disk open; a target outlives the service; it serves
- * nobody before it was given a state, and then exactly that state.
+ * The parts of a storage node that the storage service's decisions about shared disks (core/storage/shared-disks.ts)
+ * need: the pool's shared disks and one iSCSI target that serves them. The real target is a process of its own
+ * (src/iscsi/main.ts), the simulated one is in src/sim/storage.
+ * An implementation guarantees: at most one target has a disk open; a target outlives the service; it serves no
+ * initiator before it was given a state, and then exactly that state.
  */
 import type { DiskId, Generation, VmId } from '../../base/ids.ts';
 import type { VmSharedDisk } from '../model/vm.ts';
@@ -22,15 +21,15 @@ export interface TargetUnit {
   readonly blockBytes: 512 | 4096;
 }
 
-/** What one VM may: which generations log in, and what they find under which number. */
+/** The permissions of one VM: the generations that may log in, and the disks that they find under each number. */
 export interface TargetVm {
   readonly vm: VmId;
   readonly generations: readonly Generation[];
   readonly luns: readonly VmSharedDisk[];
   /**
-   * All generations below it are fenced for ever: where every one that wrote is, nobody remembers its writes. A live
-   * migration's destination is admitted while the source is not fenced. Absent where who says it cannot tell: nothing
-   * is taken for forgotten.
+   * All generations below it are fenced for ever: if all generations that wrote are below it, no guest remembers their
+   * writes. A live migration's destination is admitted while the source is not fenced. Absent if the sender does not
+   * know it: then no write counts as forgotten.
    */
   readonly floor?: number | undefined;
 }
@@ -53,25 +52,25 @@ export interface TargetSession {
  * deadline.
  */
 export interface TargetDaemon {
-  /** Whether it lives and can be told what to do. */
+  /** Whether it lives and can take orders. */
   readonly isRunning: boolean;
   /** Resolves when the session is gone: with the target, as a rule. */
   readonly closed: Promise<unknown>;
   /** The state it was given last. */
   state(): Promise<TargetState>;
   /**
-   * Makes this the whole state from now on, and answers when nothing of what is not in it runs any more: its last write
-   * has been carried out by then. A unit that is larger than before grows while it is used.
+   * Makes this the whole state from now on, and resolves when commands of everything outside this state have ended:
+   * their last write has been carried out by then. A unit that is larger than before grows while it is used.
    */
   apply(state: TargetState): Promise<void>;
   /** Answers when every disk of the VM is open and it may log in. CodedError 'unavailable' with what is missing. */
   ready(vm: VmId): Promise<void>;
   sessions(): Promise<readonly TargetSession[]>;
   /**
-   * Ends it at once; answers when it is gone and writes nothing any more. CodedError 'deadline' when it does not go.
+   * Ends it at once; resolves when it is gone and writes nothing any more. CodedError 'deadline' if it does not end.
    */
   kill(): Promise<void>;
-  /** Lets go of the session; the target runs on. */
+  /** Closes the session with the target; the target runs on. */
   release(): void;
 }
 
@@ -79,9 +78,9 @@ export interface TargetDaemon {
 export interface TargetBackend {
   /** The targets of this node that the operating system knows, whoever started them. */
   findTargets(): readonly TargetProcess[];
-  /** Ends a target at once; answers as `TargetDaemon.kill` does. */
+  /** Ends a target at once; resolves as `TargetDaemon.kill` does. */
   killTarget(target: TargetProcess): Promise<void>;
-  /** Takes over a target that runs already. CodedError 'unavailable' when it does not answer. */
+  /** Takes over a target that runs already. CodedError 'unavailable' if it does not answer. */
   adoptTarget(target: TargetProcess): Promise<TargetDaemon>;
   /** Starts a target, which serves nobody before its first `apply`. */
   startTarget(): Promise<TargetDaemon>;

@@ -1,4 +1,4 @@
-/** What the block devices of a guest have read and written (QMP `query-blockstats`; qapi/block-core.json). */
+/** The counters of a guest's block devices (QMP `query-blockstats`; qapi/block-core.json). */
 
 import type { Execute } from '../ports/qmp-dialer.ts';
 import type { BlockFigures } from '../ports/qmp-link.ts';
@@ -30,7 +30,7 @@ export async function readBlockFigures(execute: Execute): Promise<readonly Block
   });
 }
 
-/** A QEMU is not trusted to count: whatever is no number is nothing. */
+/** A QEMU is not trusted to count: a value that is no number counts as nothing. */
 function count(value: unknown): number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : 0;
 }

@@ -1,8 +1,7 @@
 /**
  * How fast a guest writes to its memory (QMP `calc-dirty-rate`, `query-dirty-rate`; qapi/migration.json). QEMU hashes
  * some pages of each region, and again a second later: it counts pages whose content changed, each once, so that
- * writing the same bytes again is not seen. The guest is not held still, under KVM or software emulation.
- *
+ * writing the same bytes again is not seen. The guest is not paused, under KVM or software emulation.
  * Only the mode `page-sampling`, QEMU's default, is ever asked for: with `dirty-bitmap` QEMU 7.2 ends under software
  * emulation, and its guest with it (tried).
  */
@@ -24,7 +23,7 @@ const RATE_MAX = 2 ** 20;
 /** QMP query-dirty-rate, as far as it is used. */
 interface QueryDirtyRate {
   readonly status?: string;
-  /** In MiB a second, whole. */
+  /** The rate in whole MiB a second. */
   readonly 'dirty-rate'?: number;
 }
 
@@ -33,7 +32,7 @@ export async function measureDirtyRate(execute: Execute, clock: Pick<Clock, 'aft
   try {
     await execute('calc-dirty-rate', { 'calc-time': APART_S, 'sample-pages': SAMPLES });
   } catch (error) {
-    // Another control node measures it just now: its result is as good.
+    // Another control node is measuring it just now: its result is as good.
     if (!(error instanceof QmpError) || !/still in process|in progress/i.test(error.description)) throw error;
   }
   await later(clock, APART_S * 1_000);

@@ -1,8 +1,7 @@
 /**
- * What was ordered of one end of a live migration, and what the events of the present session have told since.
- * Guarantees: an event is news of a migration only where that migration was ordered on the same session; nothing is
- * remembered across the end of a session, since what happened in between was not heard.
- *
+ * The orders to one end of a live migration, and the events of the present session since. Guarantees: an event counts
+ * as news of a migration only if that migration was ordered on the same session; nothing is remembered across the end
+ * of a session, since events in between were not heard.
  *   ordered     event                          told                     remembered afterwards
  *   receive     MIGRATION completed            arrived                  the same
  *   send        STOP, not ordered here         ending                   when the guest stopped
@@ -16,8 +15,8 @@ import type { Clock } from '../ports/clock.ts';
 import { isEndOfMigration, migrationState } from './observation.ts';
 
 /**
- * How far an event may be late, in ms. A pause by the host's wall clock that is longer than what passed here between its
- * two events, and this, was made by a step of that clock.
+ * How far an event may be late, in ms. If a pause by the host's wall clock exceeds the time that passed here between
+ * its two events by more than this, that clock was stepped.
  */
 const LATE_MS_MAX = 1_000;
 
@@ -36,14 +35,14 @@ type Ordered =
   | {
       readonly kind: 'send';
       readonly to: Generation;
-      /** When the guest stopped: by the host's wall clock, and by this process's monotonic clock. */
+      /** When the guest was paused: by the host's wall clock, and by this process's monotonic clock. */
       stopped: { readonly hostMs: number; readonly ownMs: number } | null;
       completed: MigrationState | null;
       /** The guest was told to halt here: its halt does not mean that a migration has finished sending. */
       isHalted: boolean;
     };
 
-/** Whether a decision may be another one after an event. */
+/** Whether a decision may change after an event. */
 export function isTelling({ name, data }: QmpEvent): boolean {
   return name === 'MIGRATION' ? isEndOfMigration(String(data['status'])) : TELLING_EVENTS.has(name);
 }
@@ -57,7 +56,7 @@ export class MigrationMemory {
     this.#clock = clock;
   }
 
-  /** How the migration ended that was ordered to be sent, where its events told so: then nobody has to ask. */
+  /** The end of the migration that was ordered to be sent, if its events reported it: then no question is needed. */
   get completed(): MigrationState | null {
     return this.#ordered?.kind === 'send' ? this.#ordered.completed : null;
   }
@@ -67,9 +66,7 @@ export class MigrationMemory {
     this.#ordered = { kind: 'receive' };
   }
 
-  /**
-   * The QEMU is told to send. Not for a stream that was begun by somebody else: its events do not tell where it goes.
-   */
+  /** The QEMU is told to send. Not for a stream that another session began: its events do not say where it goes. */
   orderedToSend(to: Generation): void {
     this.#ordered = { kind: 'send', to, stopped: null, completed: null, isHalted: false };
   }
@@ -84,9 +81,8 @@ export class MigrationMemory {
   }
 
   /**
-   * What an event tells of the migration that was ordered; null where it tells nothing. It spares a question: QEMU 7.2
-   * reads a TLS monitor a byte at a time in the very loop that loads or completes the guest, which stands still
-   * meanwhile.
+   * An event's news of the ordered migration; null if there is none. It saves a question: QEMU 7.2 reads a TLS monitor
+   * a byte at a time in the very loop that loads or completes the guest, which is paused in the meantime.
    */
   hear(event: QmpEvent): MigrationTold | null {
     const ordered = this.#ordered;
@@ -106,14 +102,14 @@ export class MigrationMemory {
       ordered.stopped = { hostMs: timestampMs, ownMs: this.#clock.monotonicMs() };
       return { kind: 'ending' };
     }
-    // It goes on, or another stream began: what was ordered is over.
+    // The guest continues, or another stream began: the ordered migration is over.
     if (name === 'RESUME' || (name === 'MIGRATION' && isTelling(event))) this.#ordered = null;
     return null;
   }
 
   /**
-   * How long the guest has stood still, in ms: by the host's wall clock, whose times do not depend on when an event
-   * arrived here; by our own monotonic clock where the host's was set in between.
+   * How long the guest was paused, in ms: by the host's wall clock, whose times do not depend on when an event arrived
+   * here; by our own monotonic clock if the host's clock was set in between.
    */
   #pauseMs(stopped: { readonly hostMs: number; readonly ownMs: number }, hostMs: number): number {
     const byHostMs = hostMs - stopped.hostMs;

@@ -1,4 +1,6 @@
-/** What QEMU's answers mean: the state of a live migration, and to which incarnation its memory was sent. Pure. */
+/**
+ * The meaning of QEMU's answers: the state of a live migration, and the incarnation to which its memory was sent. Pure.
+ */
 
 import { parseDnsName } from '../../base/identity.ts';
 import type { Generation, VmId } from '../../base/ids.ts';
@@ -32,7 +34,7 @@ const ENDED: Readonly<Record<string, MigrationState['status']>> = {
   none: 'none',
 };
 
-/** Whether a migration in QEMU's state `status` goes on no more. */
+/** Whether a migration in QEMU's state `status` has ended. */
 export function isEndOfMigration(status: string): boolean {
   return Object.hasOwn(ENDED, status);
 }
@@ -54,8 +56,8 @@ export function migrationState(info: QueryMigrate, pauseLimitMs: number | undefi
 }
 
 /**
- * The generation of `vm` to which a QEMU was last told to send; null where it was told of none. The receiver is told by
- * the name that only the certificate of that incarnation holds.
+ * The generation of `vm` to which a QEMU was last told to send; null if it was told of none. The receiver is identified
+ * by the name that only the certificate of that incarnation holds.
  */
 export function generationSentTo(vm: VmId, parameters: MigrateParameters): Generation | null {
   const receiver = parseDnsName(parameters['tls-hostname'] ?? '');

@@ -18,11 +18,11 @@ interface World {
   readonly clock: SimClock;
   readonly dialer: FakeDialer;
   readonly sessions: QmpSessions;
-  /** What the listener was told, with the generation. */
+  /** The news that the listener got, with the generation. */
   readonly told: string[];
   /** Lets time pass until the promise is settled. */
   readonly done: <T>(promise: Promise<T>) => Promise<T>;
-  /** Lets everything happen that happens now. */
+  /** Runs everything that is due now. */
   readonly settle: () => Promise<void>;
   readonly channel: (index: number) => FakeChannel;
 }

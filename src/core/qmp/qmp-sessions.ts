@@ -1,10 +1,9 @@
 /**
- * A control node's QMP sessions with every QEMU (core/ports/qmp-link.ts), over whatever dials them
+ * A control node's QMP sessions with every QEMU (core/ports/qmp-link.ts), over the port that dials them
  * (core/ports/qmp-dialer.ts).
- *
  * Guarantees: at most one session per incarnation, kept while it works; a session on which a command missed its
- * deadline is closed, never waited for; what QEMU refuses leaves the session as it is; an incarnation that is forgotten
- * while it is dialed keeps no session.
+ * deadline is closed, never waited for; a command that QEMU refuses leaves the session as it is; an incarnation that is
+ * forgotten while it is dialed keeps no session.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { PeerIdentity } from '../../base/identity.ts';
@@ -37,7 +36,7 @@ import { openSharedDisks, plugSharedDisk, unplugSharedDisk } from './shared-disk
 const COMMAND_MS = 1_000;
 /** Deadline of a command that makes QEMU do work before it answers. */
 const SLOW_COMMAND_MS = 5_000;
-/** How long a guest may take to give a disk back. */
+/** How long a guest may take to release a disk, in ms. */
 const UNPLUG_MS = 3_000;
 const nothing = (): undefined => undefined;
 
@@ -47,8 +46,8 @@ export interface QmpSessionsOptions {
   readonly dialer: QmpDialer;
   readonly clock: Clock;
   /**
-   * Which of the three monitors this control node tries first, so that a frozen one does not stand in the way of the
-   * others.
+   * The monitor, one of three, that this control node tries first, so that a frozen node does not stand in the way of
+   * the others.
    */
   readonly monitor: number;
 }
@@ -58,13 +57,13 @@ interface Held {
   readonly target: QmpTarget;
   open: { readonly channel: QmpChannel; readonly via: string } | null;
   dialing: Promise<Reached> | null;
-  /** Whether this session told it to send: then it is asked about its migration. */
+  /** Whether this session told QEMU to send: then QEMU is asked about its migration. */
   sending: boolean;
   /** The migration memory of the present session. */
   readonly memory: MigrationMemory;
 }
 
-/** See the module. After `close` it can be used again. */
+/** See the module's comment. After `close` it can be used again. */
 export class QmpSessions implements QmpLink {
   readonly #options: QmpSessionsOptions;
   readonly #held = new Map<string, Held>();
@@ -103,7 +102,7 @@ export class QmpSessions implements QmpLink {
       const ask = <T>(command: string): Promise<T> =>
         channel.execute<T>(command, undefined, { deadlineMs: COMMAND_MS });
       const askReceiver = (): Promise<MigrateParameters> => ask('query-migrate-parameters');
-      // How it ended does not change, and each question takes its time while the guest stands still.
+      // A finished migration does not change, and each question takes time while the guest is paused.
       const { completed } = memory;
       const [{ status }, migration, parameters] = await Promise.all([
         ask<QueryStatus>('query-status'),
@@ -178,12 +177,12 @@ export class QmpSessions implements QmpLink {
   }
 
   /**
-   * The destination shall tell by itself that it has received everything: on the session that there is, or on one
+   * Asks the destination to report by an event that it has received everything: on the existing session, or on one
    * opened beside the stream's start.
    */
   #hearArrival(destination: QmpTarget): void {
     this.#hold(destination).memory.orderedToReceive();
-    // Where it cannot be reached it will be asked.
+    // If the destination cannot be reached now, it is asked later.
     this.#reach(destination).catch(nothing);
   }
 
@@ -297,7 +296,7 @@ export class QmpSessions implements QmpLink {
   }
 }
 
-/** Whose certificate the QEMU of a target holds. */
+/** The incarnation whose certificate the QEMU of a target holds. */
 export function incarnationOf({ vm, generation }: Pick<QmpTarget, 'vm' | 'generation'>): PeerIdentity {
   return { kind: 'incarnation', vmId: vm, generation };
 }

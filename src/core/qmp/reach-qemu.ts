@@ -1,9 +1,8 @@
 /**
- * Which path and which monitor is tried when, and what it means when none leads to a session.
- *
+ * Chooses which path and which monitor to try when, and what it means if none leads to a session.
  * Paths are tried in their order, the direct one first; on each of them this control node's own monitor, then the spare
- * ones. Guarantees: a kernel that says that nobody listens ends the search, because no other path can know better; so
- * does a process that does not speak, once its spare monitors did not either; only silence leads to the next path. A
+ * ones. Guarantees: a kernel that says that no process listens ends the search, because no other path can find more; so
+ * does a process that does not answer, once its spare monitors did not either; only silence leads to the next path. A
  * search has at most one attempt for each monitor on each path, each within `CONNECT_MS`.
  */
 import type { QmpEvent } from '../../wire/qmp/codec.ts';
@@ -16,7 +15,7 @@ import type { QmpTarget } from '../ports/qmp-link.ts';
 /** Deadline of one attempt. */
 export const CONNECT_MS = 700;
 
-/** What a search came to: a conversation over the path named `via`, or what was seen instead. */
+/** The result of a search: a conversation over the path named `via`, or the observation instead. */
 export type Reached =
   | { readonly channel: QmpChannel; readonly via: string }
   | { readonly channel: null; readonly seen: QmpObservation };
@@ -25,8 +24,8 @@ export interface Search {
   readonly dialer: QmpDialer;
   readonly target: QmpTarget;
   /**
-   * Which of the three monitors this control node tries first, so that a frozen one does not stand in the way of the
-   * others.
+   * The monitor, one of three, that this control node tries first, so that a frozen node does not stand in the way of
+   * the others.
    */
   readonly monitor: number;
   /** Called for every event of the conversation from the first on. */
@@ -71,7 +70,7 @@ async function tryPath(
   return isMute ? 'mute' : 'silent';
 }
 
-/** Whether somebody is there, who does not speak as the incarnation should. */
+/** Whether a process is there that does not answer as the incarnation should. */
 function isSpeechless(outcome: DialFailure): boolean {
   return outcome === 'accepted-but-silent' || outcome === 'rejected';
 }

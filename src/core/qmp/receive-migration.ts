@@ -1,7 +1,7 @@
 /**
- * The receiving end of a live migration, set up over whatever session there is with its QEMU: the agent's while it
- * starts, or a control node's. Guarantees: it takes the stream of the named source only, over TLS; what was set up
- * before is left as it is.
+ * The receiving end of a live migration, set up over the existing session with its QEMU: the agent's while it starts,
+ * or a control node's. Guarantees: it takes the stream of the named source only, over TLS; an earlier set-up is left as
+ * it is.
  */
 
 import { type PeerIdentity, qemuAuthzName } from '../../base/identity.ts';
@@ -19,7 +19,7 @@ export async function receiveMigration(
   { port, source }: { readonly port: number; readonly source: PeerIdentity },
 ): Promise<void> {
   const identity = qemuAuthzName(source);
-  // The port is opened only once QEMU has said yes to all of it: until then anybody could send, and in the clear.
+  // The port is opened only once QEMU has accepted all settings: until then anybody could send, and in the clear.
   await Promise.all([
     setMigrationCapabilities(execute, ['events', 'return-path', 'late-block-activate']),
     unlessDone(/duplicate/, () => execute('object-add', { 'qom-type': 'authz-simple', id: AUTHZ, identity })),

@@ -1,6 +1,6 @@
 /**
- * The sending end of a live migration, over whatever session there is with its QEMU. Guarantees: nothing is begun where
- * a stream is under way or complete; QEMU sends to the incarnation named and to nobody else, over TLS.
+ * The sending end of a live migration, over the existing session with its QEMU. Guarantees: no stream is begun while
+ * one is under way or complete; QEMU sends to the named incarnation only, over TLS.
  */
 import { dnsName, type PeerIdentity } from '../../base/identity.ts';
 import { FIRST_PAUSE_MS } from '../model/pause-allowance.ts';

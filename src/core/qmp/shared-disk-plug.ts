@@ -16,7 +16,7 @@ import type { LaunchSharedDisk } from '../ports/host-link.ts';
 import type { Execute } from '../ports/qmp-dialer.ts';
 import type { OpenSharedDisk } from '../ports/qmp-link.ts';
 
-/** How a wait for the guest to give a device back ends. */
+/** How to wait for the guest to release a device. */
 export interface UnplugWait {
   /** Calls back for QEMU's events until the answer is called. */
   onEvent(
@@ -35,7 +35,9 @@ interface BlockNode {
   readonly 'node-name'?: string;
 }
 
-/** Gives the guest the disk. CodedError 'conflict' for a machine that was started without a place for shared disks. */
+/**
+ * Gives the guest the disk. CodedError 'conflict' for a machine that was started without a controller for shared disks.
+ */
 export async function plugSharedDisk(execute: Execute, disk: LaunchSharedDisk): Promise<void> {
   const id = sharedDeviceId(disk.disk);
   const devices = await namesAt(execute, '/machine/peripheral');
@@ -55,7 +57,9 @@ export async function plugSharedDisk(execute: Execute, disk: LaunchSharedDisk): 
   await execute('device_add', sharedDevice(disk));
 }
 
-/** Takes the disk from the guest. CodedError 'deadline' while the guest has not let go: it may be repeated. */
+/**
+ * Takes the disk from the guest. CodedError 'deadline' while the guest has not released it: the call may be repeated.
+ */
 export async function unplugSharedDisk(execute: Execute, disk: DiskId, wait: UnplugWait): Promise<void> {
   const id = sharedDeviceId(disk);
   if ((await namesAt(execute, '/machine/peripheral')).has(id)) await removeDevice(execute, id, wait);
@@ -91,7 +95,7 @@ async function removeDevice(execute: Execute, id: string, wait: UnplugWait): Pro
   } finally {
     stop();
   }
-  // Asked all the same: the event may have come before we listened, and a session may have been lost.
+  // Asked nevertheless: the event may have come before we listened, and a session may have been lost.
   if ((await namesAt(execute, '/machine/peripheral')).has(id))
     throw new CodedError('deadline', `The guest has not given ${id} back.`, { advice: 'It is tried again.' });
 }

@@ -1,4 +1,4 @@
-/** IPv4 ranges and what may be given out of them. Pure. */
+/** IPv4 ranges and the addresses that may be given out of them. Pure. */
 import { CodedError } from '../../base/errors.ts';
 import type { NetworkRecord } from '../model/cluster.ts';
 import { LIMITS } from '../model/limits.ts';

@@ -1,9 +1,8 @@
 /**
- * What may be done with one thing now, and why the rest may not: the only table of it. Pure.
- *
- * Guarantees: each answer is that of the request's own code, which is asked without carrying anything out, so that a
- * button and a refusal can never differ; what would change nothing is not allowed either, with the sentence that its
- * task would end with.
+ * The actions that one object allows now, and the reasons against the others: the only table of them. Pure.
+ * Guarantees: each answer comes from the request's own code, which is run without carrying anything out, so that a
+ * button and a refusal can never differ; an action that would change nothing is not allowed either, with the sentence
+ * that its task would end with.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
@@ -26,7 +25,7 @@ export interface AllowedAction {
   readonly advice: string | null;
 }
 
-/** Asks for an action; a text says why it would change nothing. */
+/** Tries an action; a text says why it would change nothing. */
 type Ask = (basis: Basis, observed: Observed | null, name: string) => Admitted<unknown> | string;
 
 const ANY = { ifMatch: null } as const;
@@ -39,7 +38,7 @@ const VM: Readonly<Record<string, Ask>> = {
   resume: (basis, _observed, vm) => resumeVm(basis, vm),
   migrate: (basis, _observed, vm) => migrateVm(basis, vm, {}),
   delete: (basis, _observed, vm) => deleteVm(basis, vm, ANY),
-  // Of another size than now, whatever that is.
+  // With any size other than the present one.
   resize: (basis, _observed, vm) => {
     const { vcpus } = findVm(basis.records, vm).value.spec;
     return patchVm(basis, vm, { ...ANY, vcpus: vcpus === 1 ? 2 : vcpus - 1 });
@@ -79,7 +78,7 @@ const TASK: Readonly<Record<string, Ask>> = { cancel: (basis, _observed, id) => 
 
 const TABLES = { vm: VM, host: HOST, drain: DRAIN, roll: ROLL, task: TASK } as const;
 
-/** What may be done with the VM, host, drain, roll or task of this name or id. CodedError 'not-found'. */
+/** The allowed actions for the VM, host, drain, roll or task of this name or id. CodedError 'not-found'. */
 export function allowedActions(
   kind: keyof typeof TABLES,
   basis: Basis,
@@ -98,7 +97,7 @@ export function allowedActions(
   });
 }
 
-/** Why a request that is not refused would change nothing; null if it changes something. */
+/** The reason why a request that is not refused would change nothing; null if it changes something. */
 function vainly(answer: Admitted<unknown> | string): string | null {
   if (typeof answer === 'string') return answer;
   const { changes, result } = answer;

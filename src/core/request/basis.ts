@@ -1,6 +1,6 @@
 /**
- * What every request of a person is decided from, and what it becomes. Each request is a pure function: the same basis
- * and the same request give the same changes, or the same refusal (a CodedError).
+ * The basis on which every request of a person is decided, and its result. Each request is a pure function: the same
+ * basis and the same request give the same changes, or the same refusal (a CodedError).
  */
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseTaskId, type StorageName } from '../../base/ids.ts';
@@ -28,7 +28,7 @@ export interface Basis {
   readonly randomHex: RandomHex;
 }
 
-/** What the leader observes, as far as requests depend on it. */
+/** The leader's observations, as far as requests depend on them. */
 export interface Observed {
   readonly observer: { see(host: HostName): HostObservation };
   readonly storageObserver: {
@@ -39,16 +39,16 @@ export interface Observed {
     report(node: StorageName): Pick<StorageReport, 'pool' | 'artifacts'> | null;
   };
   readonly dirtyRates: {
-    /** How fast the guest writes to its memory, in MiB a second; null where it was not measured lately. */
+    /** How fast the guest writes to its memory, in MiB a second; null if it was not measured recently. */
     of(vm: VmRecord): number | null;
   };
   /** The estate as the leader keeps it (core/loop/maintenance/estate-keeper.ts). */
   readonly estate: {
-    /** For a plan that is made at once; null: not everything was read yet. */
+    /** The model for a plan that is made at once; null: not all records were read yet. */
     model(view: PlanView): Model | null;
     /**
-     * What changes would break. `check`: they are not to be made, and whoever asks waits until its signal aborts.
-     * CodedError 'unavailable' where that is not known in time.
+     * The verdicts that changes would break. `check`: the changes are not to be made, and the caller waits until its
+     * signal aborts. CodedError 'unavailable' if there is no answer in time.
      */
     judge(changes: readonly EstateChange[], check?: { readonly signal: Ending }): Promise<readonly Broken[]>;
     /** Does `act` after every guarded change before it. CodedError 'unavailable' where that takes long. */
@@ -69,9 +69,9 @@ export interface OfRevision {
   readonly ifMatch: string | null;
 }
 
-/** An admitted request: one transaction, and what the caller is told once it is made. */
+/** An admitted request: one transaction, and the answer to the caller once it is made. */
 export interface Admitted<T> {
-  /** Each depends on the revision of its object in the basis. None: there is nothing to do. */
+  /** Each depends on the revision of its object in the basis. None: nothing is to be done. */
   readonly changes: readonly Change[];
   /** Objects that the request was decided from: they must be unchanged as well. */
   readonly unchanged?: readonly ObjectRef[];

@@ -1,10 +1,9 @@
 /**
- * One action on many VMs: one request and one task. The request only records what is wanted; the leader's loop
- * (core/loop/duties/bulk-loop.ts) asks it of the VMs, some at a time, by the same code that a request for one VM goes
- * through, and notes how each ended. Pure.
- *
- * Guarantees: a VM that refuses does not hold the others up, and its item says why; each VM is asked once; a step fits
- * into one transaction; the task ends when every VM's own task has.
+ * One action on many VMs: one request and one task. The request only records the action; the leader's loop
+ * (core/loop/duties/bulk-loop.ts) requests it for the VMs, some at a time, with the same code as a request for one VM,
+ * and notes each outcome. Pure.
+ * Guarantees: a refusal for one VM does not delay the others, and its item says why; the action is requested once for
+ * each VM; a step fits into one transaction; the task ends when every VM's own task has.
  */
 import { CodedError, messageOf } from '../../base/errors.ts';
 import { listed } from '../../base/listed.ts';
@@ -35,11 +34,11 @@ const RUNNING_MAX = 48;
 const MESSAGE_CHARS_MAX = 300;
 const NAMES_IN_ERROR = 5;
 
-/** What one request asks of many VMs. */
+/** The action, and the VMs that it is for. */
 export interface BulkRequest extends Omit<BulkWork, 'items'> {
   /** Names or ids; absent: those that the filter selects. */
   readonly vms?: readonly string[];
-  /** All that are given must hold. */
+  /** The VMs that meet all given conditions. */
   readonly filter?: { readonly host?: string; readonly labels?: Readonly<Record<string, string>> };
 }
 
@@ -106,13 +105,16 @@ export interface BulkStep {
   readonly isOver: boolean;
 }
 
-/** How a step is made. `most`: VMs that it asks at most; `refusal`: why the first that it asks is refused. */
+/**
+ * How a step is made. `most`: the greatest number of VMs in it; `refusal`: the reason for which its first VM is
+ * refused.
+ */
 export interface StepOptions {
   readonly most?: number;
   readonly refusal?: CodedError;
 }
 
-/** What is to be done now for a task over many VMs that runs. */
+/** The next step of a running task over many VMs. */
 export function bulkStep(
   basis: WishBasis,
   observed: Pick<Observed, 'vms'> | null,
@@ -144,7 +146,9 @@ export function bulkStep(
   return { changes: [...changes, taskChange(next)], asked, isOver };
 }
 
-/** How the VM's own task stands now. A task that is gone ended long ago, and nobody knows how. */
+/**
+ * The item with the present state of the VM's own task. A task that is gone ended long ago, with an unknown outcome.
+ */
 function noted(records: WishBasis['records'], item: BulkItem): BulkItem {
   if (item.state !== 'running' || item.task === null) return item;
   const own = records.tasks.get(item.task)?.value;
@@ -158,7 +162,7 @@ interface Asking {
   readonly task: TaskRecord & { readonly bulk: BulkWork };
 }
 
-/** Asks one VM, adding the changes; one that refuses has failed. */
+/** Requests the action for one VM, adding the changes; if it is refused, the item has failed. */
 function ask({ basis, observed, task }: Asking, item: BulkItem, changes: Change[]): BulkItem {
   try {
     const wish = WISHES[task.bulk.action](basis, observed, item.vm, task.bulk);
@@ -194,7 +198,7 @@ const WISHES: Readonly<Record<BulkAction, WishOf>> = {
   delete: (basis, _observed, vm) => deleteVm(basis, vm, { ifMatch: null }),
 };
 
-/** What is left of a task over many VMs when it is cancelled: VMs that were asked already go on. */
+/** The remainder of a task over many VMs when it is cancelled: VMs whose action was requested already continue. */
 export function withoutWaiting(task: TaskRecord & { readonly bulk: BulkWork }): TaskRecord {
   const items = task.bulk.items.map(
     (item): BulkItem =>

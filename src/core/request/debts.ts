@@ -14,7 +14,7 @@ import type { Change, Snapshot } from '../ports/store.ts';
 import type { Admitted, Basis } from './basis.ts';
 import type { Tie } from './effect.ts';
 
-/** What is to be signed for. */
+/** The ties and broken verdicts that are to be signed for. */
 export interface Price {
   readonly ties: readonly Tie[];
   readonly broken: readonly Broken[];
@@ -140,8 +140,8 @@ export function renewDebt(
 }
 
 /**
- * The debts of an object with more. A tie that is signed for anew takes the place of the one before, and a debt for room
- * that of those whose hosts it names again. CodedError 'conflict' where there would be too many.
+ * The debts of an object with more. A tie that is signed for anew replaces the old one, and a debt for room replaces
+ * those whose hosts it names. CodedError 'conflict' if there would be too many.
  */
 function withMore<T extends { readonly name: string; readonly debts?: readonly Debt[] }>(
   record: T,

@@ -45,7 +45,7 @@ export interface DrainRequest {
   readonly quietOverride?: QuietOverride | undefined;
   /** Moves at once from and to one host. */
   readonly parallel?: number | undefined;
-  /** No move begins that would not have ended by then, Unix ms. */
+  /** The deadline, Unix ms: no move begins that would end later. */
   readonly by?: number | undefined;
 }
 
@@ -68,7 +68,7 @@ export function sourceOf(basis: Basis, { observer, dirtyRates }: DrainObserved):
   };
 }
 
-/** What is known of each guest's writing, for the moves of a plan. */
+/** The known facts about how fast each guest writes, for the moves of a plan. */
 export function writingFor(
   basis: Basis,
   observed: DrainObserved,
@@ -85,7 +85,7 @@ export function writingFor(
 /** The observations that a drain is planned from, beside the records. */
 export type DrainObserved = Pick<Observed, 'observer' | 'dirtyRates' | 'estate'>;
 
-/** Plans a drain and changes nothing. CodedError 'not-found', 'conflict', 'no-capacity' with what stands in the way. */
+/** Plans a drain and changes nothing. CodedError 'not-found', 'conflict', 'no-capacity' with the obstacles. */
 export function planDrain(basis: Basis, observed: DrainObserved, request: DrainRequest): MaintenancePlan {
   const hosts = request.hosts.map((name) => findHost(basis, name).value);
   for (const host of hosts) demandFree(basis, host);
@@ -112,7 +112,7 @@ export function demandMoves(moves: number): void {
   );
 }
 
-/** What the leader keeps of the estate. CodedError 'unavailable' while it is read. */
+/** The leader's model of the estate. CodedError 'unavailable' while records are read. */
 export function keptModel({ estate }: Pick<Observed, 'estate'>, view: PlanView): Model {
   const model = estate.model(view);
   if (model !== null) return model;
@@ -207,7 +207,7 @@ export function pauseDrain(basis: Basis, id: string, isPaused: boolean): Admitte
   return { changes: [{ kind: 'drain', id: drain.id, value: next }], result: drain.id };
 }
 
-/** Ends a drain once the moves under way have ended. What has moved stays. CodedError 'not-found', 'conflict'. */
+/** Ends a drain once the moves under way have ended. VMs that have moved stay. CodedError 'not-found', 'conflict'. */
 export function cancelDrain(basis: Basis, id: string): Admitted<DrainId> {
   const { value: drain } = findDrain(basis, id);
   demandOfNoRoll(basis, drain);
@@ -259,7 +259,7 @@ export function findDrain({ records }: Pick<Basis, 'records'>, id: string): Entr
   throw new CodedError('not-found', `There is no drain ${id}.`, { advice: 'List them with "gp maintenance list".' });
 }
 
-/** The drain found no way on, whether or not it is a wave of a roll: then a person says that it goes on. */
+/** The drain is stuck, whether or not it is a wave of a roll: then a person says that it continues. */
 function pausedItself({ state, stuck }: DrainRecord): boolean {
   return state === 'paused' && stuck !== null && stuck !== HELD_DRAIN;
 }
@@ -310,7 +310,7 @@ export function planNotAccepted(finding: string): CodedError {
   });
 }
 
-/** What stands in the way, and what would make a plan possible. */
+/** The obstacles, and the changes that would make a plan possible. */
 export function drainRefusal(model: Model, hosts: readonly HostName[], outcome: Refusal): CodedError {
   const vms = outcome.vms.map((id) => model.vms[model.vm(id)]?.name ?? id).sort();
   const why = {

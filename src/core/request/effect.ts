@@ -1,6 +1,6 @@
 /**
- * What a change of records means for the estate: which VM would be where, which rule would hold, which ties there would
- * be. Pure. Whether that breaks a verdict is judged by whoever keeps them (core/loop/maintenance/estate-keeper.ts).
+ * The effect of a change of records on the estate: which VM would be where, which rules would hold, which ties there
+ * would be. Pure. core/loop/maintenance/estate-keeper.ts judges whether that breaks a verdict.
  */
 import type { HostName, VmId } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
@@ -26,24 +26,26 @@ export interface Tie {
   readonly what: string;
 }
 
-/** What an effect is seen from: less than a request, so that the leader's own loops can see it. */
+/**
+ * The facts that an effect is computed from: fewer than a request needs, so that the leader's own loops can compute it.
+ */
 export interface EffectBasis extends Pick<Basis, 'index'> {
   readonly records: Snapshot;
 }
 
-/** What a change of records would do. */
+/** The effect of a change of records. */
 export interface Effect {
   readonly changes: readonly EstateChange[];
   /** Ties that the change makes. */
   readonly ties: readonly Tie[];
 }
 
-/** What an effect depends on beside records: what is seen of hosts, and which VMs are expected where. */
+/** The facts beside records that an effect depends on: the observations of hosts, and which VMs are expected where. */
 export interface Sight extends Pick<Observed, 'observer'> {
   readonly estate: Pick<Observed['estate'], 'expected'>;
 }
 
-/** Says what changes of records would do to the estate. What is not looked at: VMs that go, hosts, drains. */
+/** Computes the effect of changes of records on the estate. VMs that go, hosts, and drains are not considered. */
 export function effectOf(basis: EffectBasis, observed: Sight, changes: readonly Change[]): Effect {
   const vms = changes.flatMap((change) =>
     change.kind === 'vm' && change.value !== null
@@ -69,7 +71,7 @@ export function effectOf(basis: EffectBasis, observed: Sight, changes: readonly 
   };
 }
 
-/** Which hosts cannot be a CPU model; each model is looked for once. Good until a host changes. */
+/** Which hosts cannot provide a CPU model; each model is looked up once. Valid until a host changes. */
 export class CpuModels {
   readonly #hosts: readonly HostRecord[];
   readonly #without = new Map<string, readonly HostName[]>();
@@ -137,8 +139,8 @@ function clusterChange({ records, index }: EffectBasis, record: GuestClusterReco
 }
 
 /**
- * The guest clusters of changed VMs. A member that starts while others are stopped breaks nothing that their own start
- * does not mend: otherwise a guest cluster could not be started member by member.
+ * The guest clusters of changed VMs. A member that starts while others are stopped breaks only what their own start
+ * mends: otherwise a guest cluster could not be started member by member.
  */
 function memberChanges(
   { index }: EffectBasis,

@@ -1,6 +1,6 @@
 /**
- * Raising the release of a cluster, after which the one before is no part of it any more. Pure. Guarantees: it is raised
- * only when every role of every machine says that it runs the new one, and never past a release.
+ * Raises the release of a cluster; programs of the release before can no longer be part of it. Pure. Guarantees: the
+ * release is raised only when every role of every machine says that it runs the new one, and never skips a release.
  */
 import { CodedError } from '../../base/errors.ts';
 import { listed } from '../../base/listed.ts';

@@ -1,10 +1,9 @@
 /**
- * Changes of guest clusters that people ask for: records as they are, and a request, become the changes of one
+ * Changes of guest clusters that people ask for: the present records and a request become the changes of one
  * transaction, or a refusal. Pure; nothing is written here.
- *
  * Guarantees: a VM is a member of one guest cluster at most; its record and the cluster's say the same, since one
  * transaction writes both; members have every disk of their cluster, under the same number; two members are on one host
- * only where somebody consented to it.
+ * only if somebody consented to that.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { GuestClusterName, HostName, NetworkName, VmId } from '../../base/ids.ts';
@@ -37,7 +36,7 @@ const MEMBERS_MAX = USERS_MAX;
 
 export interface NewGuestCluster {
   readonly name: GuestClusterName;
-  /** As they are to be: with cards in its heartbeat networks. */
+  /** The members as they are to be: with cards in its heartbeat networks. */
   readonly members: readonly VmRecord[];
   readonly disks: readonly NewSharedDisk[];
   readonly heartbeatNetworks: readonly NetworkName[];
@@ -122,7 +121,7 @@ export function addMemberChanges(
     },
     memberOf(vm, cluster.name),
   );
-  // Also the others, unchanged: one that is placed at this moment must notice that there is somebody to be apart from.
+  // The others are written unchanged: a VM that is being placed at this moment must notice the new rule.
   return [clusterChange(next), vmChange(member), ...others.map(vmChange)];
 }
 
@@ -193,9 +192,9 @@ export function adoptDiskChanges(
   ];
 }
 
-/** What is to become of a disk that leaves a guest cluster. */
+/** The fate of a disk that leaves a guest cluster. */
 export interface DiskFate {
-  /** It stays, as a shared disk of no guest cluster that nobody has. */
+  /** The disk stays, as a shared disk of no guest cluster and no VM. */
   readonly keeps: boolean;
   /** Although keys are registered on it: guests use it. */
   readonly forces: boolean;
@@ -220,8 +219,8 @@ export function removeDiskChanges(
 }
 
 /**
- * A guest cluster goes: its members stay as VMs of none; its disks are taken from them, and deleted unless they are
- * kept.
+ * Deletes a guest cluster: its members stay as VMs of no guest cluster; its disks are taken from them, and deleted
+ * unless they are kept.
  */
 export function deleteChanges(
   records: Records,

@@ -55,13 +55,13 @@ export interface GuestClusterRequest {
   readonly shareHosts?: boolean | undefined;
 }
 
-/** What somebody changes of a guest cluster. */
+/** A change of a guest cluster by a person. */
 export interface GuestClusterPatch extends Pick<GuestClusterRequest, 'maxDisturbed' | 'toleratesMs'> {
-  /** How long guests are told before they are moved; null: they are not told. */
+  /** How long before its move a guest is given notice; null: no notice. */
   readonly noticeMs?: number | null | undefined;
-  /** How a member is seen to be ready after its move; null: by its keys alone. */
+  /** The check that a member is ready after its move; null: only its keys count. */
   readonly readyCheck?: ReadyCheck | null | undefined;
-  /** Weekly windows in which no drain moves a member, all of them; an empty list: none. */
+  /** The weekly windows in which no drain moves a member, all of them; an empty list: none. */
   readonly quiet?: readonly string[] | undefined;
 }
 
@@ -309,7 +309,7 @@ function withNetworks(
   const written = networkChanges(changed);
   return {
     changes: [...changes, ...written],
-    // What is written is compared by that.
+    // The written form is the one that is compared.
     unchanged: there.filter(({ id }) => !written.some((change) => change.id === id)),
   };
 }

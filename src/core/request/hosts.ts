@@ -1,10 +1,9 @@
 /**
- * Changing a host (cordoned or not, its rack), and taking it out of the cluster. What is removed is its record and what it could join with; its
- * machine is not told.
- *
- * Guarantees: no VM's record names a host that is removed; a host that may still run something of an old generation is
- * not forgotten, unless somebody answers for it that its machine is off, because the other hosts drop its tunnels only
- * while its record says so.
+ * Changing a host (cordoned or not, its rack), and taking it out of the cluster. Its record and its join token are
+ * removed; its machine is not told.
+ * Guarantees: no VM's record names a host that is removed; a host that may still run an old generation is not
+ * forgotten, unless a person confirms that its machine is off, because the other hosts drop its tunnels only while its
+ * record says so.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
@@ -19,18 +18,18 @@ import { removedCertificates } from './member-certificates.ts';
 
 export interface HostRemoval extends OfRevision {
   readonly name: string;
-  /** Somebody says that its machine is off for good. */
+  /** A person confirms that its machine is off for good. */
   readonly isOff: boolean;
   /** Name of the API token of the request. */
   readonly by: string;
 }
 
-/** What changes of a host; absent: it stays. */
+/** The changes of a host; absent: unchanged. */
 export interface HostChange extends OfRevision {
   readonly name: string;
   /** No VM is placed on it. */
   readonly cordoned?: boolean | undefined;
-  /** Its rack; null: it is a rack of its own. */
+  /** Its rack; null: the host is a rack of its own. */
   readonly rack?: string | null | undefined;
 }
 
@@ -46,9 +45,9 @@ export function changeHost(basis: Basis, { name, cordoned, rack, ifMatch }: Host
 }
 
 /**
- * Removes a cordoned host. CodedError 'not-found', 'stale-revision', or 'conflict': it is not cordoned, VMs are there,
- * or it may still run something. Cordoning is a request of its own because a placement that was decided just before it
- * is committed just after it.
+ * Removes a cordoned host. CodedError 'not-found', 'stale-revision', or 'conflict': it is not cordoned, it has VMs, or
+ * it may still run an old generation. Cordoning is a request of its own because a placement that was decided just
+ * before it is committed just after it.
  */
 export function removeHost(
   basis: Basis,
@@ -102,7 +101,7 @@ function refuse(
   });
 }
 
-/** Whether the VM is there, comes from there, is on its way there, or was asked to go there. */
+/** Whether the VM is on the host, comes from it, is on its way to it, or was asked to go there. */
 function isNamed({ phase, migrationRequest }: VmRecord, host: string): boolean {
   return migrationRequest?.to === host || expectedIncarnations(phase).some((incarnation) => incarnation.host === host);
 }

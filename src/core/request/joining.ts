@@ -1,6 +1,6 @@
 /**
- * The record of a machine that joins, for the first time or again: what the cluster knows of it stays, a quarantine
- * above all. Guarantees: an address of a member is one that a machine can have, no other member's, and in no guest
+ * The record of a machine that joins, for the first time or again: the cluster's facts about it are kept, above all a
+ * quarantine. Guarantees: an address of a member is one that a machine can have, no other member's, and in no guest
  * network: quarantine drops tunnels by address, fences and filters tell machines apart by it.
  */
 import { CodedError } from '../../base/errors.ts';
@@ -15,7 +15,7 @@ import { ipv4ToNumber, notForUse, parseRange } from './addresses.ts';
 import type { Basis } from './basis.ts';
 import { demandCount } from './demands.ts';
 
-/** What a machine can be in a cluster. One machine may be several of them, under one name. */
+/** The roles of a machine in a cluster. One machine may have several of them, under one name. */
 export type NodeRole = 'host' | 'storage' | 'control';
 
 /**
@@ -152,7 +152,7 @@ export function joinUnchecked(
     cordoned: false,
     quarantine: null,
     joinedAt: now,
-    // A host that joins again is the same one, whatever its record says besides.
+    // A host that joins again is the same one, whatever else its record says.
     ...known,
     name: id,
     addresses: { control, storage, overlay: addresses.overlay ?? storage },

@@ -1,4 +1,4 @@
-/** What became of the VMs of a host that is lost. Pure: from the records and the events that are kept. */
+/** The fate of the VMs of a lost host. Pure: from the records and the events that are kept. */
 import type { HostName, VmId } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import { currentIncarnation, type VmRecord } from '../model/vm.ts';

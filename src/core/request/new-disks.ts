@@ -91,7 +91,7 @@ export function specialDisks(boot: VmBoot, seed: SeedFile | null): PlannedDisk[]
   return disks;
 }
 
-/** What the disks of one VM ask of a storage node. */
+/** The room that the disks of one VM need on a storage node. */
 export function roomFor(disks: readonly PlannedDisk[]): Room {
   return {
     artifacts: disks.flatMap(({ source }) => (source.kind === 'image' ? [source.artifact] : [])),

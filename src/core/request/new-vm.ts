@@ -1,10 +1,9 @@
 /**
  * Admission of a new VM: a request becomes records, or a refusal that says what is wrong. Pure; nothing is written
  * here.
- *
- * Guarantees: what is admitted names only objects that exist; its disks are on one storage node that holds its image
- * and has room; its addresses and ports are free at the revisions that the changes depend on; nothing in it ties the VM
- * to a host.
+ * Guarantees: an admitted VM names only objects that exist; its disks are on one storage node that holds its image and
+ * has room; its addresses and ports are free at the revisions that the changes depend on; nothing in it ties the VM to
+ * a host.
  */
 import { present } from '../../base/assert.ts';
 import { floorOfEpoch } from '../../base/epoch.ts';
@@ -64,7 +63,7 @@ export interface NewVm {
   readonly migrationPolicy?: MigrationPolicy | undefined;
   /** `vga`: a display; by default there is none. */
   readonly display?: 'none' | 'vga' | undefined;
-  /** Whether it is to run at once: by default it is. */
+  /** Whether the VM starts at once; by default it does. */
   readonly start?: boolean | undefined;
 }
 
@@ -79,7 +78,7 @@ export interface Newcomer {
 /** A VM that was admitted. */
 export interface CreatedVm {
   readonly vm: VmRecord;
-  /** What starts it; null for a VM that stays stopped. */
+  /** The task of its start; null for a VM that stays stopped. */
   readonly task: TaskRecord | null;
   /** The storage node of its disks. */
   readonly node: StorageName;
@@ -91,7 +90,7 @@ export function newVmId({ randomHex }: Pick<Basis, 'randomHex'>): VmId {
 }
 
 /**
- * Admits a new VM. CodedError 'exists', 'bad-input', 'not-found', 'conflict', or 'no-capacity'; 'unavailable' where the
+ * Admits a new VM. CodedError 'exists', 'bad-input', 'not-found', 'conflict', or 'no-capacity'; 'unavailable' if the
  * storage node that took the seed has no room any more.
  */
 export function createVm(

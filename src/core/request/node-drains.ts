@@ -1,10 +1,9 @@
 /**
- * Taking control nodes and storage nodes out of service, and back. Pure: what is asked for is one record; the leader
+ * Taking control nodes and storage nodes out of service, and back. Pure: each request changes one record; the leader
  * hands over when its own node is drained (lead-watch.ts), and nothing new is put on a drained storage node.
- *
  * Guarantees: a control node is drained only while another one can lead, and while etcd keeps a majority without it and
- * without every control node that is drained already; a storage node only while no disk is there that exists nowhere
- * else, which today is every disk.
+ * without every control node that is drained already; a storage node is drained only while none of its disks exists
+ * nowhere else, which today every disk does.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { StorageName } from '../../base/ids.ts';
@@ -28,7 +27,7 @@ export interface NodeDrain {
 
 /** A member of etcd, as far as its loss matters. */
 export interface EtcdSeat {
-  /** Where it is reached, for people. */
+  /** Its address, for people. */
   readonly endpoint: string;
   /** The control node that it runs on; null: on none. */
   readonly control: string | null;
@@ -36,7 +35,7 @@ export interface EtcdSeat {
   readonly fault: string | null;
 }
 
-/** What the leader sees of control nodes. */
+/** The leader's observation of control nodes. */
 export interface ControlSight {
   /** Control nodes whose servers answer. */
   readonly alive: ReadonlySet<string>;
@@ -62,14 +61,16 @@ export function drainControl(basis: Basis, sight: ControlSight, request: NodeDra
   const message = `${request.who} takes control node ${control.name} out of service.`;
   return {
     changes: [{ kind: 'control', id: control.name, value: next }],
-    // Two control nodes must not be drained at once by requests that know nothing of each other.
+    // Two control nodes must not be drained at once by requests that do not see each other.
     unchanged: others.map(({ name }) => ({ kind: 'control', id: name })),
     events: [{ at: now, kind: 'control-drained', ...NOBODY, message }],
     result: null,
   };
 }
 
-/** Says what draining a control node would do, a sentence each; changes nothing. The errors of `drainControl`. */
+/**
+ * The result of a dry run of draining a control node, a sentence each; changes nothing. The errors of `drainControl`.
+ */
 export function planControlDrain(
   basis: Basis,
   sight: ControlSight & { readonly leader: string | undefined },
@@ -103,8 +104,8 @@ export function undrainControl({ records, now }: Basis, { name, who }: NodeDrain
 }
 
 /**
- * Marks a storage node: nothing new is put there. What was on its way is recorded soon after: `confirmStorageDrain`
- * looks again then. CodedError 'not-found', 'conflict' with what is on it.
+ * Marks a storage node: nothing new is put there. A disk that was on its way is recorded soon after:
+ * `confirmStorageDrain` checks again then. CodedError 'not-found', 'conflict' with the disks and files on it.
  */
 export function drainStorage(basis: Basis, request: NodeDrain): Admitted<null> {
   const { records } = basis;
@@ -117,7 +118,9 @@ export function drainStorage(basis: Basis, request: NodeDrain): Admitted<null> {
   return { changes: [storageChange({ ...node, maintenance: maintenanceOf(basis, request) })], result: null };
 }
 
-/** Says what draining a storage node would do, a sentence each; changes nothing. The errors of `drainStorage`. */
+/**
+ * The result of a dry run of draining a storage node, a sentence each; changes nothing. The errors of `drainStorage`.
+ */
 export function planStorageDrain(basis: Basis, request: NodeDrain): string[] {
   const { name, maintenance } = findStorage(basis.records, request.name).value;
   if (maintenance !== undefined) return [`${name} is out of service already.`];
@@ -135,7 +138,10 @@ function isInService({ lost, leaving, maintenance }: StorageRecord): boolean {
   return lost === undefined && leaving !== true && maintenance === undefined;
 }
 
-/** Says that a storage node is drained, or takes the mark back if something came there before it, with the refusal. */
+/**
+ * Confirms that a storage node is drained, or, if a disk came there before the mark, takes the mark back with the
+ * refusal.
+ */
 export function confirmStorageDrain({ records, now }: Basis, { name, who }: NodeDrain): Admitted<CodedError | null> {
   const node = records.storage.get(name as StorageName)?.value;
   if (node?.maintenance === undefined || node.maintenance.isConfirmed === true) return { changes: [], result: null };

@@ -1,6 +1,6 @@
 /**
- * Any sequence of requests, and a leader that carries out a part of them: what is admitted breaks no rule of
- * core/check, and every record that it leaves is one that every control node can read.
+ * Any sequence of requests, and a leader that carries out a part of them: admitted requests break no rule of
+ * core/check, and leave only records that every control node can read.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -199,7 +199,7 @@ function ended({ records, now }: Basis, tasks: readonly (TaskRecord['id'] | null
   });
 }
 
-/** What a leader makes of one VM next: it starts where there is room, runs, stops, and goes. */
+/** The leader's next change of one VM: it starts if there is room, runs, stops, and is deleted. */
 function nextOfVm(basis: Basis, record: VmRecord): readonly Change[] {
   const { phase, intent, startTask, stopRequest, migrationRequest, resetRequest, pauseTask } = record;
   const tasks = [startTask, stopRequest?.taskId, migrationRequest?.taskId, resetRequest?.taskId, pauseTask];
@@ -230,7 +230,7 @@ function nextOfVm(basis: Basis, record: VmRecord): readonly Change[] {
   return [vmChange(next), ...ended(basis, tasks)];
 }
 
-/** What a leader makes of a shared disk next: it is made, and goes once no VM has it. */
+/** The leader's next change of a shared disk: it is made, and deleted once no VM has it. */
 function nextOfDisk(basis: Basis, disk: SharedDiskRecord): readonly Change[] {
   const isUsed = [...recordsOf(basis.records.vms)].some(({ spec }) =>
     (spec.sharedDisks ?? []).some((use) => use.disk === disk.id),
@@ -242,7 +242,7 @@ function nextOfDisk(basis: Basis, disk: SharedDiskRecord): readonly Change[] {
   return [{ kind: 'shared-disk', id: disk.id, value }, ...ended(basis, disk.tasks ?? [])];
 }
 
-/** What a leader makes of a drain next: one that is not paused ends. */
+/** The leader's next change of a drain: a drain that is not paused ends. */
 function nextOfDrain(basis: Basis, drain: DrainRecord): readonly Change[] {
   if (drain.endedAt !== null || drain.state === 'paused') return [];
   const state = drain.state === 'cancelling' ? 'cancelled' : 'drained';

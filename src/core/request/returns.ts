@@ -32,8 +32,8 @@ export interface ReturnRequest {
 const NAMED_MAX = 10;
 
 /**
- * Begins to bring back what the newest drain of the host moved away. CodedError 'not-found', 'conflict' for a host in
- * maintenance or with a return that is not over, and where nothing can be brought back, with the reasons.
+ * Begins to bring back the VMs that the newest drain of the host moved away. CodedError 'not-found', 'conflict' for a
+ * host in maintenance or with a return that is not over, and, with the reasons, if no VM can be brought back.
  */
 export function returnVms(basis: Basis, observed: DrainObserved, request: ReturnRequest): Admitted<DrainId> {
   const { value: host } = findHost(basis, request.host);

@@ -1,8 +1,8 @@
 /**
- * What people's commands say of a roll: that work on a host begins, goes on, and how it ended. Pure.
- *
- * Guarantees: work of one host is done by one run of `gp maintenance roll` at a time; who has not said for LEASE_MS
- * that work goes on has lost it; work that takes a host further away begins only while the roll may begin something.
+ * Reports of people's commands about a roll: that work on a host begins, continues, and how it ended. Pure.
+ * Guarantees: the work on one host belongs to one run of `gp maintenance roll` at a time; a run that has not reported
+ * for LEASE_MS that its work continues has lost it; work that takes a host out of use begins only while the roll may
+ * begin something.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { RollId } from '../../base/ids.ts';
@@ -30,11 +30,11 @@ export interface WorkReport {
   readonly by: string;
   /** `begun` again: it goes on. */
   readonly outcome: 'begun' | 'succeeded' | 'failed';
-  /** How it ended, and the end of what the command wrote. */
+  /** The outcome, and the last part of the command's output. */
   readonly message?: string | undefined;
 }
 
-/** Records what is said of work. CodedError 'not-found', 'conflict' where it is not this one's to do now. */
+/** Records a report about work. CodedError 'not-found', 'conflict' if the work does not belong to this runner now. */
 export function reportWork(basis: Basis, id: string, report: WorkReport): Admitted<RollId> {
   const { value: roll } = findRoll(basis, id);
   if (isRollOver(roll))

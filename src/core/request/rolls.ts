@@ -1,9 +1,8 @@
 /**
- * Rolls: maintenance of many hosts as a plan was approved. Pure: a roll is recorded here, people say here how their
- * commands go, and the leader's loop carries the rest out.
- *
- * Guarantees: a roll is recorded only with a plan that has the hash that was approved, over hosts that no other roll
- * has, while no host is down that nobody took down, and where every wave fits into some window.
+ * Rolls: maintenance of many hosts as a plan was approved. Pure: a roll is recorded here, people's commands report
+ * here, and the leader's loop carries the rest out.
+ * Guarantees: a roll is recorded only with a plan that has the approved hash, over hosts that no other roll has, while
+ * no host is down unexpectedly, and if every wave fits into some window.
  */
 import { counted } from '../../base/counted.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -231,7 +230,7 @@ function retried({ records, now }: Basis, host: RollHost): RollHost {
 }
 
 /**
- * Ends a roll: nothing more begins, moves under way end, hosts whose work has begun are brought to its end. CodedError
+ * Ends a roll: nothing more begins, moves under way end, hosts whose work has begun are finished. CodedError
  * 'not-found', 'conflict'.
  */
 export function abortRoll(basis: Basis, id: string): Admitted<RollId> {

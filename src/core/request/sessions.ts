@@ -1,8 +1,8 @@
 /**
  * Sessions of browsers: a one-time link or an API token begins one, and a ticket opens one console of it. Pure; only
- * hashes of secrets are known here. Guarantees: a link and a ticket are good once, because the transaction that uses
- * them deletes them; whatever comes from a token or a session is worth nothing once that is gone; sessions are bounded,
- * and one token's never take the room of another's.
+ * hashes of secrets are known here. Guarantees: a link and a ticket can be used once, because the transaction that uses
+ * them deletes them; everything derived from a token or session becomes invalid with it; the number of sessions is
+ * bounded for each token.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { TokenRecord } from '../model/cluster.ts';
@@ -11,7 +11,7 @@ import { LIMITS } from '../model/limits.ts';
 import type { Change } from '../ports/store.ts';
 import { type Admitted, type Basis, findVm } from './basis.ts';
 
-/** How long a session lasts, in ms: a working day and a little. */
+/** How long a session lasts, in ms: a little longer than a working day. */
 const SESSION_MS = 12 * 3_600_000;
 /** How long a one-time link can be used, in ms: time to start a browser. */
 const LINK_MS = 15 * 60_000;
@@ -25,7 +25,7 @@ const KINDS: ReadonlySet<TokenRecord['kind']> = new Set(['link', 'session', 'tic
 /** Whether the record is a browser's: a link, a session or a ticket. */
 const isOfBrowser = ({ kind }: TokenRecord): boolean => KINDS.has(kind);
 
-/** What something comes from: the API token (or session) with this hash, of this name. */
+/** The API token (or session) with this hash and name, from which a link, session or ticket is derived. */
 export interface Parent {
   readonly name: string;
   /** SHA-256 of the token or session. */
@@ -77,7 +77,7 @@ export function createTicket(
   return { changes: [...roomFor(basis, value), tokenChange(value)], result: value };
 }
 
-/** What a ticket opens. */
+/** The console that a ticket opens. */
 export type Opens = NonNullable<TokenRecord['opens']>;
 
 /** Uses a ticket up; CodedError 'unauthorized' unless it opens this console of this VM (a name or id). */
@@ -93,7 +93,10 @@ export function useTicket(
   return { changes: [deletion(id)], result: { parent: { name, sha256: parent }, takeOver: opens.takeOver } };
 }
 
-/** Ends sessions; those that are gone already are ended. The consoles and streams that they opened end with them. */
+/**
+ * Ends sessions; sessions that are gone already count as ended. The consoles and streams that they opened end with
+ * them.
+ */
 export function endSessions({ records }: Basis, isMeant: (session: TokenRecord) => boolean): Admitted<number> {
   const sessions = [...recordsOf(records.tokens)].filter((record) => record.kind === 'session' && isMeant(record));
   return { changes: sessions.map(({ id }) => deletion(id)), result: sessions.length };
@@ -107,7 +110,7 @@ export function endSession(basis: Basis, id: string): Admitted<null> {
   return { changes, result: null };
 }
 
-/** What becomes worthless with a token or session: its links, sessions and tickets. */
+/** Everything that becomes invalid with a token or session: its links, sessions and tickets. */
 export function derivedFrom(records: Basis['records'], sha256: string): readonly Change[] {
   return [...recordsOf(records.tokens)].filter(({ parent }) => parent === sha256).map(({ id }) => deletion(id));
 }
@@ -134,7 +137,9 @@ function recordOf(
   };
 }
 
-/** Deletes what has expired, and the oldest of the same token where it has too many. CodedError 'no-capacity'. */
+/**
+ * Deletes sessions that have expired, and the oldest of the same token if it has too many. CodedError 'no-capacity'.
+ */
 function roomFor({ records, now }: Basis, { parent }: TokenRecord): readonly Change[] {
   const all = [...recordsOf(records.tokens)].filter(isOfBrowser);
   const isOver = ({ expiresAt }: TokenRecord): boolean => expiresAt !== null && expiresAt <= now;

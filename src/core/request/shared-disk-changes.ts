@@ -1,10 +1,9 @@
 /**
- * Changes of shared disks that people ask for: records as they are, and a request, become the changes of one
- * transaction, or a refusal. Pure; nothing is written here.
- *
- * Guarantees: a VM's shared disks change only while it is stopped or runs undisturbed; what runs never loses a disk
- * from its record at once, but marks it as leaving; a number (LUN) is used once in a VM; a disk never becomes smaller,
- * and is never deleted while a VM has it.
+ * Changes of shared disks that people ask for: the present records and a request become the changes of one transaction,
+ * or a refusal. Pure; nothing is written here.
+ * Guarantees: a VM's shared disks change only while it is stopped or runs undisturbed; a disk of a running VM is never
+ * dropped from its record at once, but marked as leaving; a number (LUN) is used once in a VM; a disk never becomes
+ * smaller, and is never deleted while a VM has it.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { DiskId, GuestClusterName, StorageName, VmId } from '../../base/ids.ts';
@@ -18,7 +17,7 @@ import { demandUsersKnown } from '../plan/vm/unreadable.ts';
 import type { Change, Snapshot } from '../ports/store.ts';
 import { vmChange } from './basis.ts';
 
-/** What admission reads. */
+/** The records that admission reads. */
 export type Records = Pick<Snapshot, 'vms' | 'hosts' | 'sharedDisks' | 'guestClusters' | 'reservations' | 'unreadable'>;
 
 /** VMs that one shared disk may have (docs/specs/scsi-reservations.md). */
@@ -35,7 +34,7 @@ export interface NewSharedDisk {
   readonly blockBytes: 512 | 4096;
 }
 
-/** When, and which task waits for the end of it. */
+/** The time of the request, and the task that waits for its end. */
 export interface Asked {
   /** Unix ms. */
   readonly now: number;
@@ -185,7 +184,7 @@ export function withDisk(
   return { ...vm, spec: { ...vm.spec, sharedDisks: [...others, use] } };
 }
 
-/** A VM that has these shared disks no more: at once, or as soon as its QEMU let go of them. CodedError 'conflict'. */
+/** A VM without these shared disks: at once, or as soon as its QEMU has closed them. CodedError 'conflict'. */
 export function withoutDisks(vm: VmRecord, disks: readonly DiskId[]): VmRecord {
   const before = sharedDisksOf(vm);
   if (!before.some(({ disk }) => disks.includes(disk))) return vm;
@@ -198,8 +197,8 @@ export function withoutDisks(vm: VmRecord, disks: readonly DiskId[]): VmRecord {
 }
 
 /**
- * CodedError 'conflict' unless the VM is stopped or runs: what is on its way has to have on both sides what it began
- * with.
+ * CodedError 'conflict' unless the VM is stopped or runs: a VM on its way must keep on both sides the disks that it
+ * began with.
  */
 export function demandChangeable(vm: VmRecord): void {
   if (vm.deleting) throw new CodedError('conflict', `${vm.name} is being deleted.`, { advice: 'Nothing was changed.' });

@@ -11,7 +11,7 @@ const MIB = 1024 * 1024;
 /** Kept free in a pool: a thin disk that is created there must at least be able to begin. */
 export const POOL_RESERVE_BYTES = 64 * MIB;
 
-/** What disks ask of a storage node. */
+/** The room that disks need on a storage node. */
 export interface Room {
   readonly artifacts: readonly Sha256[];
   /** Free bytes with which they can begin. */

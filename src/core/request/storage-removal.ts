@@ -1,11 +1,10 @@
 /**
- * Removal of a storage node: one that is empty, or one that is permanently gone, with everything that was on it.
- *
+ * Removal of a storage node that is empty, or that is permanently gone with everything on it.
  * Guarantees: a node is removed only while no record of a disk names it and no image has its only copy there; it is
  * marked first, and a transaction that puts a disk on a node depends on the node's record, so that no disk comes in
- * between. A node is declared lost with confirmation only, and not while it answers; after that transaction no order
+ * between. A node is declared lost only with a confirmation, and not while it answers; after that transaction no order
  * and no fence concerns the node, no VM with a disk there is started, nobody can join by its name, and it can no longer
- * read etcd. Repeating the request finishes what was left undone.
+ * read etcd. A repeated request finishes the remaining steps.
  */
 import { counted } from '../../base/counted.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -37,7 +36,7 @@ interface LostNames {
   readonly names: readonly string[];
 }
 
-/** What is lost with a storage node. */
+/** The objects that are lost with a storage node. */
 export interface StorageLoss {
   readonly node: string;
   readonly vms: LostNames;
@@ -178,7 +177,7 @@ function bounded(names: readonly string[]): LostNames {
   return { count: names.length, names: [...names].sort().slice(0, NAMES_MAX) };
 }
 
-/** What is lost, in words: how many of each kind, and their names. */
+/** The lost objects in words: how many of each kind, and their names. */
 export function lossWords({ vms, disks, sharedDisks, images }: StorageLoss): string {
   const part = (what: string, { count, names }: LostNames): string =>
     count === 0 ? `no ${what}s` : `${counted(count, what)} (${listed(names)})`;

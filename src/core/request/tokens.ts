@@ -77,7 +77,7 @@ export function createJoinToken(
 
 /**
  * CodedError 'unauthorized' unless `token` is a join token for this role and name that has not expired; undefined: no
- * token has the hash of what was presented.
+ * token has the presented hash.
  */
 function demandJoinToken(
   { now }: Pick<Basis, 'now'>,

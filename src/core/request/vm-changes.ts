@@ -1,9 +1,9 @@
 /**
  * Changes to an existing VM that people ask for: settings at once, the size of its machine while there is none, cards
  * from its next start on. Pure; nothing is written here.
- *
- * Guarantees: a change of groups never leaves two VMs of a group on one host; a machine that runs, moves or starts
- * keeps its cards, and the address of a removed card is not reused before the machine that has the card has ended.
+ * Guarantees: a change of groups never leaves two VMs of a group on one host; a machine that is running, moving or
+ * starting keeps its cards, and the address of a removed card is not reused before the machine that has the card has
+ * ended.
  */
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseHostName } from '../../base/ids.ts';
@@ -58,7 +58,7 @@ export function patchVm(basis: Basis, name: string, wish: VmPatch & OfRevision):
   });
 }
 
-/** The VM with another pin; whoever signed for the one before is free. Absent, or the pin that it has: as it is. */
+/** The VM with another pin; the tie that was signed for the old pin ends. Absent, or the present pin: unchanged. */
 function pinned(vm: VmRecord, pin: string | null | undefined): VmRecord {
   if (pin === undefined || pin === (vm.spec.pin ?? null)) return vm;
   const spec = { ...vm.spec, pin: pin === null ? null : parseHostName(pin) };

@@ -1,7 +1,7 @@
 /**
- * What people wish of a VM that exists: each is one change of its intent or of a request, with a task, that the
- * leader's loop then carries out. Pure. Guarantees: a wish that takes the place of another one ends its task in the
- * same transaction.
+ * The wishes of people about an existing VM: each is one change of its intent or of a request, with a task, that the
+ * leader's loop then carries out. Pure. Guarantees: a wish that replaces another one ends the other's task in the same
+ * transaction.
  */
 import { CodedError } from '../../base/errors.ts';
 import { parseHostName } from '../../base/ids.ts';
@@ -29,7 +29,10 @@ const STOP_PATIENCE_MS = 30_000;
 /** A wish of a VM: the task says how it ended. */
 export type Wish = Admitted<TaskRecord['id']>;
 
-/** What a wish of a VM is decided from: less than other requests, so that the leader's own loops can wish. */
+/**
+ * The facts on which a wish about a VM is decided: fewer than other requests need, so that the leader's own loops can
+ * wish.
+ */
 export interface WishBasis extends Pick<Basis, 'index' | 'now' | 'randomHex'> {
   readonly records: Snapshot & Pick<RequestSnapshot, 'vmNames'>;
 }
@@ -176,7 +179,7 @@ interface Wanted {
   readonly already?: string;
   /** Tasks that this wish takes the place of. */
   readonly failTasks?: readonly TaskRecord['id'][];
-  /** What the task's message says besides. */
+  /** An addition to the task's message. */
   readonly note?: string | null;
 }
 
@@ -230,7 +233,7 @@ function refuseLost(records: WishBasis['records'], { id, name }: VmRecord): void
   });
 }
 
-/** What a VM shares is others' too: whoever deletes it says first that it leaves them. */
+/** A VM's shared disks belong to others, too: before it is deleted, a request must take them from it. */
 function refuseSharing(records: WishBasis['records'], { name, spec }: VmRecord): void {
   const cluster = spec.guestCluster ?? null;
   if (cluster !== null)

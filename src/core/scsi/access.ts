@@ -1,7 +1,7 @@
 /**
- * Which initiator may do which command while a logical unit is reserved: the tables of SPC-4 (table 66) and SBC-3
- * (table 13) as data, and the SPC-2 rules for RESERVE and RELEASE as far as they still hold. A class says under which
- * reservations of *others* a command goes through.
+ * Which initiator may run which command while a logical unit is reserved: the tables of SPC-4 (table 66) and SBC-3
+ * (table 13) as data, and the SPC-2 rules for RESERVE and RELEASE as far as they still apply. A class says under which
+ * reservations of *others* a command is allowed.
  */
 import type { CommandName } from '../../wire/scsi/opcodes.ts';
 import { isHolder, keyOf, type ReservationState, sharesWithRegistrants } from './reservations.ts';
@@ -22,7 +22,7 @@ export const ACCESS: Readonly<Record<CommandName, AccessClass>> = {
   'mode-select-6': 'write',
   'reserve-6': 'own',
   'release-6': 'own',
-  // Not as the table has it: see docs/specs/scsi-reservations.md.
+  // This differs from the table: see docs/specs/scsi-reservations.md.
   'mode-sense-6': 'free',
   'start-stop-unit': 'own',
   'read-capacity-10': 'free',
@@ -73,8 +73,8 @@ export const ACCESS: Readonly<Record<CommandName, AccessClass>> = {
 };
 
 /**
- * What another nexus may still do while one holds the unit by RESERVE(6) or (10) (SPC-2 table 10): these, and RELEASE
- * without effect.
+ * The commands that another nexus may still run while one holds the unit by RESERVE(6) or (10) (SPC-2 table 10): these,
+ * and RELEASE without effect.
  */
 export const FREE_UNDER_LEGACY: ReadonlySet<CommandName> = new Set([
   'inquiry',
@@ -86,7 +86,7 @@ export const FREE_UNDER_LEGACY: ReadonlySet<CommandName> = new Set([
   'read-capacity-16',
 ]);
 
-/** What a nexus may do of the classes `read` and `write`. */
+/** The rights of a nexus for commands of the classes `read` and `write`. */
 export interface Access {
   readonly mayRead: boolean;
   readonly mayWrite: boolean;

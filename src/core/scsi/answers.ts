@@ -1,4 +1,4 @@
-/** Answers that every command handler makes, and a way to go on without waiting where nothing has to be waited for. */
+/** Answers that every command handler makes, and a way to continue without waiting if nothing has to be waited for. */
 import { STATUS } from '../../wire/scsi/sense.ts';
 import type { ScsiAnswer, ScsiCommand } from './target-port.ts';
 

@@ -1,6 +1,6 @@
 /**
- * Where the CDBs of 6, 10, 12 and 16 bytes keep the first block and the number of blocks, and the checks that all of
- * them share.
+ * The positions of the first block and the number of blocks in CDBs of 6, 10, 12 and 16 bytes, and the checks that all
+ * of them share.
  */
 import { u16, u32, u64 } from '../../wire/scsi/bytes.ts';
 import { CONDITION } from '../../wire/scsi/sense.ts';
@@ -31,7 +31,7 @@ export const CDB_16: BlockCdb = { lba: (cdb) => u64(cdb, 2), count: (cdb) => u32
 const PROTECT = 0xe0;
 const FUA = 0x08;
 
-/** Whether the protection bits ask for what the unit has not. */
+/** Whether the protection bits ask for protection that the unit lacks. */
 export function asksProtection(layout: BlockCdb, cdb: Uint8Array): boolean {
   return layout.hasFlags && ((cdb[1] ?? 0) & PROTECT) !== 0;
 }

@@ -59,8 +59,9 @@ export function reading(layout: BlockCdb): CommandHandler {
 }
 
 /**
- * WRITE(6), (10), (12), (16). An initiator that expects to send less than the CDB names has written what it sent, to
- * the byte, and is told of the overflow (RFC 7143 11.4.5.1); one that expects to send none at all is refused.
+ * WRITE(6), (10), (12), (16). If an initiator expects to send less than the CDB names, the bytes that it sent are
+ * written and the answer reports the overflow (RFC 7143 11.4.5.1); if it expects to send none at all, the command is
+ * refused.
  */
 export function writing(layout: BlockCdb): CommandHandler {
   return (unit, command) => {

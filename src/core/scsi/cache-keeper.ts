@@ -14,14 +14,14 @@ import {
   told,
 } from './cached-writes.ts';
 
-/** Where the record outlives the loss of power that it is about. */
+/** Where the record is kept; it outlives the loss of power that it is about. */
 export interface CachedWritesStore {
   load(): Promise<CachedWrites>;
   /** Resolves when the record is on stable storage. After a rejection it may be there or not. */
   save(record: CachedWrites): Promise<void>;
 }
 
-/** An initiator whose generations nobody counts has one. */
+/** An initiator without known generations has this one. */
 const ONE_GENERATION: Admission = { floor: 1, generations: [1] };
 
 const nothing = (): undefined => undefined;
@@ -59,7 +59,7 @@ export class CacheKeeper {
   }
 
   /**
-   * Takes note of who is admitted, at once, and of a floor that never falls. What is answered resolves when a
+   * Takes note at once of the admitted generations, and of a floor that never falls. The result resolves when a
    * generation that is admitted beside one that wrote is in the record; undefined: it is.
    */
   admit(nexus: string, { floor, generations }: Admission): Promise<void> | undefined {
@@ -83,7 +83,7 @@ export class CacheKeeper {
     await this.#change(nexus, (record, now) => told(record, nexus, { ...now, bootId: this.#bootId }));
   }
 
-  /** In turn; undefined where nothing is to be waited for. */
+  /** Makes changes one after the other; undefined if there is nothing to wait for. */
   #change(nexus: string, step: (record: CachedWrites, now: Admission) => CachedWrites): Promise<void> | undefined {
     const isIdle = this.#saving === 0;
     if (isIdle && step(this.#record, this.#admission(nexus)) === this.#record) return undefined;

@@ -79,7 +79,7 @@ test('a generation that starts while its predecessor is being entered is not tak
   assert.equal(keeper.standingOf(VM), 'cached');
 });
 
-/** What really happened to one VM; the order of everything is random. */
+/** The true history of one VM; the order of everything is random. */
 class Life {
   readonly #store = new MemoryCachedWrites();
   #keeper!: CacheKeeper;
@@ -87,10 +87,10 @@ class Life {
   #floor = 1;
   #generations = [1];
   #highest = 1;
-  /** What the running guest believes: in the cache only, and gone. */
+  /** The running guest believes that the write is done; it was in the cache only, and is gone. */
   #isCached = false;
   #isLost = false;
-  /** Since the last loss of power it was told, or forgot. */
+  /** Since the last loss of power the guest was told, or forgot the write. */
   #isTold = true;
 
   async start(): Promise<void> {

@@ -1,10 +1,10 @@
 /**
- * Which initiators a loss of power took acknowledged writes from. A write is acknowledged when it is in the page cache
- * of its node; the cache ends with the node's boot. Pure: the record of one disk, and what becomes of it. Guarantees:
- *  L1  who wrote in another boot, and still has the memory in which it believes that, is `lost` until it was told;
- *  L2  a generation that starts after all those that wrote were fenced has forgotten those writes with them: it is not `lost`;
- *  L3  a generation that is admitted beside one that wrote (a live migration's destination) takes over what that one believes;
- *  L4  where the record cannot be read, everybody is `lost` once.
+ * Tracks which initiators lost acknowledged writes in a loss of power. A write is acknowledged when it is in the page
+ * cache of its node; the cache ends with the node's boot. Pure: the record of one disk and its changes. Guarantees: L1
+ * an initiator that wrote in another boot, and still remembers the write, is `lost` until it was told; L2 a generation
+ * that starts after all those that wrote were fenced has forgotten those writes with them: it is not `lost`; L3 a
+ * generation that is admitted beside one that wrote (a live migration's destination) takes over what that one believes;
+ * L4 where the record cannot be read, everybody is `lost` once.
  */
 
 /** An initiator that wrote: which generations may believe it, and since which boot. */
@@ -22,11 +22,11 @@ export interface CachedWrites {
   readonly isComplete: boolean;
 }
 
-/** Which generations of an initiator there can be. */
+/** The generations of an initiator that may exist. */
 export interface Admission {
-  /** All lower ones are fenced for ever. */
+  /** All lower generations are fenced for ever. */
   readonly floor: number;
-  /** Those that may log in. At least one. */
+  /** The generations that may log in. At least one. */
   readonly generations: readonly number[];
 }
 
@@ -37,7 +37,7 @@ export const NOTHING_CACHED: CachedWrites = { writers: [], isComplete: true };
 /** The record of a disk whose record cannot be read. */
 export const UNKNOWN_CACHED: CachedWrites = { writers: [], isComplete: false };
 
-/** What becomes of the next command of an initiator. */
+/** The fate of the next command of an initiator. */
 export function standingOf(record: CachedWrites, nexus: string, now: { floor: number; bootId: string }): Standing {
   const writer = writerOf(record, nexus);
   if (writer === undefined) return record.isComplete ? 'none' : 'lost';
@@ -45,7 +45,7 @@ export function standingOf(record: CachedWrites, nexus: string, now: { floor: nu
   return writer.bootId === now.bootId ? 'cached' : 'lost';
 }
 
-/** Whether the initiator may write without more ado: what a loss of power does to it is in the record. */
+/** Whether the initiator may write at once: the record already says that a loss of power would concern it. */
 export function isEntered(record: CachedWrites, nexus: string, floor: number): boolean {
   const writer = writerOf(record, nexus);
   return writer !== undefined && !isForgotten(writer, floor);

@@ -109,7 +109,8 @@ describe('reading and writing', () => {
     assert.equal(outcomeOf(await target.run(A, '28 00 00 00 00 00 00 00 01')), '3/1100');
     target.store.failure = new Error('EIO');
     assert.equal(outcomeOf(await target.run(A, '2a 00 00 00 00 00 00 00 01', block(1))), '3/0c00');
-    // One that Linux does not repeat by itself: the kernel below has reported it, and would succeed.
+    // Linux does not repeat this command by itself: the kernel has reported the error, and the command would succeed
+    // now.
     target.store.failure = new Error('EIO');
     assert.equal(outcomeOf(await target.run(A, '35')), '3/1400');
     target.store.failure = new CodedError('no-capacity', 'full');

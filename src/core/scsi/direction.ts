@@ -1,7 +1,6 @@
 /**
- * Determines the data direction of a command from its CDB, and compares it with what the initiator told the transport
- * (RFC 7143 11.3.1: the flags R and W). Pure.
- *
+ * Determines the data direction of a command from its CDB, and compares it with the direction that the initiator told
+ * the transport (RFC 7143 11.3.1: the flags R and W). Pure.
  * Guarantees: every command has its direction; no command of this device server moves data both ways.
  */
 import type { CommandName } from '../../wire/scsi/opcodes.ts';

@@ -1,4 +1,4 @@
-/** Which handler carries out which command, found by operation code and service action in two array accesses. */
+/** Finds the handler of each command by operation code and service action, in two array accesses. */
 import { COMMAND_LAYOUTS, type CommandName } from '../../wire/scsi/opcodes.ts';
 import { ACCESS, type AccessClass, FREE_UNDER_LEGACY } from './access.ts';
 import { CDB_6, CDB_10, CDB_12, CDB_16 } from './block-cdb.ts';
@@ -73,17 +73,17 @@ const HANDLERS: Readonly<Record<UnitCommandName, CommandHandler>> = {
 export interface Dispatch {
   readonly handle: CommandHandler;
   readonly access: AccessClass;
-  /** Where the control byte is. */
+  /** The position of the control byte. */
   readonly controlAt: number;
   /** INQUIRY and REQUEST SENSE are carried out while a unit attention is pending (SAM-5 5.14). */
   readonly isBeforeAttention: boolean;
-  /** Whether it goes through for others while one nexus holds the unit by RESERVE. */
+  /** Whether others may run it while one nexus holds the unit by RESERVE. */
   readonly isFreeUnderLegacy: boolean;
   /** PERSISTENT RESERVE IN and OUT conflict with RESERVE for everybody (SPC-2 5.5.1). */
   readonly isPersistentReserve: boolean;
-  /** What it does with the cache. `fills`: what it wrote may be in the cache only when it is answered. */
+  /** Its effect on the cache. `fills`: the data that it wrote may be in the cache only when it is answered. */
   readonly cache: 'none' | 'fills' | 'synchronizes';
-  /** The bit of byte 1 by which it does not leave it there; 0: none. */
+  /** The bit of byte 1 that keeps its data from staying in the cache; 0: none. */
   readonly fuaBit: number;
   /** The data direction of the command. */
   readonly direction: (cdb: Uint8Array) => Direction;
@@ -115,7 +115,7 @@ const BEFORE_ATTENTION: ReadonlySet<CommandName> = new Set(['inquiry', 'request-
 
 const SERVICE_ACTIONS = 32;
 
-/** By operation code: undefined, one command, or one command for each service action. */
+/** Commands by operation code: undefined, one command, or one command for each service action. */
 const TABLE: readonly (Dispatch | undefined | readonly (Dispatch | undefined)[])[] = (() => {
   const table = new Array<Dispatch | undefined | (Dispatch | undefined)[]>(256).fill(undefined);
   for (const { name, opcode, serviceAction, usage } of COMMAND_LAYOUTS) {
@@ -145,12 +145,12 @@ const START_STOP_UNIT = 0x1b;
 /** POWER CONDITION, NO_FLUSH, START. */
 const NO_STOP_WITH_FLUSH = 0xf5;
 
-/** Whether a command of the class `synchronizes` does that with these parameters. */
+/** Whether a command of the class `synchronizes` flushes with these parameters. */
 export function isFlush(cdb: Uint8Array): boolean {
   return cdb[0] !== START_STOP_UNIT || ((cdb[4] ?? 0) & NO_STOP_WITH_FLUSH) === 0;
 }
 
-/** The command in a CDB, or why there is none: no such operation code, or no such service action of it. */
+/** The command in a CDB, or the reason why there is none: no such operation code, or no such service action of it. */
 export function dispatchOf(cdb: Uint8Array): Dispatch | 'no-opcode' | 'no-service-action' {
   const entry = TABLE[cdb[0] ?? 0];
   if (entry === undefined) return 'no-opcode';

@@ -50,7 +50,7 @@ describe('random commands', () => {
           const target = await TestTarget.open(new MemoryStore(64));
           for (const [nexus, cdb, sent, expected, way] of commands) {
             const transfer = way ?? (sent !== null ? 'out' : expected === 0 ? 'none' : 'in');
-            // As the transport hands them in.
+            // In the form in which the transport delivers them.
             const dataOut = transfer === 'out' || transfer === 'both' ? (sent ?? new Uint8Array(0)) : null;
             const expectedInBytes = transfer === 'in' ? expected : 0;
             const writesBefore = target.store.log.length;

@@ -1,12 +1,13 @@
 /**
- * One logical unit: who may do what, unit attentions, commands in flight. Guarantees:
- *  U1  access is checked when a command arrives, and a change of reservations is acknowledged only when the commands of those who lost
+ * One logical unit: access, unit attentions, commands in flight. Guarantees: U1 access is checked when a command
+ * arrives, and a change of reservations is acknowledged only when the commands of those who lost
  *      access by it have ended: after the answer nothing of theirs reaches the disk;
- *  U2  a unit attention is reported once to each nexus, before any command of it but INQUIRY, REPORT LUNS and REQUEST SENSE, and never to a
+ * U2  a unit attention is reported once to each nexus, before any command of it but INQUIRY, REPORT LUNS and REQUEST
+ * SENSE, and never to a
  *      session that does not run the guest;
- *  U3  an aborted command has ended, on the disk too, when the abort is acknowledged;
- *  U4  memory is bounded: NEXUSES_MAX nexuses, each with one unit attention of a kind;
- *  U5  where cached writes are recorded: a write is answered when its nexus is in the record, and the first flush after a loss of power
+ * U3  an aborted command has ended, on the disk too, when the abort is acknowledged; U4  memory is bounded: NEXUSES_MAX
+ * nexuses, each with one unit attention of a kind; U5  where cached writes are recorded: a write is answered when its
+ * nexus is in the record, and the first flush after a loss of power
  *      that took writes of its nexus fails.
  */
 import type { UnitIdentity } from '../../wire/scsi/inquiry.ts';
@@ -40,12 +41,12 @@ interface Task {
   readonly done: Promise<unknown>;
 }
 
-/** What a unit is made of. */
+/** The parts of a unit. */
 export interface UnitOptions {
   readonly identity: UnitIdentity;
   readonly backing: BackingStore;
   readonly reservations: ReservationStore;
-  /** Whose writes may be in the cache only; absent: nobody asks after a loss of power. */
+  /** The record of nexuses with writes that may be in the cache only; absent: no loss of power is reported. */
   readonly cached?: CacheKeeper;
 }
 
@@ -105,7 +106,7 @@ export class LogicalUnit implements UnitContext {
     return answer instanceof Promise ? this.#track(command, answer) : answer;
   }
 
-  /** Takes note of which generations of an initiator can be; see CacheKeeper. */
+  /** Takes note of the generations of an initiator that may exist; see CacheKeeper. */
   admit(nexus: string, admission: Admission): Promise<void> | undefined {
     return this.#cached?.admit(nexus, admission);
   }
@@ -203,10 +204,7 @@ export class LogicalUnit implements UnitContext {
     this.#tellAll(ATTENTION.capacityChanged, null);
   }
 
-  /**
-   * The target has units that it had not, or the other way round: every nexus is told, or the only one that sees that
-   * target.
-   */
+  /** The set of the target's units has changed: every nexus is told, or the only one that sees that target. */
   lunsChanged(name?: string): void {
     for (const nexus of this.#nexuses.values())
       if (name === undefined || nexus.name === name) tell(nexus, ATTENTION.lunsChanged);
@@ -234,13 +232,13 @@ export class LogicalUnit implements UnitContext {
   }
 
   /**
-   * The flush after a loss of power. What is in the cache now is written: the initiator is entered with this boot from
-   * here on. A session that does not run the guest takes nothing away from it.
+   * Reports the loss at the first flush after a loss of power. Data in the cache is written now: from here on the
+   * initiator is recorded with this boot. A session that does not run the guest does not count.
    */
   async #tellLoss(dispatch: Dispatch, command: ScsiCommand, cached: CacheKeeper): Promise<ScsiAnswer> {
     const answer = await this.#handled(dispatch, command);
     if (answer.status !== STATUS.good) return answer;
-    // Where that is not saved, the next flush fails as well.
+    // If the record is not saved, the next flush fails as well.
     if (command.isStandby !== true) await cached.told(command.nexus).catch(nothing);
     return this.refuse(CONDITION.writesLost);
   }
@@ -268,7 +266,9 @@ export class LogicalUnit implements UnitContext {
     return nexus;
   }
 
-  /** A forgotten nexus that comes back is told of a fresh start, which stands for whatever it missed. */
+  /**
+   * A forgotten nexus that comes back gets a unit attention for a fresh start, which stands for everything it missed.
+   */
   #forgetLost(): boolean {
     for (const nexus of this.#nexuses.values())
       if (nexus.isLost) {

@@ -1,7 +1,7 @@
 /**
  * Order among writes that overlap. Guarantees: work that is `exclusive` (COMPARE AND WRITE, ORWRITE) overlaps in time
- * with no other work on its blocks; work is let in by order of arrival, so nobody waits for ever; ordinary writes cost
- * nothing while nothing is exclusive.
+ * with no other work on its blocks; work is let in by order of arrival, so no command waits for ever; ordinary writes
+ * cost nothing while no work is exclusive.
  */
 
 interface Held {
@@ -11,7 +11,7 @@ interface Held {
   readonly done: Promise<unknown>;
 }
 
-/** What the work is about. */
+/** The blocks that the work is about. */
 export interface GateRange {
   readonly lba: number;
   readonly count: number;

@@ -119,7 +119,7 @@ const PARAMETER_CONDITION = {
   'invalid-parameter': CONDITION.invalidParameter,
 } as const;
 
-/** As many bytes as PARAMETER LIST LENGTH says; null: fewer came. */
+/** As many bytes as PARAMETER LIST LENGTH says; null: fewer arrived. */
 function parameterList({ cdb, dataOut }: ScsiCommand): Uint8Array | null {
   const length = u32(cdb, 5);
   return dataOut === null || dataOut.length < length ? null : dataOut.subarray(0, length);
@@ -130,8 +130,8 @@ async function carriedOut(unit: UnitContext, command: ScsiCommand, change: Reser
     const outcome = await unit.changeReservations(command, change);
     return outcome.result === 'good' ? statusAnswer(STATUS.good, u32(command.cdb, 5)) : refused(unit, outcome.result);
   } catch {
-    // Whether it was saved is not known: the initiator may try again. The unit reads the state anew before the next
-    // change.
+    // It is unknown whether the change was saved: the initiator may try again. The unit reads the state anew before the
+    // next change.
     return unit.refuse(CONDITION.notSaved);
   }
 }

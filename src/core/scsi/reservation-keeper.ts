@@ -1,7 +1,7 @@
 /**
  * The persistent reservations of one logical unit in use. Guarantees: changes happen one after the other; a change
- * counts when it is saved, not before; after a save whose outcome is not known the saved state is read again before
- * anything else is changed.
+ * takes effect when it is saved, not before; after a save with an unknown outcome the saved state is read again before
+ * the next change.
  */
 import {
   changeReservations,
@@ -11,7 +11,10 @@ import {
   type ReservationState,
 } from './reservations.ts';
 
-/** Where a unit's reservations outlive the target: etcd in a cluster. Both may be asked again after a failure. */
+/**
+ * The store in which a unit's reservations outlive the target: etcd in a cluster. Both operations may be repeated after
+ * a failure.
+ */
 export interface ReservationStore {
   /** The saved state; null: none was saved yet. */
   load(): Promise<ReservationState | null>;
@@ -19,7 +22,7 @@ export interface ReservationStore {
   save(state: ReservationState): Promise<void>;
 }
 
-/** What `good` outcomes are handed to, at the moment from which they count. */
+/** The receiver of `good` outcomes, called at the moment from which they are in force. */
 export type OutcomeSink = (outcome: Extract<ReservationOutcome, { result: 'good' }>) => void;
 
 const nothing = (): undefined => undefined;
@@ -30,7 +33,7 @@ export class ReservationKeeper {
   readonly #sink: OutcomeSink;
   #state: ReservationState;
   #tail: Promise<unknown> = Promise.resolve();
-  /** A change whose saving failed, so that nobody knows whether it counts. */
+  /** A change whose save failed with an unknown outcome. */
   #doubted: Extract<ReservationOutcome, { result: 'good' }> | null = null;
 
   constructor(store: ReservationStore, state: ReservationState | null, sink: OutcomeSink) {
@@ -39,7 +42,7 @@ export class ReservationKeeper {
     this.#sink = sink;
   }
 
-  /** What counts now. */
+  /** The reservations in force. */
   get state(): ReservationState {
     return this.#state;
   }

@@ -1,12 +1,11 @@
 /**
  * Persistent reservations of one logical unit (SPC-4 5.12 and 6.16) as a state machine: (state, nexus, command) ->
- * answer. Pure; the state is plain JSON, kept in etcd by whoever calls this. A nexus is an initiator port and the
- * initiator port is the VM, so a registration outlives connections, hosts and this process. Guarantees (tested by name
- * in reservations.test.ts):
- *  R1  a refused command changes nothing;
- *  R2  a reservation is held by a registered nexus, or, of an all-registrants type, by at least one registered nexus;
- *  R3  a nexus that loses its registration or its access by somebody else's command is told so by a unit attention;
- *  R4  the generation grows by one with every change of registrations, every CLEAR and every PREEMPT, and with nothing else.
+ * answer. Pure; the state is plain JSON, which the caller keeps in etcd. A nexus is an initiator port and the initiator
+ * port is the VM, so a registration outlives connections, hosts and this process. Guarantees (tested by name in
+ * reservations.test.ts): R1 a refused command changes nothing; R2 a reservation is held by a registered nexus, or, of
+ * an all-registrants type, by at least one registered nexus; R3 a nexus that loses its registration or its access by
+ * another nexus' command gets a unit attention; R4 the generation grows by one with every change of registrations,
+ * every CLEAR and every PREEMPT, and with nothing else.
  */
 import { NO_KEY } from '../../wire/scsi/persistent-reserve.ts';
 
@@ -88,7 +87,7 @@ export type ReservationRefusal =
   | 'invalid-release'
   | 'no-registration-resources';
 
-/** What a command does. `aborted`: nexuses whose commands in flight PREEMPT AND ABORT ends. */
+/** The effects of a command. `aborted`: nexuses whose commands in flight PREEMPT AND ABORT ends. */
 export type ReservationOutcome =
   | {
       readonly result: 'good';
@@ -251,8 +250,8 @@ function takeOver(state: ReservationState, nexus: string, command: PreemptComman
 }
 
 /**
- * Only registrations go, the own one too if it has the key (SPC-4 5.12.11.2.4); the reservation stays unless nobody is
- * left to hold it.
+ * Only registrations are removed, the caller's own too if it has the key (SPC-4 5.12.11.2.4); the reservation stays
+ * unless no registrant is left to hold it.
  */
 function removeRegistrations(state: ReservationState, nexus: string, command: PreemptCommand): ReservationOutcome {
   const removed = state.registrations.filter((each) => each.key === command.preemptedKey);

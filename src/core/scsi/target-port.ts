@@ -1,11 +1,10 @@
 /**
- * What stands on either side of the SCSI device server: above it a transport (iSCSI) that brings commands, below it a
- * backing store and a place where reservations are kept. Guarantees of an implementation of ScsiTarget:
- *  - an answer is given to every command, and never thrown: whatever goes wrong below becomes sense data;
- *  - a command that needs no waiting is answered synchronously;
- *  - a change of persistent reservations that was answered GOOD has been saved.
- * A nexus is an initiator port, and the initiator port is the VM: its iSCSI name, whatever number of connections it
- * has.
+ * The two sides of the SCSI device server: above it a transport (iSCSI) that brings commands, below it a backing store
+ * and a place where reservations are kept. Guarantees of an implementation of ScsiTarget:
+ * - every command gets an answer, and nothing is thrown: every failure below becomes sense data;
+ * - a command that needs no waiting is answered synchronously;
+ * - a change of persistent reservations that was answered GOOD has been saved. A nexus is an initiator port, and the
+ * initiator port is the VM: its iSCSI name, whatever number of connections it has.
  */
 
 /**
@@ -39,8 +38,8 @@ export interface ScsiCommand {
   /** Expected data transfer length towards the initiator, in bytes; 0 when it expects none. */
   readonly expectedInBytes: number;
   /**
-   * From an incarnation that does not run the guest (a live migration's destination before the switch): unit attentions
-   * are the guest's, and wait for the session that will bring them to it.
+   * The command comes from an incarnation that does not run the guest (a live migration's destination before the
+   * switch): unit attentions are meant for the guest, and wait for the session that will bring them to it.
    */
   readonly isStandby?: boolean;
 }
@@ -91,16 +90,16 @@ export interface ScsiTarget {
   /** Executes one command; synchronous where nothing has to be waited for. Never rejects and never throws. */
   execute(command: ScsiCommand): ScsiAnswer | Promise<ScsiAnswer>;
   /**
-   * Carries out a task management function. It resolves when every aborted command has ended: nothing of it reaches the
-   * disk later. The promise of an aborted command resolves with TASK ABORTED before that; a transport sends no answer
-   * for commands that its own initiator aborted.
+   * Carries out a task management function. It resolves when every aborted command has ended: none of its data reaches
+   * the disk later. The promise of an aborted command resolves with TASK ABORTED before that; a transport sends no
+   * answer for commands that its own initiator aborted.
    */
   manage(request: TaskRequest): Promise<TaskResult>;
   /** The logical units behind a number, or all: the same objects at whichever target that has them. */
   units(lun: number | null): ReadonlySet<object>;
   /**
-   * The last connection of a nexus is gone: releases what does not outlive an I_T nexus loss. Persistent reservations
-   * stay.
+   * The last connection of a nexus is gone: releases everything that does not outlive an I_T nexus loss. Persistent
+   * reservations stay.
    */
   nexusLost(nexus: string): void;
   /** Resolves when all commands of a nexus that were in flight have ended, their effect on the disk included. */
@@ -131,8 +130,8 @@ export interface BackingStore {
   /** Makes the blocks read as zeroes. */
   writeZeroes(lba: number, count: number, options: { readonly fua: boolean }): void | Promise<void>;
   /**
-   * How the blocks from `lba` on are kept: the state of the first and for how many blocks (at least one) it holds. An
-   * extent may be reported as mapped though it is not, never the other way round.
+   * The allocation of the blocks from `lba` on: the state of the first and for how many blocks (at least one) it is the
+   * same. An extent may be reported as mapped though it is not, never the other way round.
    */
   allocation(lba: number): BlockExtent | Promise<BlockExtent>;
 }

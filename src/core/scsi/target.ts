@@ -35,7 +35,7 @@ export class DeviceServer implements ScsiTarget {
     for (const each of this.#units.values()) each.lunsChanged(this.#initiator);
   }
 
-  /** Takes a unit away: commands that come from now on find none. Resolves when those in flight have ended. */
+  /** Removes a unit: later commands do not find it. Resolves when those in flight have ended. */
   async remove(lun: number): Promise<void> {
     const unit = this.#units.get(lun);
     if (unit === undefined) return;

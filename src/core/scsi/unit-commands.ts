@@ -79,7 +79,7 @@ export function modeSelecting(isLong: boolean): CommandHandler {
   };
 }
 
-/** REQUEST SENSE: the next unit attention as data, or that there is nothing to say. */
+/** REQUEST SENSE: the next unit attention as data, or that there is none. */
 export const requestSense: CommandHandler = (unit, command) => {
   const isDescriptor = ((command.cdb[1] ?? 0) & 0x01) !== 0;
   const attention = command.isStandby === true ? undefined : unit.takeAttention(command.nexus);

@@ -1,4 +1,4 @@
-/** What a command handler sees of its logical unit. */
+/** A command handler's view of its logical unit. */
 import type { BlockLimits, UnitIdentity } from '../../wire/scsi/inquiry.ts';
 import type { ModeSettings, ModeUnit } from '../../wire/scsi/mode.ts';
 import type { SenseCondition } from '../../wire/scsi/sense.ts';
@@ -17,7 +17,7 @@ export interface UnitContext {
   refuse(condition: SenseCondition, information?: number): ScsiAnswer;
   /** Changes the mode parameters, and tells the other nexuses. */
   setMode(nexus: string, settings: ModeSettings): void;
-  /** Takes the next unit attention of a nexus; undefined: none is pending. */
+  /** Removes and returns the next unit attention of a nexus; undefined: none is pending. */
   takeAttention(nexus: string): SenseCondition | undefined;
   /** Whether the nexus has the access of class `write`. */
   mayWrite(nexus: string): boolean;
@@ -29,8 +29,7 @@ export interface UnitContext {
 }
 
 /**
- * Executes one command whose access was granted. Neither throws nor rejects but by a bug or the backing store's
- * failure.
+ * Executes one command whose access was granted. It throws or rejects only for a bug or a failure of the backing store.
  */
 export type CommandHandler = (unit: UnitContext, command: ScsiCommand) => ScsiAnswer | Promise<ScsiAnswer>;
 

@@ -1,4 +1,7 @@
-/** What a storage service serves after its start, and while etcd is away: docs/specs/generations.md, G4 and G6. */
+/**
+ * Which generations a storage service serves after its start, and while etcd is away: docs/specs/generations.md, G4 and
+ * G6.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { settled } from '../ports/testing/manual-clock.ts';
@@ -23,7 +26,7 @@ test('G4 a fence is obeyed while etcd is away, and its floor outlasts the readin
   world.node.leave(diskId(1), PORT, [granted(3)]);
   await world.start();
   assert.deepEqual(await world.fence(4), { revoked: [{ disk: diskId(1), generation: 3 }] });
-  // What etcd is read to say may be older than the fence.
+  // The read of etcd may be older than the fence.
   world.view = viewOf([3]);
   await world.clock.advance(5_000);
   assert.deepEqual([world.node.serving(), world.service.isRestored], [[`1@${PORT}: `], true]);

@@ -1,11 +1,10 @@
 /**
- * Keeps what a storage node serves in line with etcd: after a start exactly what etcd admits, later whatever floors it
- * implies.
- *
- * Guarantees: before etcd was read once, `hasRead` is false and nothing is to be granted; at that first reading
- * everything that etcd does not admit is revoked, but for what belongs to a VM whose record cannot be read or was
- * restored, or to one that no record names and that is older than the epoch; while etcd is away, or tells an older
- * history than this node has followed, what is served goes on and nothing new is granted.
+ * Keeps the grants of a storage node in line with etcd: after a start exactly the generations that etcd admits, later
+ * with the floors that etcd implies.
+ * Guarantees: before etcd was read once, `hasRead` is false and nothing may be granted; at that first read every grant
+ * that etcd does not admit is revoked, except grants of a VM whose record cannot be read or was restored, or of a VM
+ * that no record names and that is older than the epoch; while etcd is away, or has an older history than this node has
+ * followed, existing grants stay in force and nothing new is granted.
  */
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, VmId } from '../../base/ids.ts';
@@ -21,7 +20,7 @@ import type { SharedDisks, SharedGrant } from './shared-disks.ts';
 export interface ClusterFollowerParts {
   readonly clock: Clock;
   readonly log: Log;
-  /** What etcd says, read linearizably; rejects when etcd does not answer in time. */
+  /** The content of etcd, read linearizably; rejects if etcd does not answer in time. */
   readonly readCluster: () => Promise<ClusterView>;
   readonly history: HistoryMemory;
   readonly ledger: FencingLedger;
@@ -46,12 +45,12 @@ export class ClusterFollower {
   #unreadableVms: ReadonlySet<VmId> = new Set();
   /** The history that is followed; null before etcd was read. */
   #history: History | null = null;
-  /** Why what etcd tells is not followed, as a sentence; null: it is. */
+  /** The reason why this etcd is not followed, as a sentence; null: it is followed. */
   #refusal: string | null = null;
   /** When etcd was last read (monotonic ms). */
   #readAtMs = Number.NEGATIVE_INFINITY;
   #isStopped = false;
-  /** Ends the time until the next round. */
+  /** Ends the wait for the next round. */
   #wake: () => void = () => undefined;
   #loop: Promise<void> = Promise.resolve();
 
@@ -74,7 +73,7 @@ export class ClusterFollower {
     return this.#history?.epoch ?? null;
   }
 
-  /** Why what etcd tells is not followed, as a sentence; null: it is. */
+  /** The reason why this etcd is not followed, as a sentence; null: it is followed. */
   get refusal(): string | null {
     return this.#refusal;
   }
@@ -90,7 +89,7 @@ export class ClusterFollower {
     await this.#loop;
   }
 
-  /** Whether the record of a VM could not be read when etcd was read last; then etcd is read again soon. */
+  /** Whether the record of a VM could not be read at the last read of etcd; then etcd is read again soon. */
   isUnreadable(vm: VmId): boolean {
     if (!this.#unreadableVms.has(vm)) return false;
     this.readSoon();
@@ -217,11 +216,11 @@ export class ClusterFollower {
   }
 }
 
-/** Whether a grant that was found when the service started is to be revoked: etcd would have to admit it, and does not. */
+/** Whether a grant that was found when the service started is to be revoked because etcd does not admit it. */
 function isOver({ vm, generation }: SharedGrant, { vms, unreadableVms, epoch }: ClusterView): boolean {
   if (unreadableVms.has(vm)) return false;
   const record = vms.get(vm);
-  // Made after the snapshot that the cluster was restored from: a person decides what becomes of it.
+  // The VM was made after the snapshot from which the cluster was restored: a person decides about it.
   if (record === undefined) return !isForgotten(epoch, vm, generation);
   return !record.admitted.includes(generation);
 }

@@ -1,6 +1,6 @@
 /**
- * What etcd says about this node's disks, read linearizably. Guarantees: the VMs are read after the disks, so that a
- * grant is never derived from a VM older than its disk, shared or not; a record that cannot be understood grants
+ * The part of etcd that concerns this node's disks, read linearizably. Guarantees: the VMs are read after the disks, so
+ * that a grant is never derived from a VM older than its disk, shared or not; a record that cannot be understood grants
  * nothing, and takes nothing away either; no turn of the event loop takes longer than some milliseconds, however many
  * records there are.
  */
@@ -25,7 +25,7 @@ export interface ClusterView {
   readonly unreadableVms: ReadonlySet<VmId>;
 }
 
-/** Which history etcd tells, and how much of it. */
+/** The identity of etcd's history, and its length. */
 export interface History {
   readonly epoch: number;
   /** The epoch's own name; empty for epoch 0. */
@@ -39,7 +39,7 @@ export interface DiskView {
 }
 
 export interface VmView {
-  /** No generation below it can ever be admitted again. */
+  /** No generation below the floor can ever be admitted again. */
   readonly floor: number;
   /** The highest generation it was ever given; 0 before its first start. */
   readonly highest: number;
@@ -133,7 +133,7 @@ function viewOf(record: VmRecord, shared: ReadonlySet<DiskId>): VmView {
     highest: record.generation,
     admitted: admittedGenerations(record.phase),
     readOnlyDisks: new Set(seeds.map(({ disk }) => disk)),
-    // What is leaving was, or is about to be, taken back: it is not granted anew.
+    // A disk that is leaving was, or is about to be, taken back: it is not granted anew.
     sharedDisks: heldSharedDisks(record).flatMap(({ disk, lun }) => (shared.has(disk) ? [{ disk, lun }] : [])),
   };
 }

@@ -11,9 +11,9 @@ const PORT = 30_001;
 const g = parseGeneration;
 const granted = (generation: number): Grant => ({ vm: VM, generation: g(generation), readOnly: false });
 
-/** A node with one disk, whose daemon writes down what it is told. */
+/** A node with one disk, whose daemon records its orders. */
 class Node {
-  /** In the order of the commands: `+2` an export, `-1` one removed, `1,2` who may connect, `nobody` a fence. */
+  /** The orders in sequence: `+2` an export, `-1` one removed, `1,2` who may connect, `nobody` a fence. */
   readonly said: string[] = [];
   /** Commands and ends that fail, as in `said`, or `kill`. */
   readonly failing = new Set<string>();
@@ -52,7 +52,7 @@ class Node {
     return this.#isMarked;
   }
 
-  /** As another service left it. */
+  /** Leaves the daemon as an earlier service left it. */
   leave(grants: readonly Grant[], { isMarked }: { readonly isMarked: boolean }): DaemonProcess {
     this.#exports = new Map(grants.map((grant) => [grant.generation, grant]));
     this.#isMarked = isMarked;

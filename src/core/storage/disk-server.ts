@@ -1,8 +1,8 @@
 /**
- * One disk and its daemon: grants given, revoked, and kept up. Guarantees: work on a disk is serialized, and a fence
- * goes before everything that has not begun; when `revoke` has answered, no connection of a revoked generation can
- * write, whatever its holder does; what is granted is served again after the daemon died, on the same port under the
- * same names.
+ * One disk and its daemon: grants are given, revoked, and kept in force. Guarantees: work on a disk is serialized, and
+ * a fence goes before everything that has not begun; when `revoke` has answered, no connection of a revoked generation
+ * can write, whatever its holder does; grants are served again after the daemon died, on the same port under the same
+ * names.
  */
 
 import { CodedError, messageOf } from '../../base/errors.ts';
@@ -15,13 +15,13 @@ import { Restarts } from './restarts.ts';
 import { mayBeRevoked } from './revoked-connections.ts';
 import { SerialQueue } from './serial-queue.ts';
 
-/** What a disk server needs from its surroundings. */
+/** The surroundings that a disk server needs. */
 export interface DiskSurroundings {
   readonly disk: DiskId;
   readonly clock: Clock;
   readonly log: Log;
   readonly disks: DiskBackend;
-  /** Told when the daemon ended though grants exist. */
+  /** Called when the daemon ended although grants exist. */
   readonly onLost: () => void;
 }
 
@@ -29,14 +29,14 @@ type Connections = ReadonlyMap<string, Connection>;
 
 interface Held {
   readonly grant: Grant;
-  /** Connections that were there before it was granted, by their keys: none of them can be its own. */
+  /** Connections that existed before the grant, by their keys: none of them can belong to it. */
   readonly older: Connections;
 }
 
 const WAITING_MAX = 64;
 /** A daemon that serves nobody is kept this long: a stop is often followed by a start. */
 const UNUSED_MS = 30_000;
-/** How often, and how many times, it is looked whether a newcomer is connected. */
+/** How often, and how many times, to check whether a new generation is connected. */
 const CONNECTED_LOOK_MS = 250;
 const CONNECTED_LOOKS_MAX = 240;
 /** After a fence, until those who are left may connect anew: by then a guest that waited for its answer goes on. */
@@ -50,7 +50,10 @@ export class DiskServer {
   #vm: VmId | undefined;
   #port: number | undefined;
   #daemon: Daemon | undefined;
-  /** Not granted, but until no process of this disk is left they may still be served: a daemon could not be ended. */
+  /**
+   * These generations are not granted, but may still be served until no process of this disk is left: a daemon could
+   * not be ended.
+   */
   readonly #uncut = new Set<Generation>();
   #unusedSinceMs: number | undefined;
   readonly #restarts: Restarts;
@@ -66,7 +69,7 @@ export class DiskServer {
     return this.#around.disk;
   }
 
-  /** Whose disk it is: known from the first grant on, also from one that has not begun. */
+  /** The VM that owns the disk: known from the first grant on, even one that has not begun. */
   get vm(): VmId | undefined {
     return this.#vm;
   }
@@ -76,7 +79,7 @@ export class DiskServer {
     return this.#port;
   }
 
-  /** What is granted now. */
+  /** The present grants. */
   get grants(): readonly Grant[] {
     return [...this.#held.values()].map(({ grant }) => grant);
   }
@@ -87,8 +90,8 @@ export class DiskServer {
   }
 
   /**
-   * Takes over a daemon that runs since before this service; its exports become the grants. One in the middle of a
-   * fence, or that does not answer, is started anew, which cuts whatever was connected.
+   * Takes over a daemon that runs since before this service; its exports become the grants. A daemon that is in the
+   * middle of a fence, or does not answer, is started anew, which cuts its connections.
    */
   adopt(running: DaemonProcess, vm: VmId): Promise<void> {
     this.#vm = vm;
@@ -110,8 +113,8 @@ export class DiskServer {
   }
 
   /**
-   * Serves a grant; idempotent. `check` throws when it was fenced meanwhile: called at the beginning and, because a
-   * fence may have been asked for since, at the end; the fence itself then takes back what was done here.
+   * Serves a grant; idempotent. `check` throws if the generation was fenced in the meantime: it is called at the
+   * beginning and, because a fence may have been ordered since, at the end; the fence itself then undoes the grant.
    */
   grant(grant: Grant, { port, check }: { readonly port: number; readonly check: () => void }): Promise<void> {
     this.#vm = grant.vm;
@@ -136,9 +139,9 @@ export class DiskServer {
   }
 
   /**
-   * Revokes the grants that `isRevoked` names and answers which; urgent. After it no connection of theirs exists.
-   * Whatever goes wrong on the gentle way, the daemon is killed instead; CodedError only when even that fails: then
-   * they may still write, and every further revocation fails as well until nothing is left that could.
+   * Revokes the grants that `isRevoked` selects and returns them; urgent. After it they have no connection. If the
+   * gentle way fails, the daemon is killed instead; CodedError only if even that fails: then they may still write, and
+   * every further revocation fails as well until no process is left that could.
    */
   revoke(isRevoked: (grant: Grant) => boolean): Promise<readonly Generation[]> {
     return this.#queue.run(
@@ -175,8 +178,7 @@ export class DiskServer {
   }
 
   /**
-   * Ends the daemon so that the image can be deleted; CodedError 'conflict' while anything is granted. In the disk's
-   * turn.
+   * Ends the daemon so that the image can be deleted; CodedError 'conflict' while a grant exists. In the disk's turn.
    */
   async endUnused(): Promise<void> {
     if (this.#held.size > 0) throw new CodedError('conflict', `${this.disk} is granted; nothing was deleted.`);
@@ -197,7 +199,7 @@ export class DiskServer {
     }
   }
 
-  /** Lets go of the daemon, which runs on. */
+  /** Closes the session with the daemon, which runs on. */
   release(): void {
     this.#isReleased = true;
     this.#daemon?.release();
@@ -253,8 +255,9 @@ export class DiskServer {
   }
 
   /**
-   * Looks who is connected until the newcomer is, beside the disk's turns: the node names quickly whom it has seen
-   * before, and when the other generation is fenced, the newcomer's guest stands still for that.
+   * Polls the connections until the new generation is connected, outside the disk's turns: the node quickly recognises
+   * connections that it has seen before, and when the other generation is fenced, the new one's guest is paused for
+   * that time.
    */
   async #untilConnected(generation: Generation): Promise<void> {
     const held = this.#held.get(generation);
@@ -289,12 +292,13 @@ export class DiskServer {
     return new Set(Array.from(this.#olderThanAll(survivors).values(), ({ address }) => address));
   }
 
-  /** False when a connection is left of which it is not certain whose it is. */
+  /** False if a connection is left that may belong to a revoked generation. */
   async #revokeGently(
     daemon: Daemon,
     { revoked, older }: { readonly revoked: readonly Grant[]; readonly older: Connections },
   ): Promise<boolean> {
-    // At once, for the sake of a migration's pause: QMP carries commands out in the order they were sent.
+    // All commands are sent at once, to keep the pause of a migration short: QMP carries commands out in the order they
+    // were sent.
     await Promise.all([daemon.admitNobody(), ...revoked.map((grant) => daemon.removeExport(grant))]);
     const left = await this.#connections();
     const strangers = this.#strangersTo([...this.#held.keys()], revoked);
@@ -305,9 +309,10 @@ export class DiskServer {
   }
 
   /**
-   * The fence is complete: who is left may connect anew when its answer has had its effect, since a migrating guest
-   * stands still meanwhile, and the daemon takes a processor for it. Should this service end in between, whoever takes
-   * the daemon over starts it anew, which is safe. After a later fence that failed nobody may.
+   * The fence is complete: remaining generations may connect anew once the answer has had its effect, since a migrating
+   * guest is paused in the meantime and readmission costs the daemon processor time. If this service ends in between, a
+   * service that takes the daemon over starts it anew, which is safe. After a later fence that failed no generation may
+   * connect.
    */
   #readmitLater(daemon: Daemon): void {
     const readmit = async (): Promise<void> => {
@@ -323,14 +328,18 @@ export class DiskServer {
     this.#around.clock.after(READMIT_MS, () => void this.#queue.run(readmit, { urgent: true }).catch(warn));
   }
 
-  /** The last resort of a fence, and certain: a process that is gone writes nothing. Survivors reconnect. */
+  /**
+   * The last resort of a fence, and certain: a process that is gone writes nothing. The remaining generations
+   * reconnect.
+   */
   async #restart(reason: string): Promise<void> {
     this.#around.log.warn('a storage daemon is started anew to cut its connections', { disk: this.disk, reason });
     const daemon = this.#daemon;
     this.#daemon = undefined;
     await daemon?.kill();
     if (this.#held.size === 0) return;
-    // That the survivors are not served for a moment is no failure of the fence: they are kept up from here on.
+    // A short interruption for the remaining generations is no failure of the fence: their grants are kept in force
+    // from here on.
     await this.#start().catch((error: unknown) => {
       this.#around.log.warn('a storage daemon could not be started', { disk: this.disk, reason: messageOf(error) });
       this.#around.onLost();

@@ -1,7 +1,7 @@
 /**
- * What this service was told about leaders, generations and disks that go since it started. Pure. Guarantees: terms and
- * floors only rise; an order of an older term, for a generation below its VM's floor, or for one that was revoked or
- * that etcd stopped admitting, is refused ('stale-order') whatever else happens. Memory is enough: after a restart
+ * The orders about leaders, generations and deleted disks that this service got since it started. Pure. Guarantees:
+ * terms and floors only rise; an order of an older term, for a generation below its VM's floor, or for a generation
+ * that was revoked or that etcd stopped admitting, is always refused ('stale-order'). Memory is enough: after a restart
  * nothing is granted before the floors are raised again from a linearizable read of etcd, which holds every generation
  * that any fence or revocation was made for. A disk's deletion is not read again: an order to make it that outlives the
  * service as well leaves an empty disk that no record names.
@@ -13,8 +13,8 @@ import type { DiskId, Generation, Term, VmId } from '../../base/ids.ts';
 import { admittedGenerations, type VmRecord } from '../model/vm.ts';
 
 /**
- * What a read of etcd says of a VM's generations: of those up to `highest`, only the `admitted` ones can ever be
- * granted again.
+ * The generations of a VM in a read of etcd: of those up to `highest`, only the `admitted` ones can ever be granted
+ * again.
  */
 export interface SettledGenerations {
   readonly highest: number;
@@ -34,7 +34,7 @@ export class FencingLedger {
   /** The oldest first. Names of disks are never used twice. */
   readonly #deleted = new Set<DiskId>();
 
-  /** Takes note of an order's term; CodedError 'stale-order' when a later leader has spoken. */
+  /** Takes note of an order's term; CodedError 'stale-order' if a later leader has given an order. */
   acceptTerm(term: Term): void {
     if (term < this.#term) {
       throw new CodedError('stale-order', `The order is of term ${term}; a leader of term ${this.#term} was heard.`, {
@@ -64,9 +64,9 @@ export class FencingLedger {
   }
 
   /**
-   * Takes note of a read of etcd, each newer than the one before: what was given out and is not admitted never will be
-   * again. An order for it was on its way for too long, and whoever revoked it was acknowledged by a service that has
-   * died since.
+   * Takes note of a read of etcd, each newer than the one before: a generation that was given out and is not admitted
+   * never will be again. An order for it was on its way for too long, and its revocation was acknowledged by a service
+   * that has died since.
    */
   settle(vm: VmId, settled: SettledGenerations): void {
     this.#settled.set(vm, settled);
@@ -93,7 +93,7 @@ export class FencingLedger {
     if (this.#deleted.size > DELETED_MAX && oldest !== undefined) this.#deleted.delete(oldest);
   }
 
-  /** CodedError 'stale-order' when the disk was to be deleted: an order to make it was on its way for too long. */
+  /** CodedError 'stale-order' if the disk was to be deleted: an order to make it was on its way for too long. */
   checkDisk(disk: DiskId): void {
     if (!this.#deleted.has(disk)) return;
     throw new CodedError('stale-order', `${disk} was to be deleted meanwhile.`, { advice: 'Nothing was made.' });

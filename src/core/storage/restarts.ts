@@ -1,7 +1,7 @@
 /**
- * When a process that ended by itself, or could not be started, is started again. Guarantees: at once the first time;
- * after that ever more rarely, up to RESTART_MS_MAX, until one has run for STEADY_MS. What can never run (its files are
- * gone, its pool is not mounted) does not take the node's processors.
+ * Decides when a process that ended by itself, or could not be started, is started again. Guarantees: at once the first
+ * time; after that at growing intervals, up to RESTART_MS_MAX, until one process has run for STEADY_MS. A process that
+ * can never run (its files are gone, its pool is not mounted) does not use up the node's processors.
  */
 import type { Clock } from '../ports/clock.ts';
 
@@ -20,7 +20,7 @@ export class Restarts {
     this.#clock = clock;
   }
 
-  /** Whether the process may be started again by itself now; an order starts it at any time. */
+  /** Whether the process may be restarted without an order now; an order starts it at any time. */
   get isDue(): boolean {
     return this.#clock.monotonicMs() >= this.#notBeforeMs;
   }

@@ -1,11 +1,10 @@
-/** Whose a connection may be that outlived the removal of a revoked generation's exports. Pure. */
+/** Decides whose a connection may be that outlived the removal of a revoked generation's exports. Pure. */
 import type { Connection } from '../ports/disk-backend.ts';
 
 /**
  * Whether a connection that outlived the deletion of a revoked generation's exports may be that generation's, by way of
- * another generation's export (while two are granted, the credential of one can open the other's). What is not certain
- * may be.
- *
+ * another generation's export (while two are granted, the credential of one can open the other's). An uncertain
+ * connection counts as one that may be.
  * `left`: established when the exports were gone; those made since the revoked identities left the authorization are
  * harmless, but cannot be told apart, and count as well. `older`: the keys of those established before the revoked
  * generations were granted, which are never theirs. `strangers`: the addresses from which the revoked generations were

@@ -1,6 +1,5 @@
 /**
- * The disks of a node that are, or were, served: one `DiskServer` each, made when it is first needed.
- *
+ * The disks of a node that are, or were, served: one `DiskServer` for each, made when it is first needed.
  * Guarantees: a VM's revocation concerns all of its disks here, whether an order names them or not, and waits for no
  * other VM's disk; no two granted disks share a port.
  */
@@ -32,14 +31,14 @@ export class ServedDisks {
     this.#options = options;
   }
 
-  /** How many disks have a server. */
+  /** The number of disks that have a server. */
   get size(): number {
     return this.#servers.size;
   }
 
   /**
-   * Takes over the daemons that run since before this service. One of a disk with faulty files is ended: a fence could
-   * not find its VM.
+   * Takes over the daemons that run since before this service. The daemon of a disk with faulty files is ended: a fence
+   * could not find its VM.
    */
   async adopt(): Promise<void> {
     const { disks, log } = this.#options;
@@ -53,7 +52,7 @@ export class ServedDisks {
     }
   }
 
-  /** Lets go of all daemons, which run on. */
+  /** Closes the sessions with all daemons, which run on. */
   release(): void {
     this.#isReleased = true;
     for (const server of this.#servers.values()) server.release();
@@ -95,8 +94,8 @@ export class ServedDisks {
   }
 
   /**
-   * Revokes what `isRevoked` names, on all disks of a VM or (null) on all disks; answers when nothing of it can write
-   * any more.
+   * Revokes the grants that `isRevoked` selects, on all disks of a VM or (null) on all disks; resolves when none of
+   * them can write any more.
    */
   async revoke(vm: VmId | null, isRevoked: (grant: Grant) => boolean): Promise<FenceResult['revoked']> {
     const servers = [...this.#servers.values()].filter((server) => vm === null || server.vm === vm);

@@ -13,15 +13,15 @@ const LUNS = [{ disk: DISK, lun: 0 }];
 const free = (): void => undefined;
 const coded = (code: string) => (error: unknown) => error instanceof CodedError && error.code === code;
 
-/** A node with one target at a time, which does what the test says. */
+/** A node with one target at a time, which behaves as the test says. */
 class FakeNode implements TargetBackend {
   readonly units = new Map<DiskId, TargetUnit>();
   readonly applied: TargetState[] = [];
   running: TargetProcess | null = null;
   starts = 0;
-  /** What the next `apply` waits for or fails with. */
+  /** The promise that the next `apply` waits for, or the error with which it fails. */
   onApply: () => Promise<void> = async () => undefined;
-  /** What a kill does before the target is gone. */
+  /** Called by a kill before the target is gone. */
   onKill: () => Promise<void> = async () => undefined;
   onStart: () => Promise<void> = async () => undefined;
   #ended: () => void = () => undefined;

@@ -1,9 +1,9 @@
 /**
- * The node's shared disks and the one target that serves them: what is granted to which incarnation, revoked, and kept
- * up. Guarantees: work on the target is serialized, and a revocation goes before everything that has not begun; when
- * `revoke` has answered, no command of a revoked generation runs any more, whatever its holder does; what is granted is
- * served again after the target died. The target is always told its whole state, so that whatever was said before, the
- * last word counts.
+ * The node's shared disks and the one target that serves them: grants to incarnations are given, revoked, and kept in
+ * force. Guarantees: work on the target is serialized, and a revocation goes before everything that has not begun; when
+ * `revoke` has answered, no command of a revoked generation runs any more, whatever its holder does; grants are served
+ * again after the target died. The target always gets its whole state, so that the last order counts, whatever came
+ * before.
  */
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../../base/ids.ts';
@@ -15,14 +15,14 @@ import type { TargetBackend, TargetDaemon, TargetSession, TargetState, TargetUni
 import { Restarts } from './restarts.ts';
 import { SerialQueue } from './serial-queue.ts';
 
-/** What it needs from its surroundings. */
+/** The surroundings that the shared disks of a node need. */
 export interface SharedDiskSurroundings {
   readonly clock: Clock;
   readonly log: Log;
   readonly target: TargetBackend;
-  /** The lowest generation of a VM that is not fenced for ever, as far as is known; 1 where nothing is. */
+  /** The lowest generation of a VM that is not known to be fenced for ever; 1 if none is. */
   readonly floorOf: (vm: VmId) => number;
-  /** Told when the target ended though something is granted. */
+  /** Called when the target ended although a grant exists. */
   readonly onLost: () => void;
 }
 
@@ -48,7 +48,7 @@ export class SharedDisks {
   readonly #held = new Map<VmId, Held>();
   readonly #units = new Map<DiskId, TargetUnit>();
   #daemon: TargetDaemon | undefined;
-  /** Not granted, but until it is known that the target stopped serving them they may still be: grant and disks. */
+  /** These are not granted, but may still be served until it is known that the target stopped: grants and disks. */
   readonly #uncut = new Map<string, SharedGrant & { readonly disks: readonly DiskId[] }>();
   /** Grants that are under way: a revocation that concerns them has to come after them. */
   readonly #granting = new Set<SharedGrant>();
@@ -98,8 +98,9 @@ export class SharedDisks {
   }
 
   /**
-   * Grants a generation the VM's shared disks here, exactly; idempotent, and repeated with another list it changes what
-   * the VM has while it runs. `check` throws when it was fenced meanwhile. Answers when the VM may log in.
+   * Grants a generation the VM's shared disks here, exactly; idempotent, and a repetition with another list changes the
+   * VM's disks while it runs. `check` throws if the generation was fenced in the meantime. Resolves when the VM may log
+   * in.
    */
   async grant(
     { vm, generation, luns }: SharedGrant & { readonly luns: readonly VmSharedDisk[] },
@@ -120,7 +121,7 @@ export class SharedDisks {
     } finally {
       this.#granting.delete(under);
     }
-    // Not in the queue: a fence must not wait for etcd, which the opening of a disk needs.
+    // Not in the queue: a fence must not wait for etcd, which is needed to open a disk.
     if (luns.length > 0) await this.#daemon?.ready(vm);
     check();
   }
@@ -219,7 +220,7 @@ export class SharedDisks {
     });
   }
 
-  /** Lets go of the target, which runs on. */
+  /** Closes the session with the target, which runs on. */
   release(): void {
     this.#isReleased = true;
     this.#daemon?.release();
@@ -298,14 +299,14 @@ export class SharedDisks {
     }
   }
 
-  /** The last resort of a fence, and certain: a process that is gone writes nothing. The others connect again. */
+  /** The last resort of a fence, and certain: a process that is gone writes nothing. The other VMs connect again. */
   async #restart(reason: string): Promise<void> {
     const { log, onLost } = this.#around;
     log.warn('the target is started anew to cut connections', { reason });
     await this.#end();
     this.#uncut.clear();
     if (this.#held.size === 0) return;
-    // That the others are not served for a moment is no failure of the fence: they are kept up from here on.
+    // A short interruption for the other VMs is no failure of the fence: their grants are kept in force from here on.
     await this.#start().catch((error: unknown) => {
       log.warn('the target could not be started', { reason: messageOf(error) });
       onLost();

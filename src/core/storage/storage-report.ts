@@ -1,6 +1,6 @@
 /**
- * What a storage node says of itself: its pool, its disks, and who is granted and connected. With two generations
- * granted (a migration), both show all connections of the disk: the kernel does not tell them apart.
+ * A storage node's report: its pool, its disks, its grants and its connections. With two generations granted (a
+ * migration), both show all connections of the disk: the kernel does not tell them apart.
  */
 import type { StorageName } from '../../base/ids.ts';
 import { PORTS } from '../model/ports.ts';

@@ -1,6 +1,6 @@
 /**
- * Which orders a storage service obeys: docs/specs/generations.md, G4; the table of repeated steps; DESIGN: rejecting
- * stale leaders.
+ * Which orders a storage service obeys: docs/specs/generations.md, G4, and the table of repeated steps; orders of stale
+ * leaders are refused.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -205,7 +205,7 @@ test('a report says what is granted on every disk of the pool', async () => {
   );
 });
 
-/** How often a process is started within two minutes in which every one of them ends at once. */
+/** How often a process is started within two minutes if it ends at once every time. */
 async function startsInVain(what: string, fail: (world: ServiceWorld) => void): Promise<number> {
   const world = await new ServiceWorld(viewOf([1])).start();
   assert.deepEqual(world.node.serving(), [`1@${PORT}: 1`]);

@@ -1,9 +1,9 @@
 /**
- * The storage service's decisions: which order is obeyed. What is served after a restart is the `ClusterFollower`'s.
+ * The storage service's decisions about orders. The `ClusterFollower` decides what is served after a restart.
  * Guarantees: a fence is obeyed always, also while etcd is away, and its floor holds before anything else is done;
- * nothing new is granted before etcd was read once since the start (an order that was under way before could be of a
- * generation fenced since); what ran before goes on being served until etcd says otherwise; an order of an earlier term
- * than one that was heard is refused.
+ * nothing new is granted before etcd was read once since the start (an order that was under way before could be for a
+ * generation that was fenced since); earlier grants are served until etcd says otherwise; an order of an earlier term
+ * than one that was received is refused.
  */
 
 import { epochOf } from '../../base/epoch.ts';
@@ -76,7 +76,7 @@ export class StorageService {
     this.#follower = new ClusterFollower(parts);
   }
 
-  /** Takes over the daemons that run, and begins to read etcd and to keep daemons up. */
+  /** Takes over the running daemons, and begins to read etcd and to keep daemons running. */
   async start(): Promise<void> {
     await this.#served.adopt();
     await this.#shared.adopt();
@@ -110,8 +110,8 @@ export class StorageService {
   async grant(order: GrantOrder): Promise<GrantResult> {
     const { vm, generation } = order;
     this.#accept(order.term);
-    // A revoked generation is never granted again: an order that comes after its own revocation was on its way for too
-    // long.
+    // A revoked generation is never granted again: an order that arrives after its own revocation was on its way for
+    // too long.
     this.#ledger.checkGeneration(vm, generation);
     if (epochOf(order.term) !== this.#follower.epoch && this.#follower.hasRead) {
       throw new CodedError('unavailable', `Storage node ${this.#options.name} has not read etcd in this epoch.`, {
@@ -146,7 +146,7 @@ export class StorageService {
       await this.#served.server(disk).grant({ vm, generation, readOnly }, { port, check });
       return { disk, port, name: exportName(generation) };
     });
-    // No part of the order is under way after the answer, a failure included.
+    // No part of the order is under way after the answer, even if it failed.
     await Promise.allSettled([shared, ...exports]);
     await shared;
     return { exports: await Promise.all(exports) };

@@ -1,6 +1,6 @@
 /**
- * What every etcd of ours does, real or simulated, as the code above it relies on: one suite for both. Whoever runs it
- * brings a world: a client that reaches etcd, others whose way to it can be spoilt, and time that passes.
+ * The behaviour of etcd, real or simulated, on which the code above it relies: one suite for both. The caller provides
+ * a world: a client that reaches etcd, others whose connection to it can be disturbed, and time that passes.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -11,10 +11,10 @@ import { EtcdCompacted, EtcdDeadlineUnknown, EtcdUnavailable } from '../errors.t
 import { follow } from '../follow.ts';
 import type { Transaction } from '../records.ts';
 
-/** A client of its own way to etcd. */
+/** A client with a connection of its own to etcd. */
 export interface SpoilableEtcd {
   readonly etcd: Etcd;
-  /** From now on nothing passes, either way. */
+  /** From now on no message passes, in either direction. */
   freeze(): void;
   /** From now on requests arrive and answers do not. */
   mute(): void;

@@ -110,7 +110,7 @@ function readCredentials(dir: string, identity: string): { caPem: string; certPe
   return { caPem: read('ca.pem'), certPem: read(`${identity}.pem`), keyPem: read(`${identity}.key`) };
 }
 
-/** What a test may do with the members; stop() removes `dir` too. */
+/** Control over the members for a test; stop() removes `dir` too. */
 export function processesOf(
   dir: string,
   members: readonly TestMember[],
@@ -192,7 +192,7 @@ export interface CutProxy {
   readonly address: string;
   /** Destroys all connections; new ones are accepted. Returns how many there were. */
   cut(): number;
-  /** From now on no byte passes, old and new connections stay open: a network that swallows everything. */
+  /** From now on no byte passes, while old and new connections stay open: a network that drops everything. */
   freeze(): void;
   /** From now on requests pass and answers do not. */
   mute(): void;

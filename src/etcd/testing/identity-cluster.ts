@@ -1,6 +1,6 @@
 /**
- * For tests: a real etcd cluster as in production: one authority for all processes (src/pki), so that at first any of
- * its control and storage nodes' certificates opens etcd. Member m1 is control node c1, and so on.
+ * For tests: a real etcd cluster as in production: one authority for all processes (src/pki), so that at first the
+ * certificate of any control or storage node gives access to etcd. Member m1 is control node c1, and so on.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ export interface IdentityCluster extends Pick<TestCluster, 'members' | 'kill' | 
   /** As c1. */
   clientOptions(): EtcdOptions;
   readonly authority: CertifiedKey;
-  /** Gives a member a new key and certificate, by whichever authority, with certificates of authorities after it. */
+  /** Gives a member a new key and certificate, by any authority, with certificates of authorities after it. */
   renewMember(name: string, by?: CertifiedKey, chainPem?: string): Promise<void>;
 }
 

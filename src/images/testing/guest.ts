@@ -51,7 +51,7 @@ export class Guest {
     ]);
     this.onExit = () => this.child.kill('SIGKILL');
     process.on('exit', this.onExit);
-    // Not 'exit': its last words may still be in the pipe then.
+    // Not 'exit': its last output may still be in the pipe then.
     this.exited = once(this.child, 'close');
     this.child.stdout.setEncoding('latin1').on('data', (text: string) => {
       this.serial += text;
@@ -85,7 +85,7 @@ export class Guest {
     return this.waitFor(pattern, { from });
   }
 
-  /** One QMP command over a connection of its own; answers its `return`, throws on `error`. */
+  /** Sends one QMP command over a connection of its own; returns its `return`, throws on `error`. */
   async qmp(execute: string, args: object = {}): Promise<unknown> {
     const socket = await this.connectQmp();
     try {

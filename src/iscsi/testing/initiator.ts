@@ -56,7 +56,7 @@ function readPdus(bytes: Buffer, { digests = false } = {}): RawPdu[] {
   return pdus;
 }
 
-/** The digest of CHAP as the standard has it, in words of its own. */
+/** The digest of CHAP according to the standard, implemented independently. */
 export function chapResponse(
   algorithm: 'md5' | 'sha256',
   { id, secret, challenge }: { id: number; secret: string; challenge: Buffer },
@@ -123,7 +123,7 @@ export class TestInitiator {
     return this.answers();
   }
 
-  /** What came since the last time. */
+  /** The answers since the last call. */
   answers(): RawPdu[] {
     const output = this.connection.writer.take();
     return output === null ? [] : readPdus(Buffer.concat(output.segments), { digests: this.digests });

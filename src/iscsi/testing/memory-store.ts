@@ -17,12 +17,12 @@ export class MemoryStore implements BackingStore {
     return this.bytes.length / this.blockBytes;
   }
 
-  /** How many operations wait. */
+  /** The number of waiting operations. */
   get held(): number {
     return this.#held.length;
   }
 
-  /** Lets everything that waits go on. */
+  /** Lets all waiting operations continue. */
   release(): void {
     for (const go of this.#held.splice(0)) go();
   }

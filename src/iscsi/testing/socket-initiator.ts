@@ -16,7 +16,7 @@ export interface LoginAs {
   readonly account?: { readonly name: string; readonly secret: string };
 }
 
-/** How a command ended. `sense`: key and code as `key/ascascq`, empty without. */
+/** The end of a command. `sense`: key and code as `key/ascascq`, empty without. */
 export interface CommandEnd {
   readonly status: number;
   readonly sense: string;
@@ -131,7 +131,7 @@ export class SocketInitiator {
     return this.command(lun, cdb.toString('hex'), Buffer.alloc(blocks * 512, byte));
   }
 
-  /** Takes the unit attentions away and says which they were. */
+  /** Removes and returns the unit attentions. */
   async attentions(lun: number): Promise<string[]> {
     const told: string[] = [];
     for (let answer = await this.command(lun, '00'); answer?.status === 2; answer = await this.command(lun, '00'))

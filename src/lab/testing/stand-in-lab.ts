@@ -49,7 +49,7 @@ export class StandInLab {
   readonly base: string;
   readonly dir: string;
   readonly up: UpResult;
-  /** What the start said. */
+  /** The steps that the start reported. */
   readonly steps: readonly string[];
   readonly #stop: AbortController;
 

@@ -1,8 +1,7 @@
 /**
  * A stand-in for a role's program in the lab's tests: listens where the role would, says who it is, and can be asked to
- * start a child that outlives it (as an agent starts QEMUs). Where there is a join token it joins: it keeps the token
- * as its identity. If there is a file `hang` in its state directory, it removes that and stands still.
- *
+ * start a child that outlives it (as an agent starts QEMUs). If there is a join token it joins: it keeps the token as
+ * its identity. If there is a file `hang` in its state directory, it removes that file and hangs.
  *   node stand-in.ts PORT…                listens on every address (etcd's place)
  *   node stand-in.ts PORT… --config FILE  also on the configuration's `apiSocket`, if it has one
  */
@@ -21,7 +20,7 @@ interface Config {
 const config: Config = file === undefined ? {} : (JSON.parse(readFileSync(file, 'utf8')) as Config);
 const stateDir = String(config['stateDir']);
 if (existsSync(`${stateDir}/hang`)) {
-  // Once, before its first sign of life.
+  // Hangs once, before its first sign of life.
   rmSync(`${stateDir}/hang`);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
 }

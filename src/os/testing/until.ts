@@ -1,4 +1,4 @@
-/** For tests of real processes: waiting for what they do. */
+/** For tests of real processes: waiting for their effects. */
 
 import { sleep } from '../../base/sleep.ts';
 import { systemClock } from '../clock.ts';
@@ -7,7 +7,8 @@ import { monotonicMs } from '../monotonic.ts';
 const POLL_MS = 20;
 
 /**
- * Asks until the condition holds; after `deadlineMs` an error that names `what`. A condition that throws ends the wait.
+ * Checks repeatedly until the condition holds; after `deadlineMs` throws an error that names `what`. A condition that
+ * throws ends the wait.
  */
 export async function until(
   what: string,

@@ -65,7 +65,7 @@ export interface AgentMachineOptions {
   readonly probe: (order: ProbeOrder) => Promise<ProbeResult>;
 }
 
-/** See the module. A new one for every life of an agent, on the kernel that stays. */
+/** See the module's comment. A new one for every life of an agent, on the kernel that stays. */
 export class AgentMachine implements Machine {
   readonly #options: AgentMachineOptions;
 

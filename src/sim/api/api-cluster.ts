@@ -62,7 +62,7 @@ function labLinkOf(lab: LabFaults | null): LabLink | null {
   };
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class ApiCluster {
   readonly sim: SimCluster;
   readonly #backends = new WeakMap<object, Backend>();

@@ -76,7 +76,7 @@ class Cut extends Error {
   override readonly message = 'The call was given up.';
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class SimEtcdClient implements Etcd, EtcdChannel {
   readonly clock: Clock;
   readonly #etcd: SimEtcd;

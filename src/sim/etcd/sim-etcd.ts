@@ -97,7 +97,7 @@ export interface SimEtcdOptions {
   readonly onApplied?: (transaction: Transaction | null) => void;
 }
 
-/** See the module. The methods with a `member` are what a request does once it has reached that member. */
+/** See the module's comment. The methods with a `member` are what a request does once it has reached that member. */
 export class SimEtcd {
   #state = new EtcdState();
   readonly #options: SimEtcdOptions;

@@ -17,7 +17,7 @@ export interface SimWatchStreamOptions {
   readonly onClose: (outcome: StreamOutcome) => void;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class SimWatchStream implements WatchStream {
   readonly #options: SimWatchStreamOptions;
   readonly #queue: MemberMessage[] = [];

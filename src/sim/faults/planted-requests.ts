@@ -13,7 +13,7 @@ import { boundQmp, rewriting } from './planting.ts';
 /** The rule that a cluster breaks that does not converge. */
 const STUCK = 'L1-converges';
 
-/** See the module. */
+/** See the module's comment. */
 export const REQUEST_BUGS: readonly PlantedBug[] = [
   {
     name: 'requests-compare-nothing',

@@ -8,7 +8,7 @@ import type { Change } from '../../core/ports/store.ts';
 /** An order to delete a file that was given before a record named the file has arrived by then, in ms. */
 const ORDER_MS = 12_000;
 
-/** See the module. */
+/** See the module's comment. */
 export class FileTruth {
   /** The files of disks that are cloned from an image, or still to be made from a seed, with the time since when. */
   readonly #needed = new Map<DiskId, { readonly sha256: Sha256; readonly since: number }>();

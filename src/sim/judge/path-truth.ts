@@ -5,7 +5,7 @@
 import type { SimMachine } from '../machines/sim-machine.ts';
 import { isOpenPath, pathsOf, relayOf, type Topology } from '../machines/topology.ts';
 
-/** See the module. */
+/** See the module's comment. */
 export class PathTruth {
   /** When something befell a machine, or a message between two, last (`a|b`), in ms of the simulation. */
   readonly #troubledAt = new Map<string, number>();

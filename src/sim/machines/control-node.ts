@@ -79,7 +79,7 @@ interface Running {
   leader: { readonly name: string; readonly address: string } | null;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class SimControlNode implements ControlNode {
   readonly name: string;
   readonly machine: SimMachine;

@@ -45,7 +45,7 @@ const GUEST_LOOK_MS = 500;
 const GUEST_MS_MAX = 6_000;
 const NEVER_PERCENT = 30;
 
-/** See the module. */
+/** See the module's comment. */
 export class SimHostNode implements HostNode {
   readonly name: HostName;
   readonly rack: string;

@@ -11,7 +11,7 @@ const IMAGES_MAX = 4;
 const VMS_MAX = 12;
 const DISK_BYTES = 2 ** 30;
 
-/** See the module. */
+/** See the module's comment. */
 export class ImagePeople {
   readonly #cluster: SimCluster;
   readonly #random: SimRandom;

@@ -33,7 +33,7 @@ const AGAIN_MS = [1_500, 4_000] as const;
 const COMPETE_PERCENT = 75;
 const HALT_PERCENT = 40;
 
-/** See the module. */
+/** See the module's comment. */
 export class MaintenancePeople {
   readonly #cluster: SimCluster;
   readonly #random: SimRandom;

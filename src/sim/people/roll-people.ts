@@ -27,7 +27,7 @@ const FREEZE_MS = [5_000, 20_000] as const;
 
 type Work = Roll['hosts'][number];
 
-/** See the module. */
+/** See the module's comment. */
 export class RollPeople {
   readonly #cluster: SimCluster;
   readonly #swarm: RollSwarm;

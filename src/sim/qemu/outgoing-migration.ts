@@ -77,7 +77,7 @@ interface Stream {
   readonly isCurrent: () => boolean;
 }
 
-/** See the module. One for the life of a machine: it may send, be cancelled, and send again. */
+/** See the module's comment. One for the life of a machine: it may send, be cancelled, and send again. */
 export class OutgoingMigration {
   readonly #machine: SendingMachine;
   readonly #network: SimNetwork;

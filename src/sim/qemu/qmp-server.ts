@@ -91,7 +91,7 @@ const BLOCK_BYTES = 4_096;
 /** What QEMU has from its start, as src/agent starts it. */
 const OBJECTS = ['tls-server', 'tls-client', 'control-only'];
 
-/** See the module. */
+/** See the module's comment. */
 export class QmpServer {
   readonly #machine: QmpMachine;
   readonly #around: QmpServerSurroundings;

@@ -78,7 +78,7 @@ export interface SimStorageNodeOptions {
 const PEER_PORT_BASE = 32_768;
 const LATENCY_MS = [0.2, 2] as const;
 
-/** See the module. The service has to be started (`startService`), and started again after each end. */
+/** See the module's comment. The service has to be started (`startService`), and started again after each end. */
 export class SimStorageNode {
   readonly name: StorageName;
   readonly machine: SimMachine;

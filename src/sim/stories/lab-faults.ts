@@ -44,7 +44,7 @@ const LOOK_MS = 250;
 const RESTART_MS = [50, 1_500] as const;
 const BOOT_MS = [200, 1_500] as const;
 
-/** See the module. */
+/** See the module's comment. */
 export class LabFaults {
   readonly #sim: SimCluster;
   readonly #random: SimRandom;

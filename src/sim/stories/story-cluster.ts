@@ -54,7 +54,7 @@ export interface StoryClusterOptions {
   readonly bug?: PlantedBug;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class StoryCluster {
   readonly sim: SimCluster;
   readonly shape: StoryShape;

@@ -61,7 +61,7 @@ export class StorageLab {
   readonly #etcdAddress: string;
   #service: ChildProcess | undefined;
   readonly #clients = new Set<ChildProcess>();
-  /** What the service wrote. */
+  /** The output of the service. */
   readonly log: string[] = [];
   #isAuthorized = false;
   readonly #targetKey = randomBytes(32);
@@ -192,7 +192,7 @@ export class StorageLab {
     this.#isAuthorized = true;
   }
 
-  /** How an incarnation logs in at the target. */
+  /** The account with which an incarnation logs in at the target. */
   accountOf(vm: VmId, generation: Generation): Omit<LaunchSharedDisk, 'disk' | 'lun'> {
     const account = accountName(vm, generation);
     return {

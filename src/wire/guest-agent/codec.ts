@@ -1,20 +1,19 @@
 /**
- * The QEMU guest agent's messages (QEMU Guest Agent Protocol Reference): one JSON object per line, in latin1 text so that a
- * character is a byte. Pure: text in, values out.
- *
- * Guarantees: whatever a guest sends, a reader keeps LINE_CHARS_MAX characters at the most and answers only well-formed
- * messages; what is none is left out, because a guest's channel may carry the rest of earlier conversations.
+ * The QEMU guest agent's messages (QEMU Guest Agent Protocol Reference): one JSON object per line, in latin1 text so
+ * that a character is a byte. Pure: text in, values out.
+ * Guarantees: whatever a guest sends, a reader keeps at most LINE_CHARS_MAX characters and returns only well-formed
+ * messages; other lines are skipped, because a guest's channel may carry the rest of earlier conversations.
  */
 
 import { excessOf, jsonOf } from '../../base/json.ts';
 
-/** What a guest's agent says to a command. */
+/** A guest agent's answer to a command. */
 export type GuestAgentMessage =
   | { readonly kind: 'return'; readonly value: unknown }
   /** The agent refuses the command: CommandNotFound, CommandDisabled, GenericError. Both texts are the guest's. */
   | { readonly kind: 'error'; readonly errorClass: string; readonly description: string };
 
-/** What a reader finds. `delimiter`: everything before it was of earlier conversations. */
+/** A reader's finding. `delimiter`: everything before it belongs to earlier conversations. */
 export type GuestAgentToken = GuestAgentMessage | { readonly kind: 'delimiter' };
 
 /** Characters of one line: a guest with a thousand addresses and the output of a command fit. */
@@ -34,7 +33,9 @@ export class GuestAgentReader {
   #isBehindDelimiter = false;
   #rubbish = 0;
 
-  /** Returns what `text` completes, in order; nothing any more after RUBBISH_MAX lines that are no message. */
+  /**
+   * Returns the messages that `text` completes, in order; nothing any more after RUBBISH_MAX lines that are no message.
+   */
   push(text: string): readonly GuestAgentToken[] {
     const tokens: GuestAgentToken[] = [];
     for (const part of text.split(/(?<=\n)|(?=\xff)|(?<=\xff)/)) {
@@ -91,7 +92,7 @@ export function encodeGuestAgentCommand(command: string, args?: object): string 
   return `${ascii}\n`;
 }
 
-/** What begins a conversation: it ends whatever an earlier one left unfinished, and asks for `id` behind a delimiter. */
+/** The bytes that begin a conversation: they end an unfinished earlier one, and ask for `id` behind a delimiter. */
 export function encodeGuestAgentSync(id: number): string {
   return `${DELIMITER}${encodeGuestAgentCommand('guest-sync-delimited', { id })}`;
 }

@@ -51,7 +51,7 @@ export function writeBinary(bytes: Uint8Array): string {
   return `0x${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
 }
 
-/** Whether two values are the same, in a time that depends on their length only. */
+/** Whether two values are equal, in a time that depends on their length only. */
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
   let difference = 0;

@@ -4,13 +4,13 @@
  */
 import type { TextPairs } from './text-keys.ts';
 
-/** What holds on a connection after negotiation. Lengths in bytes. */
+/** The parameters of a connection after negotiation. Lengths in bytes. */
 export interface IscsiParameters {
   headerDigest: boolean;
   dataDigest: boolean;
   initialR2T: boolean;
   immediateData: boolean;
-  /** What the initiator takes in one data segment. */
+  /** The longest data segment that the initiator accepts. */
   maxSendBytes: number;
   maxBurstBytes: number;
   firstBurstBytes: number;
@@ -19,16 +19,14 @@ export interface IscsiParameters {
 
 /** The longest data segment that we take: MaxRecvDataSegmentLength as we declare it. */
 export const RECEIVE_BYTES_MAX = 256 * 1024;
-/**
- * What an initiator may send before we asked for it, at most: most writes, so that they need no R2T and no wait for it.
- */
+/** The most that an initiator may send unasked: enough for most writes, so that they need no R2T and no wait for it. */
 const FIRST_BURST_BYTES_MAX = 256 * 1024;
 const MAX_BURST_BYTES = 1024 * 1024;
 const OUTSTANDING_R2T_MAX = 4;
 /** Longest value of a key that is a list or a number (13.1). */
 const VALUE_LENGTH_MAX = 255;
 
-/** The values that hold where nobody says anything (section 13). */
+/** The values that apply if neither side names one (section 13). */
 export function defaultParameters(): IscsiParameters {
   return {
     headerDigest: false,
@@ -82,7 +80,7 @@ function choice(set: (parameters: IscsiParameters, said: boolean) => boolean): K
   };
 }
 
-/** A number that has one possible result here: `own`, or what the initiator says where `combine` takes that. */
+/** A number with one possible result here: `own`, or the initiator's number if `combine` accepts that. */
 function number(range: { min: number; max: number }, combine: (said: number) => number): Key {
   return (_, value) => {
     const said = numberOf(value, range);

@@ -1,8 +1,8 @@
 /**
- * Chunks of a TCP stream into PDUs (RFC 7143, 11.1 and 11.2). Guarantees: any chunking gives the same PDUs; a data
- * segment goes to the place its receiver names, copied once from the chunk, or not at all where the chunk is read into
- * `room`; nothing is kept beyond one header; a header announcing more than the bounds is refused before any of it is
- * stored; after an error nothing is decoded any more.
+ * Decodes chunks of a TCP stream into PDUs (RFC 7143, 11.1 and 11.2). Guarantees: any chunking gives the same PDUs; a
+ * data segment goes to the place its receiver names, copied once from the chunk, or not at all if the chunk is read
+ * into `room`; nothing is kept beyond one header; a header announcing more than the bounds is refused before any of it
+ * is stored; after an error nothing is decoded any more.
  */
 import { crc32c } from './crc32c.ts';
 import { BHS_BYTES, IscsiProtocolError, type PduHeader, REJECT } from './pdu.ts';
@@ -10,7 +10,7 @@ import { BHS_BYTES, IscsiProtocolError, type PduHeader, REJECT } from './pdu.ts'
 /** The longest additional header segments taken: room for the longest CDB there is (260 bytes). */
 const AHS_BYTES_MAX = 256;
 const DIGEST_BYTES = 4;
-/** What is left of a data segment is worth a read of its own from this on. */
+/** From this many remaining bytes on, a data segment is worth a read of its own. */
 const DIRECT_BYTES_MIN = 8 * 1024;
 const NOTHING: Uint8Array = new Uint8Array(0);
 
@@ -69,14 +69,15 @@ export class PduDecoder {
   }
 
   /**
-   * Where the next bytes of a long data segment may be put instead of being pushed; null where they are to be pushed.
+   * The buffer into which the next bytes of a long data segment may be read instead of being pushed; null if they are
+   * to be pushed.
    */
   room(): Uint8Array | null {
     if (this.#part !== 'data' || this.#need - this.#have < DIRECT_BYTES_MIN || this.#isOver) return null;
     return this.#have === 0 ? this.#data : this.#data.subarray(this.#have);
   }
 
-  /** So many bytes were put into what `room` answered. Throws as `push` does. */
+  /** This many bytes were read into the buffer that `room` returned. Throws as `push` does. */
   filled(bytes: number): void {
     if (this.#isOver) return;
     try {
@@ -153,7 +154,7 @@ export class PduDecoder {
 
   #checkHeader(length: number): void {
     const said = readLittleEndian(this.#buffer, length);
-    // Where a header cannot be trusted, neither can the place of the next one (RFC 7143, 7.7).
+    // If a header cannot be trusted, neither can the place of the next one (RFC 7143, 7.7).
     if (crc32c(this.#buffer.subarray(0, length)) !== said) throw new IscsiProtocolError('a header digest is wrong');
   }
 

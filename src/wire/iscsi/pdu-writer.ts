@@ -10,13 +10,13 @@ import { BHS_BYTES, NO_TAG, OPCODE } from './pdu.ts';
 const INLINE_BYTES_MAX = 16 * 1024;
 const OVERHEAD_BYTES_MAX = BHS_BYTES + 4 + 3 + 4;
 
-/** Where the writer gets its blocks from. */
+/** The source of the writer's blocks. */
 export interface BlockSource {
   /** A block of at least 32 KiB; its content does not matter. */
   take(): Uint8Array;
 }
 
-/** What shall be sent, in order; `blocks` go back to their source when it has been. */
+/** The output, in order; `blocks` go back to their source when they have been sent. */
 export interface Output {
   readonly segments: readonly Uint8Array[];
   readonly blocks: readonly Uint8Array[];
@@ -54,7 +54,7 @@ export class PduWriter {
     return this.#bytes;
   }
 
-  /** All that was appended since the last time, or null. */
+  /** All output since the last call, or null. */
   take(): Output | null {
     if (this.#bytes === 0) return null;
     this.#closeSegment();

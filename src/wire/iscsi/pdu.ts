@@ -98,7 +98,7 @@ export interface ScsiCommandPdu {
   readonly isWrite: boolean;
   /** 0 untagged, 1 simple, 2 ordered, 3 head of queue, 4 ACA. */
   readonly attribute: number;
-  /** What the initiator has room or data for, in bytes. */
+  /** The bytes that the initiator has room or data for. */
   readonly expectedBytes: number;
   /**
    * The bytes for which the initiator of a bidirectional command has room (11.2.2.4); 0 for other commands, and if the

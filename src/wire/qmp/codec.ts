@@ -1,7 +1,8 @@
 /**
  * The QEMU Machine Protocol's messages (QEMU's qmp-spec): one JSON object per line. Pure: text in, values out.
- * Guarantees: any chunking of the same text gives the same messages; a line has a bound; whatever is not a QMP message
- * becomes one final 'malformed', after which nothing is decoded any more, because one cannot know what was missed.
+ * Guarantees: any chunking of the same text gives the same messages; a line has a bound; the first line that is no QMP
+ * message becomes one final 'malformed', after which nothing is decoded any more, because it is unknown what was
+ * missed.
  */
 
 export interface QmpGreeting {

@@ -6,7 +6,7 @@ import { concatenated, fromHex, putAscii, putU16, putU32, putU64 } from './bytes
 
 /** The identity of a logical unit: the same for ever, whichever storage node serves it. */
 export interface UnitIdentity {
-  /** A UUID in its usual text form; serial number and designators are made of it. */
+  /** A UUID in its usual text form; serial number and designators are made from it. */
   readonly uuid: string;
   /** The target's iSCSI name, for the designators of the target port. */
   readonly targetName: string;

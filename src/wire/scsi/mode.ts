@@ -68,7 +68,7 @@ const PAGES: readonly ModePage[] = [
   { code: CONTROL, subpage: 0x01, encode: controlExtension, changeable: () => undefined },
 ];
 
-/** What MODE SENSE asks for. */
+/** The content of a MODE SENSE request. */
 export interface ModeSenseRequest {
   /** MODE SENSE(10): the longer header. */
   readonly isLong: boolean;
@@ -137,7 +137,7 @@ function blockDescriptor(request: ModeSenseRequest, unit: ModeUnit): Uint8Array 
   return bytes;
 }
 
-/** What a mode parameter list asks for, or why it is refused. */
+/** The changes that a mode parameter list asks for, or the reason for its refusal. */
 export type ModeSelectResult = ModeSettings | 'parameter-list-length' | 'invalid-parameter';
 
 /**

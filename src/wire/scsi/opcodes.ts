@@ -1,7 +1,6 @@
 /**
  * The commands of the device server (SPC-4, SBC-3) by name: operation code, service action, and which bits of the CDB
- * are looked at, as REPORT SUPPORTED OPERATION CODES tells them. The table is the only place where operation codes
- * stand.
+ * are used, as REPORT SUPPORTED OPERATION CODES reports them. Operation codes are defined in this table only.
  */
 import { fromHex } from './bytes.ts';
 
@@ -72,7 +71,7 @@ export type CommandName = keyof typeof USAGE;
 /** Operation codes whose byte 1 names a service action in its low five bits. */
 const WITH_SERVICE_ACTION = new Set([0x5e, 0x5f, 0x9e, 0xa3]);
 
-/** How a command looks on the wire. */
+/** The layout of a command on the wire. */
 export interface CommandLayout {
   readonly name: CommandName;
   readonly opcode: number;

@@ -149,7 +149,7 @@ export function encodeCapabilities(): Uint8Array {
   return Uint8Array.of(0, 8, 0x1d, 0x91, 0xea, 0x01, 0, 0);
 }
 
-/** One registration as READ FULL STATUS tells it. `type`: of the reservation that it holds; null: it holds none. */
+/** One registration in READ FULL STATUS. `type`: of the reservation that it holds; null: it holds none. */
 export interface FullStatusEntry {
   readonly name: string;
   readonly key: string;

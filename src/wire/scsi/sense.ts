@@ -29,13 +29,13 @@ export interface SenseCondition {
   readonly code: number;
 }
 
-/** What commands are refused or fail with. */
+/** The conditions with which commands are refused or fail. */
 export const CONDITION = {
   noSense: { key: KEY.noSense, code: 0x0000 },
   writeError: { key: KEY.mediumError, code: 0x0c00 },
   /**
-   * RECORDED ENTITY NOT FOUND, for a flush that failed or came too late. Not `writeError`: Linux sends a command with
-   * that again by itself (scsi_check_sense), and the second flush would succeed; this one it reports.
+   * RECORDED ENTITY NOT FOUND, for a flush that failed or came too late. Not `writeError`: Linux repeats a command with
+   * that condition by itself (scsi_check_sense), and the second flush would succeed; it reports this one.
    */
   writesLost: { key: KEY.mediumError, code: 0x1400 },
   readError: { key: KEY.mediumError, code: 0x1100 },
@@ -77,7 +77,8 @@ const FIXED_BYTES = 18;
 const INFORMATION_DESCRIPTOR_BYTES = 12;
 
 /**
- * How sense data is written. `information`: the INFORMATION field, e.g. the byte offset of a miscompare; below 2^32.
+ * The form in which sense data is written. `information`: the INFORMATION field, e.g. the byte offset of a miscompare;
+ * below 2^32.
  */
 export interface SenseFormat {
   readonly isDescriptor: boolean;

@@ -11,7 +11,7 @@ const DEADLINE_MS = 35_000;
 
 let sessionEnded: () => void = () => undefined;
 
-/** Says what happens when the server does not know the session, or does not know it any more. */
+/** Sets the function to call when the server does not know the session, or no longer knows it. */
 export function onSessionEnd(handler: () => void): void {
   sessionEnded = handler;
 }

@@ -4,7 +4,7 @@ import { dataOf, http } from './client.ts';
 import type { Tie, TiePage } from './types.ts';
 
 const FRESH = { staleTime: Number.POSITIVE_INFINITY } as const;
-/** For answers that no change announces: they are read again when somebody looks again. */
+/** For answers whose changes are not announced: they are read again when somebody looks again. */
 const PASSING = { staleTime: 5_000 } as const;
 
 /** The summary of the cluster. */
@@ -34,7 +34,7 @@ export const drainQuery = (drain: string) =>
     queryFn: ({ signal }) => dataOf(http.GET('/v1/drains/{drain}', { params: { path: { drain } }, signal })),
   });
 
-/** What draining a host would do now. */
+/** The result of draining a host now. */
 export const drainPlanQuery = (host: string, parallel: number) =>
   queryOptions({
     ...{ queryKey: ['host', host, 'drain-plan', parallel], ...PASSING, retry: false },
@@ -61,10 +61,10 @@ export const vmLogQuery = (vm: string) =>
       dataOf(http.GET('/v1/vms/{vm}/log', { params: { path: { vm }, query: { lines: 200 } }, signal })),
   });
 
-/** How often what a VM uses is asked for while its page is in sight. */
+/** How often a VM's use of resources is read while its page is in sight, in ms. */
 const FIGURES_MS = 2_000;
 
-/** What a VM uses: counters, which nothing announces. */
+/** A VM's use of resources: counters, which no event announces. */
 export const vmFiguresQuery = (vm: string) =>
   queryOptions({
     ...{ queryKey: ['vm-figures', vm], gcTime: 0, staleTime: 0, retry: false },
@@ -83,7 +83,7 @@ export const guestClusterQuery = (guestCluster: string) =>
 /** The most of a list that a settings page shows. */
 const query = { limit: 1_000 };
 
-/** All ties and debts. Their number is bounded by what they are about, each of which has a few at most. */
+/** All ties and debts. Their number is bounded: each object has a few at most. */
 export const tiesQuery = queryOptions({
   ...{ queryKey: ['ties'], ...PASSING },
   queryFn: async ({ signal }) => {
@@ -112,7 +112,7 @@ export const sessionsQuery = queryOptions({
   queryFn: async ({ signal }) => (await dataOf(http.GET('/v1/sessions', { params: { query }, signal }))).items,
 });
 
-/** What may be done with a VM now, and why the rest may not. */
+/** The actions that a VM allows now, and the reasons against the others. */
 export const vmActionsQuery = (vm: string) =>
   queryOptions({
     ...{ queryKey: ['vm', vm, 'actions'], ...PASSING },
@@ -120,7 +120,7 @@ export const vmActionsQuery = (vm: string) =>
       (await dataOf(http.GET('/v1/vms/{vm}/actions', { params: { path: { vm } }, signal }))).actions,
   });
 
-/** What may be done with a host now, and why the rest may not. */
+/** The actions that a host allows now, and the reasons against the others. */
 export const hostActionsQuery = (host: string) =>
   queryOptions({
     ...{ queryKey: ['host', host, 'actions'], ...PASSING },
@@ -128,7 +128,7 @@ export const hostActionsQuery = (host: string) =>
       (await dataOf(http.GET('/v1/hosts/{host}/actions', { params: { path: { host } }, signal }))).actions,
   });
 
-/** What may be done with a drain now, and why the rest may not. */
+/** The actions that a drain allows now, and the reasons against the others. */
 export const drainActionsQuery = (drain: string) =>
   queryOptions({
     ...{ queryKey: ['drain', drain, 'actions'], ...PASSING },
@@ -143,7 +143,7 @@ export const rollQuery = (roll: string) =>
     queryFn: ({ signal }) => dataOf(http.GET('/v1/rolls/{roll}', { params: { path: { roll } }, signal })),
   });
 
-/** What may be done with a roll now, and why the rest may not. */
+/** The actions that a roll allows now, and the reasons against the others. */
 export const rollActionsQuery = (roll: string) =>
   queryOptions({
     ...{ queryKey: ['roll', roll, 'actions'], ...PASSING },
@@ -157,7 +157,10 @@ export const sessionQuery = queryOptions({
   queryFn: ({ signal }) => dataOf(http.GET('/v1/session', { signal })),
 });
 
-/** How often the lab is looked at while its page is in sight: it is no part of the cluster, which says nothing of it. */
+/**
+ * How often the lab is read while its page is in sight, in ms: the lab is no part of the cluster, which announces
+ * nothing about it.
+ */
 const LAB_MS = 2_000;
 
 /** The machines of a one-machine cluster and what may be done to them. */

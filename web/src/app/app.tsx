@@ -12,7 +12,7 @@ import { router } from './routes.tsx';
 
 const RETRIES_MAX = 2;
 
-/** Answers that come out differently the next time: nobody answered, or not in time. */
+/** Errors that may be gone at the next attempt: no answer, or not in time. */
 function isPassing(error: unknown): boolean {
   return error instanceof CodedError && (error.code === 'unavailable' || error.code === 'deadline');
 }
@@ -28,7 +28,7 @@ const cache = new QueryClient({
   mutationCache: new MutationCache({
     onError: (error, _variables, _context, { meta }) => {
       if (meta?.['shownInPlace'] === true) return;
-      // Whoever asked is shown the form that signs for it.
+      // The person who asked is shown the form to sign.
       if (meta?.['signedInPlace'] === true && error instanceof NeedsAcceptance) return;
       tellProblem(error);
     },
@@ -40,7 +40,7 @@ onSessionEnd(() => {
   void router.navigate({ to: '/login', search: { to: router.state.location.href } as never });
 });
 
-/** See the module. */
+/** See the module's comment. */
 export function App() {
   useEffect(() => connectLive(cache), []);
   return (

@@ -12,7 +12,7 @@ interface BarProps {
   readonly onSearch: () => void;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function Bar({ onTree, onSearch }: BarProps) {
   return (
     <header className="bar">

@@ -6,7 +6,7 @@ import { TEXTS } from '../texts/texts.ts';
 import { PAGE_PATHS } from './palette-entries.ts';
 
 const PAGES = ['cluster', 'vms', 'maintenance', 'ties', 'events', 'settings'] as const;
-/** Of a one-machine cluster only. */
+/** Pages that only a one-machine cluster has. */
 const LAB_PAGES = [...PAGES, 'faults'] as const;
 
 /** `onGo`: somebody chose one. */

@@ -1,4 +1,4 @@
-/** What the command palette offers, and what of it fits what was typed. Pure. */
+/** The entries of the command palette, and which of them fit the typed text. Pure. */
 import type { GuestCluster, HostRow, VmRow } from '../api/types.ts';
 import { byName } from '../texts/format.ts';
 import { TEXTS } from '../texts/texts.ts';
@@ -50,7 +50,7 @@ export const PAGE_PATHS = {
   faults: '/faults',
 } as const satisfies Record<keyof typeof TEXTS.pages, string>;
 
-/** All entries: pages first, then objects with what can be done to them. */
+/** All entries: pages first, then objects with their actions. */
 export function paletteEntries(source: PaletteSource): readonly PaletteEntry[] {
   const object = (kind: string, text: string, to: string, detail: string | null = null): PaletteEntry => {
     return { key: `${kind} ${text}`, kind, text, detail, to };
@@ -98,7 +98,7 @@ export function findEntries(entries: readonly PaletteEntry[], typed: string): re
     const fit = fitOf(entry.text, typed);
     return fit === null ? [] : [{ entry, fit: fit - (entry.kind === kinds.action ? 0.5 : 0) }];
   });
-  // Without anything typed the order of the entries is the best there is.
+  // Without typed text the order of the entries is the best there is.
   if (typed.trim() !== '') fitting.sort((a, b) => b.fit - a.fit || byName(a.entry.text, b.entry.text));
   return fitting.slice(0, FOUND_MAX).map(({ entry }) => entry);
 }

@@ -21,7 +21,7 @@ export function usePaletteKey() {
   return { isOpen, open: () => setOpen(true), close: () => setOpen(false) };
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function Palette({ onClose }: { readonly onClose: () => void }) {
   const [typed, setTyped] = useState('');
   const [at, setAt] = useState(0);

@@ -4,7 +4,7 @@ import { useNavigate } from '@tanstack/react-router';
 import { dataOf, http } from '../api/client.ts';
 import { retryLive } from '../live/connection.ts';
 
-/** What somebody logs in by. */
+/** The credential with which a person logs in. */
 export type Credential = { readonly token: string } | { readonly link: string };
 
 /** Logs in. */

@@ -1,4 +1,4 @@
-/** What is around every page: bar, tree, tray, palette. */
+/** The frame of every page: bar, tree, tray, palette. */
 import { Outlet } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useIsOutdated, useLiveState } from '../live/connection.ts';
@@ -9,7 +9,7 @@ import { Palette, usePaletteKey } from './palette.tsx';
 import { Tray } from './tray.tsx';
 import { Tree } from './tree.tsx';
 
-/** See the module. */
+/** See the module's comment. */
 export function Shell() {
   const [isTreeOpen, setTreeOpen] = useState(false);
   const palette = usePaletteKey();

@@ -9,7 +9,7 @@ import { TaskState, TaskTarget } from '../ui/task.tsx';
 
 const SHOWN_MAX = 30;
 
-/** See the module. */
+/** See the module's comment. */
 export function Tray() {
   const [isOpen, setOpen] = useState(false);
   const tasks = useList('task');

@@ -10,7 +10,7 @@ export interface TreeRow {
   readonly level: number;
   readonly text: string;
   readonly kind: 'section' | 'rack' | 'host' | 'vm' | 'other';
-  /** Where a click leads; null: it only opens. */
+  /** The target of a click; null: it only opens. */
   readonly to: string | null;
   /** null: nothing is below it. */
   readonly isOpen: boolean | null;
@@ -19,7 +19,7 @@ export interface TreeRow {
   readonly isTroubled: boolean;
 }
 
-/** What the tree is made of. */
+/** The objects from which the tree is made. */
 export interface TreeSource {
   readonly estate: Estate;
   /** Sections below the hosts: their names, pages, and the names in them. */
@@ -35,7 +35,7 @@ export interface TreeSource {
 
 const OPEN_AT_FIRST = new Set(['hosts']);
 
-/** All lines that are in sight when nothing is scrolled. */
+/** All lines that are in sight when the tree is not scrolled. */
 export function treeRows({ estate, others, toggled }: TreeSource): readonly TreeRow[] {
   const rows: TreeRow[] = [];
   const isOpen = (key: string): boolean => OPEN_AT_FIRST.has(key) !== toggled.has(key);

@@ -80,7 +80,7 @@ export function Tree({ onGo }: { readonly onGo: () => void }) {
   );
 }
 
-/** Where an arrow key leads, or null where it does something else. */
+/** The target of an arrow key, or null if the key does something else. */
 function targetOf(key: string, rows: readonly TreeRow[], at: number): number | null {
   const level = rows[at]?.level ?? 1;
   if (key === 'ArrowDown') return at + 1;

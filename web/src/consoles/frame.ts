@@ -1,13 +1,13 @@
-/** What is around a console: its state, and buttons. */
+/** The frame of a console: its state, and buttons. */
 import { TEXTS } from '../texts/texts.ts';
 
 const { console: texts } = TEXTS;
 
 /** The parts of the document. */
 export interface Frame {
-  /** Where the console goes. */
+  /** The element for the console. */
   readonly screen: HTMLElement;
-  /** Says how the connection is. */
+  /** Shows the state of the connection. */
   readonly say: (text: string) => void;
   /** Adds a button. */
   readonly button: (title: string, act: () => void) => void;

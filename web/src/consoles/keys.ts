@@ -3,7 +3,7 @@
 /** One key, pressed and released. */
 export interface Key {
   readonly keysym: number;
-  /** Where the key is on the keyboard; null: the guest finds it by the keysym. */
+  /** The position of the key on the keyboard; null: the guest finds it by the keysym. */
   readonly code: string | null;
 }
 

@@ -1,7 +1,7 @@
 /**
  * The document of one console, in a window of its own: `?vm=NAME&console=serial|vnc`. Its policy allows styles that
- * xterm.js makes; it has nothing but the guest's output and a line of buttons. A connection that ends is made again
- * while the VM is there: a console survives moves of the VM and changes of the leader.
+ * xterm.js makes; it contains only the guest's output and a line of buttons. A connection that ends is made again while
+ * the VM is there: a console survives moves of the VM and changes of the leader.
  */
 import { TEXTS } from '../texts/texts.ts';
 import './console.css';

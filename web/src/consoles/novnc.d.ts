@@ -1,4 +1,4 @@
-/** What is used of noVNC, which has no types of its own. */
+/** The part of noVNC that is used; noVNC has no types of its own. */
 declare module '@novnc/novnc' {
   class RFB extends EventTarget {
     constructor(target: HTMLElement, url: string, options?: { readonly shared?: boolean });

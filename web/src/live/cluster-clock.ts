@@ -1,11 +1,11 @@
 /**
- * What time it is in the cluster, as far as its records tell: the clock of the browser may be another. The latest time
- * that any record named is a lower bound; between two records the browser's clock counts on.
+ * The present time in the cluster, as far as its records show it: the clock of the browser may differ. The latest time
+ * in any record is a lower bound; between two records the browser's clock counts on.
  */
 
 let aheadMs = Number.NEGATIVE_INFINITY;
 
-/** Takes a time that a record names. */
+/** Takes in a time that a record contains. */
 export function noteClusterTime(time: string | null | undefined): void {
   if (time === null || time === undefined) return;
   aheadMs = Math.max(aheadMs, Date.parse(time) - Date.now());

@@ -10,7 +10,7 @@ export interface Collection<T> {
   readonly places: ReadonlyMap<string, number>;
 }
 
-/** What arrived for one object: `object` is null where it was deleted. */
+/** The change of one object: `object` is null if it was deleted. */
 export interface Change {
   readonly revision: string;
   readonly kind: string;

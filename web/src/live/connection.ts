@@ -1,6 +1,6 @@
 /**
  * A page's end of the event stream. Guarantees: changes reach the query cache together, once per frame at most; a page
- * that nobody looks at takes them once a second; what was missed is read anew.
+ * that nobody looks at takes them once a second; after missed changes everything is read anew.
  */
 import type { QueryClient } from '@tanstack/react-query';
 import { useSyncExternalStore } from 'react';
@@ -11,14 +11,17 @@ import type { FromWorker, LiveState, ToWorker } from './protocol.ts';
 import { LiveStream } from './stream.ts';
 
 const HIDDEN_MS = 1_000;
-/** What a change makes old is read again after this time, and not more often: one answer serves all changes until then. */
+/**
+ * Data that a change makes outdated is read again after this time in ms, and not more often: one answer serves all
+ * changes until then.
+ */
 const AGAIN_MS = 700;
 
 interface Connection {
   readonly say: (message: ToWorker) => void;
 }
 
-/** The state of the stream, and who wants to know of changes of it. */
+/** The state of the stream, and its listeners. */
 interface Known {
   state: LiveState;
   /** Version of the server that the page was loaded from, and of the one that answers now. */
@@ -65,7 +68,7 @@ export function connectLive(cache: QueryClient): void {
   connection = 'SharedWorker' in window ? throughWorker(hear) : alone(hear);
 }
 
-/** Asks the stream to try again at once: after a log-in, or because somebody wants it. */
+/** Asks the stream to try again at once: after a log-in, or because a person wants it. */
 export function retryLive(): void {
   connection?.say({ type: 'retry' });
 }

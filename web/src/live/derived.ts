@@ -1,16 +1,16 @@
 /**
- * What a change means for answers that the event stream does not carry. Pure. An event says that something was observed
- * anew: the objects that it names are read again, and so are the pages that summarize them.
+ * Finds the cached answers that a change makes outdated and that the event stream does not carry. Pure. An event says
+ * that there is a new observation: the objects that it names are read again, and so are the pages that summarize them.
  */
 import type { Change } from './collection.ts';
 
 /** Objects that are read one by one after an event; when more are affected, their whole list is read. */
 const SINGLE_MAX = 20;
 
-/** What no summary of the cluster depends on. */
+/** Events that no summary of the cluster depends on. */
 const NOT_IN_OVERVIEW = new Set(['event', 'task', 'drain', 'roll']);
 
-/** Events that say that ties, debts or what they cost are others now. */
+/** Events that say that ties, debts or their cost have changed. */
 const OF_TIES = new Set(['debt-accepted', 'debt-due', 'debt-settled', 'evacuability-lost', 'evacuability-back']);
 /** Records that can end or begin a tie that nobody signed for. */
 const BOUND = new Set(['host', 'guest-cluster']);
@@ -35,7 +35,7 @@ export function affectedQueries(changes: readonly Change[]): readonly (readonly 
     const host = kind === 'event' ? ((object as EventObject | null)?.host ?? null) : null;
     if (host !== null) hosts.add(host);
     if (kind === 'event') vms ||= ((object as EventObject | null)?.vm ?? null) !== null;
-    // With a VM go its debts, without a word.
+    // A deleted VM's debts go with it, without an event.
     const endsDebts = kind === 'vm' && object === null;
     if (endsDebts || BOUND.has(kind) || (kind === 'event' && OF_TIES.has((object as EventObject | null)?.kind ?? '')))
       add('ties');

@@ -4,7 +4,7 @@ import type { HostRow, VmRow } from '../api/types.ts';
 import type { HostMood, PictureHost, PictureVm } from '../picture/layout.ts';
 import { useList } from './lists.ts';
 
-/** All hosts with their VMs, and the VMs that are on none. */
+/** All hosts with their VMs, and the VMs that have no host. */
 export interface Estate {
   readonly hosts: readonly PictureHost[];
   readonly homeless: readonly PictureVm[];

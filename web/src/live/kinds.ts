@@ -38,7 +38,7 @@ export interface Kinds {
 }
 export type Kind = keyof Kinds;
 
-/** Where each list is read. */
+/** The API's path of each list. */
 export const LIST_PATHS = {
   vm: '/v1/vms',
   host: '/v1/hosts',
@@ -90,12 +90,12 @@ export const SHAPES: { readonly [K in Kind]: Shape<Kinds[K]> } = {
 /** Objects of one page of a list. */
 export const PAGE_ITEMS: Partial<Record<Kind, number>> = { 'vm-row': 5_000, 'host-row': 5_000 };
 
-/** What is asked beside the page: tasks that are parts of others would hide the others. */
+/** The query of each list: without subtasks, which would hide the other tasks. */
 export const LIST_QUERIES: Partial<Record<Kind, object>> = { task: { parts: false } };
 
 const KNOWN = { yes: true, no: false, unknown: null } as const;
 
-/** A host as the picture has it, made of what the watch brings. */
+/** A host's row in the picture, made from the watch's data. */
 export function hostRowOf(host: Host): HostRow {
   const { name, rack, memoryTotalBytes, memoryUsedBytes, agent, cordoned, quarantined, maintenance } = host;
   const state = maintenance === null ? null : maintenance.isEmpty ? 'drained' : 'draining';

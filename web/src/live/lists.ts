@@ -23,7 +23,7 @@ const PAGE_ITEMS_USUAL = 1_000;
 /** Changes that came lately, for lists that are being read: more than a page's answer can take to arrive. */
 const RECENT_MAX = 20_000;
 const recent: Change[] = [];
-/** How many were forgotten. */
+/** The number of objects that were dropped. */
 let forgotten = 0;
 
 interface Page {
@@ -49,7 +49,7 @@ async function readList<K extends Kind>(kind: K, signal: AbortSignal): Promise<C
     count += page.items.length;
     after = page.next;
   } while (after !== null && count < most);
-  // Of lists whose first page has the latest objects, the pages come newest first.
+  // For lists whose first page has the latest objects, the pages come newest first.
   const items = (kind in LATEST_MAX ? pages.reverse() : pages).flat() as Kinds[K][];
   if (begin < forgotten) return readList(kind, signal);
   if (kind in LATEST_MAX) for (const item of items) noteTimes(item);
@@ -84,7 +84,7 @@ export function useList<K extends Kind>(kind: K): readonly Kinds[K][] {
   return useQuery(listQuery(kind)).data?.items ?? EMPTY;
 }
 
-/** Takes what the stream brought into the lists that the cache has. */
+/** Applies the stream's changes to the lists in the cache. */
 export function takeChanges(cache: QueryClient, changes: readonly Change[]): void {
   for (const { object } of changes) noteTimes(object);
   if (recent.length > RECENT_MAX) forgotten += recent.splice(0, RECENT_MAX / 2).length;
@@ -98,7 +98,7 @@ export function takeChanges(cache: QueryClient, changes: readonly Change[]): voi
   }
 }
 
-/** What a change means for lists: hosts and VMs are also rows; a part of another task is in no list. */
+/** The changes of lists that one change causes: hosts and VMs are also rows; a subtask is in no list. */
 function listChanges(change: Change): readonly Change[] {
   const { kind, object } = change;
   if (kind === 'task' && ((object as Task | null)?.parent ?? null) !== null) return [];
@@ -114,7 +114,7 @@ function noteTimes(object: unknown): void {
   for (const time of [at, startedAt, endedAt]) noteClusterTime(time);
 }
 
-/** Of events and tasks only the latest are kept. */
+/** Keeps only the latest events and tasks. */
 function trimmed(kind: Kind, list: Collection<unknown>): Collection<unknown> {
   const most = LATEST_MAX[kind];
   if (most === undefined || list.items.length <= 1.5 * most) return list;

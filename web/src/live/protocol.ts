@@ -1,7 +1,7 @@
-/** What the pages and the worker that holds the event stream say to each other. */
+/** The messages between the pages and the worker that holds the event stream. */
 import type { Change } from './collection.ts';
 
-/** Whether the stream brings changes. */
+/** Whether the stream delivers changes. */
 export type LiveState = 'connecting' | 'live' | 'lost' | 'logged-out';
 
 /** From the worker to every page. */

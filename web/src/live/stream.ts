@@ -1,7 +1,7 @@
 /**
- * The one event stream of a browser. Guarantees: it goes on from the last revision that it delivered; a connection that
- * is silent for longer than SILENCE_MS counts as lost; changes that the server no longer keeps lead to `list-again`;
- * a session that ended stops the attempts until `retry`.
+ * The one event stream of a browser. Guarantees: it continues after the last revision that it delivered; a connection
+ * that is silent for longer than SILENCE_MS counts as lost; changes that the server no longer keeps lead to
+ * `list-again`; a session that ended stops the attempts until `retry`.
  */
 import { readEvents } from '../../../src/client/server-events.ts';
 import type { Change } from './collection.ts';
@@ -14,13 +14,13 @@ const RETRY_MS = 500;
 /** Changes are passed on together: a page draws at most so often. */
 const BATCH_MS = 50;
 
-/** What the stream needs of its surroundings. */
+/** The surroundings that the stream needs. */
 export interface StreamPorts {
   readonly fetch: (path: string, init: RequestInit) => Promise<Response>;
   readonly tell: (message: FromWorker) => void;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class LiveStream {
   readonly #ports: StreamPorts;
   #state: LiveState = 'connecting';
@@ -34,7 +34,7 @@ export class LiveStream {
     this.#ports = ports;
   }
 
-  /** What a page that comes later has to know. */
+  /** The state that a page needs when it connects later. */
   get state(): FromWorker {
     return { type: 'state', state: this.#state, version: this.#version };
   }
@@ -114,7 +114,7 @@ export class LiveStream {
     const wasLost = this.#state !== 'connecting' && state === 'live' && this.#revision === null;
     this.#state = state;
     this.#ports.tell(this.state);
-    // Without a revision to go on from, nobody knows what was missed.
+    // Without a revision to continue from, it is unknown which changes were missed.
     if (wasLost) this.#ports.tell({ type: 'list-again' });
   }
 

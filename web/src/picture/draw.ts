@@ -32,7 +32,7 @@ export function drawTiles(surface: Surface, layout: Layout): void {
   context.resetTransform();
 }
 
-/** What is drawn above the tiles. */
+/** The marks that are drawn above the tiles. */
 export interface Marks {
   readonly tiles: readonly Tile[];
   readonly slices: readonly Slice[];

@@ -1,4 +1,4 @@
-/** What is under a point of the picture. Pure. */
+/** Finds the object at a point of the picture. Pure. */
 import type { Box, Layout, Slice, Tile } from './layout.ts';
 
 /** A host, and the VM of it where the point is on a slice. */

@@ -1,5 +1,5 @@
 /**
- * The same as the picture, for keyboards and screen readers: a grid of hosts with one cell in the order of Tab, and arrow
+ * The picture's content for keyboards and screen readers: a grid of hosts with one cell in the order of Tab, and arrow
  * keys from cell to cell.
  */
 import { type KeyboardEvent, useMemo, useRef } from 'react';
@@ -18,7 +18,7 @@ interface GridProps {
   readonly onOpen: (choice: Choice) => void;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function HostGrid({ layout, view, chosen, onChoose, onOpen }: GridProps) {
   const rows = useMemo(() => gridRows(layout), [layout]);
   const grid = useRef<HTMLDivElement>(null);

@@ -1,12 +1,12 @@
 /**
- * Where everything of the picture is, in pixels of an unzoomed canvas. Pure. Guarantees: a VM's slice keeps its place
- * among its neighbours (by name), so that the picture moves only where something changed; slices share a tile by memory
- * and free memory stays blank; racks and hosts are in the order of their names.
+ * The positions of all parts of the picture, in pixels of an unzoomed canvas. Pure. Guarantees: a VM's slice keeps its
+ * place among its neighbours (by name), so that the picture moves only where something changed; slices share a tile by
+ * memory and free memory stays blank; racks and hosts are in the order of their names.
  */
 import type { Vm } from '../api/types.ts';
 import { byName } from '../texts/format.ts';
 
-/** What the picture needs to know of a VM. */
+/** The facts about a VM that the picture needs. */
 export interface PictureVm {
   readonly id: string;
   readonly name: string;
@@ -15,17 +15,17 @@ export interface PictureVm {
   readonly guestCluster: string | null;
 }
 
-/** What the frame of a host says: in service, kept empty, without an agent, cut off. */
+/** The meaning of a host's frame: in service, kept empty, without an agent, cut off. */
 export type HostMood = 'normal' | 'kept-empty' | 'agentless' | 'quarantined';
 
-/** What the picture needs to know of a host. */
+/** The facts about a host that the picture needs. */
 export interface PictureHost {
   readonly name: string;
   readonly rack: string | null;
   readonly memoryTotalBytes: number;
   readonly memoryUsedBytes: number;
   readonly mood: HostMood;
-  /** Whether it can be drained now; null: not known. */
+  /** Whether the host can be drained now; null: not known. */
   readonly drain: boolean | null;
   readonly vms: readonly PictureVm[];
 }
@@ -86,7 +86,7 @@ interface Arrangement {
   readonly across: number;
 }
 
-/** The last one: it stays the same as long as no host comes or goes, however much VMs change. */
+/** The last layout: it stays the same as long as no host comes or goes, however much VMs change. */
 let last: { readonly key: string; readonly arrangement: Arrangement } | null = null;
 
 function arrangementOf(racks: Racks, area: Size): Arrangement {
@@ -110,7 +110,7 @@ function largest(racks: Racks, { width, height }: Size): Arrangement {
   return { tile, across };
 }
 
-/** How many tiles side by side within a rack make the picture least high, and how high it is. */
+/** The number of tiles side by side within a rack that makes the picture lowest, and its height. */
 function flattest(racks: Racks, tile: Size, width: number): { readonly across: number; readonly height: number } {
   const most = Math.max(1, ...racks.map((rack) => tilesAcross(rack.hosts.length, tile.width, width)));
   let best = { across: most, height: heightOf(racks, tile, { width, across: most }) };
@@ -134,7 +134,7 @@ type Size = { readonly width: number; readonly height: number };
 /** A cluster without racks needs no line that names them. */
 const headOf = (racks: Racks): number => (racks.length === 1 && racks[0]?.name === null ? 0 : RACK_HEAD);
 
-/** How many tiles a rack has side by side: all of its hosts where they fit, so that racks stand beside each other. */
+/** The number of tiles side by side in a rack: all of its hosts if they fit, so that racks stand beside each other. */
 function tilesAcross(count: number, tileWidth: number, width: number): number {
   const fit = Math.max(1, Math.floor((width + GAP) / (tileWidth + GAP)));
   return Math.min(count, fit);
@@ -166,7 +166,7 @@ function place(racks: Racks, tile: Size, frame: Frame): Layout {
   return { width: frame.width, height, racks: filled, tiles: filled.flatMap(({ tiles }) => tiles) };
 }
 
-/** Where racks are: beside each other as long as they fit. */
+/** The positions of racks: beside each other as long as they fit. */
 function boxesOf(racks: Racks, tile: Size, frame: Frame) {
   const { width } = frame;
   const head = headOf(racks);

@@ -1,4 +1,4 @@
-/** Where arrow keys lead in the picture. Pure. */
+/** The targets of arrow keys in the picture. Pure. */
 import type { Layout, Tile } from './layout.ts';
 
 /** The tiles in rows from top to bottom, each from left to right: the rows of the grid. */

@@ -4,7 +4,7 @@ import type { Pattern, Tone } from './verdict-style.ts';
 
 type Fill = string | CanvasPattern;
 
-/** What the drawing needs. */
+/** The colours that the drawing needs. */
 export interface Palette {
   readonly text: string;
   readonly muted: string;

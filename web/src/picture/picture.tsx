@@ -21,7 +21,7 @@ interface PictureProps {
 
 const ZOOM_STEP = 1.5;
 
-/** See the module. */
+/** See the module's comment. */
 export function Picture({ hosts, chosen, onChoose, onOpen }: PictureProps) {
   const frame = useRef<HTMLDivElement>(null);
   const size = useSize(frame);

@@ -1,4 +1,4 @@
-/** Keeps the two canvases drawn: each when something of it changed, once per frame at most. */
+/** Keeps the two canvases drawn: each when a part of it changed, once per frame at most. */
 import { useMantineColorScheme } from '@mantine/core';
 import { useEffect, useMemo, useRef } from 'react';
 import type { Choice } from './choice.ts';
@@ -37,7 +37,7 @@ export function useCanvases({ layout, view, size, hovered, chosen }: Shown) {
   return { lower, upper };
 }
 
-/** What is framed, and the slices of the guest cluster that are linked. */
+/** The framed objects, and the linked slices of the guest cluster. */
 function marksOf(layout: Layout, hovered: Choice | null, chosen: Choice | null) {
   const choices = [hovered, chosen].filter((choice) => choice !== null);
   const tiles = layout.tiles.filter(({ host }) => choices.some((choice) => choice.host === host.name));

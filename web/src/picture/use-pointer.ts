@@ -1,4 +1,7 @@
-/** What the pointer does in the picture: it hovers, chooses, moves what is zoomed, and zooms in by a double click. */
+/**
+ * The actions of the pointer in the picture: it hovers, chooses, moves the zoomed picture, and zooms in by a double
+ * click.
+ */
 import { type PointerEvent, type RefObject, useRef, useState } from 'react';
 import type { Choice } from './choice.ts';
 import { hitOf } from './hit.ts';
@@ -22,7 +25,7 @@ interface Place {
   readonly clientY: number;
 }
 
-/** What is under the pointer, and the handlers of the picture's frame. */
+/** The object under the pointer, and the handlers of the picture's frame. */
 export function usePointer({ frame, layout, size, shown, setView, onChoose }: PointerOptions) {
   const [hovered, setHovered] = useState<Choice | null>(null);
   const drag = useRef<{ x: number; y: number; view: View; moved: boolean } | null>(null);

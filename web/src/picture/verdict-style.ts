@@ -1,4 +1,4 @@
-/** What a verdict looks like: a tone and a pattern, so that it can be told without colours. Pure data. */
+/** The look of a verdict: a tone and a pattern, so that it can be recognised without colours. Pure data. */
 import type { Vm } from '../api/types.ts';
 
 export type Tone = 'good' | 'busy' | 'warn' | 'bad' | 'odd' | 'off';
@@ -28,5 +28,5 @@ export const VERDICT_STYLES: Readonly<Record<Vm['verdict'], VerdictStyle>> = {
   unknown: { tone: 'odd', pattern: 'hollow', text: 'unknown' },
 };
 
-/** Which of two verdicts somebody should look at first: the higher. */
+/** The urgency of a verdict: a person should look at the higher one first. */
 export const TONE_WEIGHT: Readonly<Record<Tone, number>> = { off: 0, good: 1, busy: 2, warn: 3, odd: 4, bad: 5 };

@@ -1,4 +1,4 @@
-/** Which part of the picture is on the screen. Pure. */
+/** The part of the picture that is on the screen. Pure. */
 import type { Box } from './layout.ts';
 
 /** Screen = picture * scale + offset. */
@@ -18,7 +18,7 @@ interface Size {
   readonly height: number;
 }
 
-/** Keeps the picture on the screen: never smaller than whole, never moved away. */
+/** Keeps the picture on the screen: never smaller than the whole picture, never moved out of sight. */
 export function bounded(view: View, picture: Size, screen: Size): View {
   const scale = Math.min(SCALE_MAX, Math.max(1, view.scale));
   const within = (offset: number, size: number, room: number): number =>

@@ -1,4 +1,4 @@
-/** What somebody must sign for before a change is made, and who signs. */
+/** The ties that somebody must sign for before a change is made, and the signature. */
 import { TextInput } from '@mantine/core';
 import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
@@ -12,11 +12,11 @@ const { accept: texts } = TEXTS;
 
 /** A form's request that may have to be signed for. */
 export interface Signature {
-  /** What is to be signed for; null: nothing, as far as is known. */
+  /** The thing to sign for; null: nothing, as far as is known. */
   readonly what: ToAccept | null;
   readonly signing: Signing;
   readonly setSigning: (signing: Signing) => void;
-  /** Takes in why a request was refused. */
+  /** Takes in the reason for which a request was refused. */
   readonly hear: (error: unknown, request: object) => void;
   /** The request as it is sent: with `accept` where somebody signs. */
   readonly signed: <T extends object>(request: T) => T & { readonly accept?: Accept };
@@ -24,7 +24,7 @@ export interface Signature {
   readonly command: (unsigned: string) => string;
 }
 
-/** Keeps who signs. `checked`: what the check of the request says is to be signed for. */
+/** Keeps the signature. `checked`: the things to sign for, according to the check of the request. */
 export function useSignature(request: object, checked: ToAccept | null = null): Signature {
   const [signing, setSigning] = useState(UNSIGNED);
   const [refused, setRefused] = useState<Refused | null>(null);
@@ -40,7 +40,7 @@ export function useSignature(request: object, checked: ToAccept | null = null): 
   };
 }
 
-/** Where something is to be signed for: what it is, and who signs. */
+/** The form for a signature, if one is needed: the thing to sign for, and the person who signs. */
 export function AcceptForm({ signature: { what, signing, setSigning } }: { readonly signature: Signature }) {
   if (what === null) return null;
   return (
@@ -92,7 +92,7 @@ interface FieldsProps {
   readonly onChange: (signing: Signing) => void;
 }
 
-/** Who answers for it, why, and until when. */
+/** The person who answers for it, the reason, and the end date. */
 export function SigningFields({ signing, onChange }: FieldsProps) {
   return (
     <>

@@ -1,5 +1,6 @@
 /**
- * Somebody signs for what would otherwise be refused: the form, and what requests and `gp` commands get of it. Pure.
+ * Signing for a change that would otherwise be refused: the form, and the parts of requests and `gp` commands made from
+ * it. Pure.
  */
 import type { ToAccept } from '../../../src/base/problem.ts';
 import type { components } from '../../../src/client/generated/schema.d.ts';
@@ -16,14 +17,16 @@ export interface Signing {
 
 export const UNSIGNED: Signing = { owner: '', reason: '', until: '' };
 
-/** What the API takes; null: something is missing. The day counts to its end in UTC, as `gp --until` counts it. */
+/**
+ * The signature in the API's form; null: something is missing. The day counts to its end in UTC, as with `gp --until`.
+ */
 export function acceptOf(signing: Signing): Accept | null {
   const [owner, reason, until] = [signing.owner.trim(), signing.reason.trim(), signing.until.trim()];
   if (owner === '' || reason === '' || until === '') return null;
   return { owner, reason, until: `${until}T23:59:59Z` };
 }
 
-/** The options of `gp` that say who signs; words in capitals for what is missing. */
+/** The signature as options of `gp`; words in capitals for missing parts. */
 export function signingOptions({ owner, reason, until }: Signing): Readonly<Record<string, string>> {
   return { owner: owner.trim() || 'WHO', reason: reason.trim() || 'WHY', until: until.trim() || 'DATE' };
 }
@@ -40,8 +43,8 @@ export interface Refused {
 }
 
 /**
- * What is to be signed for before `request` is made; null: nothing, as far as is known. A refusal of this very request
- * counts more than what the check said of it: the check may be older.
+ * The things to sign for before `request` is made; null: nothing, as far as is known. A refusal of this very request
+ * outweighs the result of its check: the check may be older.
  */
 export function toSignFor(request: object, refused: Refused | null, checked: ToAccept | null): ToAccept | null {
   return refused?.request === JSON.stringify(request) ? refused.what : checked;

@@ -1,4 +1,4 @@
-/** Buttons for what the server's table of actions allows; a button that it does not allow says why. */
+/** Buttons for the actions that the server's table allows; a disabled button says why. */
 import { Button, type ButtonProps, Menu } from '@mantine/core';
 import type { ReactNode } from 'react';
 import type { AllowedAction } from '../api/types.ts';
@@ -38,7 +38,7 @@ export function ActionButton({ actions, action, onAct, children, ...look }: Acti
   );
 }
 
-/** The same within a menu. */
+/** The same action within a menu. */
 export function ActionItem({ actions, action, onAct, children, color }: ActionProps & { readonly color?: string }) {
   const refusal = refusalOf(actions, action);
   return (

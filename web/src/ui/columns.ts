@@ -1,4 +1,4 @@
-/** What a table shows: columns over objects, and which rows a search and filters leave. Pure. */
+/** The content of a table: columns over objects, and the rows that a search and filters leave. Pure. */
 import type { ReactNode } from 'react';
 import { byName } from '../texts/format.ts';
 import { matches, type Search } from './search.ts';
@@ -9,12 +9,12 @@ export interface Column<T> {
   readonly header: string;
   /** Width in CSS, as of a grid's column. */
   readonly width: string;
-  /** What the column is sorted, searched and filtered by. */
+  /** The value by which the column is sorted, searched and filtered. */
   readonly value: (row: T) => string | number | null;
-  /** What it shows, where that is not the value. */
+  /** The shown text, if it is not the value. */
   readonly cell?: (row: T) => ReactNode;
   readonly align?: 'right';
-  /** Whether rows can be filtered by its values. */
+  /** Whether rows can be filtered by the column's values. */
   readonly isFacet?: boolean;
 }
 
@@ -48,7 +48,7 @@ export function facetValues<T>(rows: readonly T[], { value }: Column<T>): readon
   return [...values].sort(byName);
 }
 
-/** Orders values of one column: numbers by size, texts by name, nothing last. */
+/** Orders values of one column: numbers by size, texts by name, missing values last. */
 export function compareValues(a: string | number | null, b: string | number | null): number {
   if (a === null || b === null) return a === b ? 0 : a === null ? 1 : -1;
   return typeof a === 'number' && typeof b === 'number' ? a - b : byName(String(a), String(b));

@@ -22,20 +22,20 @@ const ROW_PX = 30;
 const features = tableFeatures({ rowSortingFeature, rowSelectionFeature, sortedRowModel: createSortedRowModel() });
 
 interface DataTableProps<T extends RowData> {
-  /** What the rows are, for screen readers: `VMs`. */
+  /** A name for the rows, for screen readers: `VMs`. */
   readonly label: string;
   readonly rows: readonly T[];
   readonly columns: readonly Column<T>[];
   readonly keyOf: (row: T) => string;
   /** Column that orders the rows unless the address says otherwise. */
   readonly sort?: string;
-  /** What can be done with the rows that are selected; without it no row can be selected. */
+  /** The actions for the rows that are selected; without them no row can be selected. */
   readonly bulk?: (selected: readonly T[], done: () => void) => ReactNode;
-  /** What an empty table says to do first. */
+  /** The text of an empty table: the first thing to do. */
   readonly empty: ReactNode;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function DataTable<T extends RowData>(props: DataTableProps<T>) {
   const { label, columns, keyOf, bulk, empty } = props;
   const { search, setSearch } = useSearch();

@@ -13,7 +13,7 @@ interface DialogProps {
   readonly children: ReactNode;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function Dialog({
   title,
   action,
@@ -48,7 +48,7 @@ export function Dialog({
 }
 
 interface FrameProps {
-  /** What the dialogue is called by screen readers. */
+  /** The dialogue's name for screen readers. */
   readonly title: string;
   readonly isFlush?: boolean;
   readonly onClose: () => void;

@@ -4,7 +4,7 @@ import type { Tone } from '../picture/verdict-style.ts';
 import { TEXTS } from '../texts/texts.ts';
 import { Mark } from './mark.tsx';
 
-/** What of a host's state matters most. Pure. */
+/** The most important part of a host's state. Pure. */
 export function hostState(host: Pick<Host, 'agent' | 'cordoned' | 'maintenance' | 'quarantined'>): {
   readonly tone: Tone;
   readonly text: string;

@@ -16,13 +16,13 @@ let notices: readonly Notice[] = [];
 let lastId = 0;
 const listeners = new Set<() => void>();
 
-/** Says that something was begun or done; it goes away by itself. */
+/** Reports that something was begun or done; the notice goes away by itself. */
 export function tell(title: string): void {
   const id = add({ tone: 'good', title, more: null });
   setTimeout(() => dismiss(id), SHOWN_MS);
 }
 
-/** Says what went wrong, in the words of the API; it stays until it was read. */
+/** Reports a problem in the API's words; the notice stays until it was read. */
 export function tellProblem(error: unknown): void {
   const more = error instanceof CodedError ? (error.advice ?? null) : null;
   add({ tone: 'bad', title: error instanceof Error ? error.message : String(error), more });
@@ -48,7 +48,7 @@ function subscribe(listener: () => void): () => void {
   return () => listeners.delete(listener);
 }
 
-/** Where the notices are. */
+/** The place of the notices. */
 export function Notices() {
   const shown = useSyncExternalStore(subscribe, () => notices);
   return (

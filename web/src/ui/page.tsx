@@ -66,7 +66,7 @@ export function Facts({ facts }: { readonly facts: readonly (readonly [string, R
   );
 }
 
-/** What went wrong, in the words of the API, and what to do. */
+/** A problem in the API's words, and what to do. */
 export function Problem({ error }: { readonly error: unknown }) {
   const advice = error instanceof CodedError ? error.advice : undefined;
   return (
@@ -87,7 +87,7 @@ export function Empty({ title, children }: { readonly title: string; readonly ch
   );
 }
 
-/** Where an answer is on its way. */
+/** Shown while an answer is on its way. */
 export function Waiting() {
   return (
     <div className="waiting" role="status">

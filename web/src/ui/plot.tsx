@@ -13,20 +13,20 @@ interface Series {
 }
 
 interface PlotProps {
-  /** What is drawn, and its present value, for screen readers. */
+  /** The name of the plot, and its present value, for screen readers. */
   readonly label: string;
   /** Unix seconds. */
   readonly times: readonly number[];
   readonly series: readonly Series[];
   readonly text: (value: number) => string;
-  /** What the axis reaches at least. */
+  /** The axis reaches at least this value. */
   readonly atLeast: number;
 }
 
 const HEIGHT_PX = 150;
 const SHOWN_S_MIN = 60;
 
-/** See the module. */
+/** See the module's comment. */
 export function Plot({ label, times, series, text, atLeast }: PlotProps) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);

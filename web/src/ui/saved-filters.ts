@@ -8,7 +8,7 @@ export interface SavedFilter {
 }
 
 const PREFIX = 'groundplane-filters:';
-/** For each page; the oldest is forgotten first. */
+/** The most filters of each page; the oldest is dropped first. */
 const FILTERS_MAX = 50;
 
 /** The filters of a page, by the order in which they were saved. */

@@ -23,8 +23,8 @@ export function matches(text: string, query: string): boolean {
 }
 
 /**
- * How well a name fits what was typed, higher is better; null: not at all. A whole name fits best, then its beginning,
- * then the beginning of a part of it, then any place.
+ * How well a name fits the typed text, higher is better; null: not at all. A whole name fits best, then its beginning,
+ * then the beginning of a part of it, then any other place.
  */
 export function fitOf(name: string, typed: string): number | null {
   const [where, what] = [name.toLowerCase(), typed.trim().toLowerCase()];

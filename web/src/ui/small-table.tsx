@@ -7,7 +7,7 @@ interface SmallTableProps {
   readonly rows: readonly { readonly key: string; readonly cells: readonly ReactNode[] }[];
 }
 
-/** Says "none" where it is empty. */
+/** A table that says "none" if it is empty. */
 export function SmallTable({ heads, rows }: SmallTableProps) {
   if (rows.length === 0) return <p className="hint">{TEXTS.none}</p>;
   return (

@@ -14,7 +14,7 @@ interface ToolsProps<T> {
   readonly children: ReactNode;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function TableTools<T>({ rows, columns, count, children }: ToolsProps<T>) {
   const { search, setSearch } = useSearch();
   const facets = columns.filter(({ isFacet }) => isFacet);

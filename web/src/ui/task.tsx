@@ -34,7 +34,7 @@ const PAGES: Readonly<Record<Task['target']['kind'], string | null>> = {
   'shared-disk': null,
 };
 
-/** What a task is about, as a link where it has a page. */
+/** The object of a task, as a link if the object has a page. */
 export function TaskTarget({ task: { target, vms } }: { readonly task: Task }) {
   if (vms !== null) return <>{TEXTS.tray.ofMany(vms.total - vms.waiting - vms.running, vms.total, vms.failed)}</>;
   const page = PAGES[target.kind] ?? null;

@@ -1,4 +1,4 @@
-/** What can be done to VMs from every page. */
+/** The actions on VMs that every page offers. */
 import { useMutation } from '@tanstack/react-query';
 import { dataOf, http } from '../api/client.ts';
 import { TEXTS } from '../texts/texts.ts';

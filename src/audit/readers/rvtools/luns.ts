@@ -1,6 +1,6 @@
 /**
- * What vMultiPath says about LUNs: the hosts that have a path to a LUN, and LUNs that no datastore uses. RVTools writes
- * the ID of a raw disk as a long `vml` number, in which the `naa` number of vMultiPath is contained.
+ * Reads vMultiPath: the hosts that have a path to a LUN, and LUNs that no datastore uses. RVTools writes the ID of a
+ * raw disk as a long `vml` number, in which the `naa` number of vMultiPath is contained.
  */
 
 import type { Evidence } from '../../estate/estate.ts';

@@ -1,6 +1,6 @@
 /**
- * A machine that does what a test tells it, step by step: preparations, starts, kills and networks wait until they are
- * let on.
+ * A machine that a test controls step by step: preparations, starts, kills and networks wait until the test lets them
+ * continue.
  */
 import {
   parseGeneration,
@@ -25,7 +25,7 @@ import type { Cancellation } from '../cancellation.ts';
 import type { IncarnationName, Machine, PreparedStart, ProcessName, Starting } from '../machine.ts';
 
 const HOST = parseHostName('h1');
-/** Of which most orders are. */
+/** The VM that most orders are about. */
 export const VM: VmId = parseVmId('vm-0123456789ab');
 
 /** A point at which the machine waits; closed or open, for everybody who comes. */
@@ -46,7 +46,7 @@ class Gate {
   }
 }
 
-/** See the module. `said` keeps what was asked of it, in order. */
+/** See the module's comment. `said` lists the calls to it, in order. */
 export class FakeMachine implements Machine {
   readonly gates = {
     prepare: new Gate(),

@@ -54,7 +54,7 @@ const lost = host('h9', { quarantine: { since: 0, reason: '' } });
 const two = (wave: number, state: RollHost['state']): Change =>
   putRoll(rollOf([hostOf('h1'), hostOf('h2', { wave, state, drain: 'd2' as never })]));
 
-/** By rule, as `check-trace.test.ts` has them. */
+/** Traces by rule, for check-trace.test.ts. */
 export const ROLL_TRACES = {
   'MR1-one-roll-has-a-host': {
     broken: [commit(one({ state: 'run' }), one({}, OTHER)), commit(one({ state: 'pre' }, OTHER))],

@@ -1,11 +1,10 @@
 /**
- * Carries out requests on many VMs, step by step (core/request/bulk.ts decides). Everything that it knows is in the
- * tasks: a new leader goes on where the last one stopped.
- *
- * Guarantees: one step of a task at a time, a wake-up during it is not lost; between two steps of one task the event loop
- * turns; how far a task is gets written at most once a second; nothing begins after `stop`; a start that would break
- * something is refused as it is for one VM, unless whoever asked signed for it; starts, which wait for judgements, hold
- * nothing else up, and a task whose step failed rests alone.
+ * Carries out requests on many VMs, step by step (core/request/bulk.ts decides). Its whole state is in the tasks: a new
+ * leader continues where the last one stopped.
+ * Guarantees: one step of a task at a time, and a wake-up during a step is not lost; between two steps of one task the
+ * event loop turns; a task's progress is written at most once a second; nothing begins after `stop`; a start that would
+ * break something is refused as for a single VM, unless the caller signed for it; starts, which wait for judgements,
+ * delay nothing else, and after a failed step only that step's task pauses.
  */
 import { CodedError, messageOf } from '../../../base/errors.ts';
 import type { HostName, TaskId } from '../../../base/ids.ts';
@@ -32,7 +31,7 @@ export interface BulkLoopPorts {
   readonly randomHex: RandomHex;
   readonly seesRunning: (vm: VmRecord) => boolean;
   readonly seeHost: (host: HostName) => HostObservation;
-  /** What is kept of hosts (estate-keeper.ts). */
+  /** The leader's model of hosts (estate-keeper.ts). */
   readonly estate: Pick<Observed['estate'], 'judge' | 'inTurn' | 'expect' | 'expected'>;
 }
 
@@ -57,7 +56,7 @@ interface Pace {
 
 /** Tasks whose steps are taken one after the other. */
 interface Lane {
-  /** Whether it has those whose steps are judged: starts. */
+  /** Whether the task has steps that are judged: starts. */
   readonly isJudged: boolean;
   isActive: boolean;
   again: boolean;
@@ -66,7 +65,7 @@ interface Lane {
 
 const lane = (isJudged: boolean): Lane => ({ isJudged, isActive: false, again: false, cancelTimer: null });
 
-/** A step with what is written besides, and the VMs whose room is kept for them. */
+/** A step with the additional writes, and the VMs whose room is kept for them. */
 interface Step extends BulkStep {
   readonly events: NonNullable<Admitted<null>['events']>;
   readonly expected: readonly Parameters<Observed['estate']['expect']>[0][];
@@ -77,7 +76,7 @@ export class BulkLoop {
   readonly #ports: BulkLoopPorts;
   /** Tasks over many VMs that run. */
   readonly #running = new Map<TaskId, Pace>();
-  /** A judgement may take seconds: what needs none does not wait for it. */
+  /** A judgement may take seconds: steps without one do not wait for it. */
   readonly #lanes: readonly Lane[] = [lane(false), lane(true)];
   #isStopped = false;
 
@@ -85,7 +84,7 @@ export class BulkLoop {
     this.#ports = ports;
   }
 
-  /** Takes up what an earlier leader left. */
+  /** Continues the tasks that an earlier leader left. */
   start(): void {
     for (const id of this.#ports.store.snapshot.tasks.keys()) this.taskChanged(id);
   }
@@ -199,8 +198,8 @@ export class BulkLoop {
   }
 
   /**
-   * The step as it is now if nothing breaks; 'outdated' where it would do something else by now than what was judged.
-   * One that asks one VM is signed for, or refuses it; any other that breaks something is not made.
+   * The step at present if it breaks nothing; 'outdated' if it would now do something else than what was judged. A step
+   * about one VM is signed for or refused; any other step that breaks something is not made.
    */
   async #judged(id: TaskId, options: { readonly most: 1 }): Promise<Step | 'outdated' | null>;
   async #judged(id: TaskId, options: { readonly most?: 1 }): Promise<Step | 'outdated' | 'breaks' | null>;

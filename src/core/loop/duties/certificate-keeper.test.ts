@@ -18,7 +18,9 @@ const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 const LIFE_MS = 90 * DAY_MS;
 
-/** Machines that say and take what production's do, an authority that counts, and time that a test turns. */
+/**
+ * Machines that answer and accept as those in production do, an authority that counts, and time that a test controls.
+ */
 class World {
   readonly clock = new SimClock();
   readonly store = new MemoryStore();
@@ -111,7 +113,7 @@ class World {
     this.machines.set(`control:${name}`, said);
   }
 
-  /** As people begin to change the authority. */
+  /** Begins to change the authority, as people do. */
   rotate(): void {
     const entry = (id: string) => ({ id, certPem: id, crossPem: null, notAfter: LIFE_MS });
     this.store.put({
@@ -214,7 +216,7 @@ test('a machine that is removed while its certificate is made does not get it', 
   await world.turn(60 * DAY_MS);
   assert.deepEqual(world.given, []);
   assert.notEqual(world.record(id)?.removed, null);
-  // Whoever lost a race for the record has nothing to hand out either.
+  // A leader that lost the race for the record hands out nothing either.
   const other = new World(HOUR_MS);
   other.addHost('h1');
   other.keeper.start();
@@ -372,7 +374,7 @@ test('the authority changes while machines run: trust, renew, drop; a machine th
   await world.turn(OLD_TRUSTED_MS + 1_200_000);
   assert.equal(world.phase, 'renewing', 'a QEMU of before still runs');
   assert.deepEqual(world.keeper.rotationWaitsFor(), ['VM web has run since before: move it (gp vm migrate web).']);
-  // Another leader goes on where this one stopped.
+  // Another leader continues where this one stopped.
   world.store.put({ kind: 'vm', id: VM, value: guest(8) });
   await world.turn(1_200_000);
   assert.equal(world.phase, 'steady');

@@ -1,12 +1,11 @@
 /**
- * A leader's care for the certificates of machines: each is renewed while its machine runs, and every machine hears
- * whom it is to trust and to refuse (core/ports/identity-link.ts).
- *
+ * A leader's care for the certificates of machines: each is renewed while its machine runs, and every machine is told
+ * which authorities to trust and which certificates to refuse (core/ports/identity-link.ts).
  * Guarantees: a certificate is recorded before it is handed out, in a transaction that fails if its machine was removed
- * meanwhile, so that whatever was issued can be denied; a machine without a record is issued nothing; at most
- * `VISITS_MAX` machines are asked at a time, each by a deadline; a round costs the event loop some milliseconds, however
- * many machines there are; a machine that cannot take a certificate is given the same one again, at pauses that grow;
- * what a machine says of its certificate counts for its own name only; nothing begins after `stop`.
+ * in the meantime, so that every issued certificate can be denied; a machine without a record gets no certificate; at
+ * most `VISITS_MAX` machines are asked at a time, each by a deadline; a round costs the event loop some milliseconds,
+ * however many machines there are; a machine that cannot take a certificate is given the same one again, at growing
+ * intervals; a machine's report about its certificate counts for its own name only; nothing begins after `stop`.
  */
 import { CodedError, messageOf } from '../../../base/errors.ts';
 import type { IdentityOrder, IssuedCertificate, MachineIdentity, Trust } from '../../../base/machine-identity.ts';
@@ -48,11 +47,14 @@ const VISITS_MAX = 32;
 const SILENT_VISITS_MAX = 8;
 /** A machine that did not answer is asked again after this, in ms. */
 const AGAIN_MS = 10_000;
-/** One that was asked is asked again after this, in ms: it may have been restored from a backup. */
+/** A machine that was asked is asked again after this time, in ms: it may have been restored from a backup. */
 const LOOK_MS = 600_000;
-/** One that did not take what it was given is asked again after `AGAIN_MS`, then twice as long, up to this, in ms. */
+/**
+ * A machine that did not take its certificate is asked again after `AGAIN_MS`, then after twice as long, up to this
+ * time, in ms.
+ */
 const REFUSED_MS_MAX = 3_600_000;
-/** What is known of a removed machine goes when none of its certificates can be left, in ms. */
+/** Knowledge of a removed machine is dropped after this time, in ms: all of its certificates have ended by then. */
 const FORGOTTEN_MS = 92 * 86_400_000;
 
 /** A machine, and where it is. */
@@ -62,7 +64,7 @@ interface Member extends MachineRef {
   readonly address: string;
 }
 
-/** What a machine said last, or that it did not answer. */
+/** A machine's last report, or that it did not answer. */
 interface Seen {
   readonly identity: MachineIdentity | null;
   readonly isSilent: boolean;
@@ -72,7 +74,7 @@ interface Seen {
   readonly refused: Refused | null;
 }
 
-/** How often a machine did not take what it was given, without a break; which trust it was last, and when. */
+/** How often in a row a machine did not take its certificate; which trust it was offered last, and when. */
 interface Refused {
   readonly times: number;
   readonly tag: string;
@@ -88,11 +90,11 @@ interface Held {
 
 const NOBODY = { vm: null, vmName: null, host: null, generation: null } as const;
 
-/** See the module. One for each term, from `start` to `stop`. */
+/** See the module's comment. One for each term, from `start` to `stop`. */
 export class CertificateKeeper {
   readonly #ports: CertificateKeeperPorts;
   readonly #seen = new Map<string, Seen>();
-  /** By identity: given again instead of issuing another one. */
+  /** Certificates by identity: given again instead of issuing another one. */
   readonly #held = new Map<string, Held>();
   readonly #warned = new Set<string>();
   #cancel: (() => void) | null = null;
@@ -120,12 +122,12 @@ export class CertificateKeeper {
     else this.#after(SOON_MS);
   }
 
-  /** What a machine said about itself in this term; null if it has not answered. */
+  /** A machine's report about itself in this term; null if it has not answered. */
   identityOf(id: string): MachineIdentity | null {
     return this.#seen.get(id)?.identity ?? null;
   }
 
-  /** What is wrong with the certificates of machines, each with its identity. */
+  /** The faults of machines' certificates, each with its identity. */
   findings(): readonly { readonly about: string; readonly message: string }[] {
     const { store, clock } = this.#ports;
     return membersIn(store.snapshot).flatMap(({ id, kind, name }) => {
@@ -164,7 +166,7 @@ export class CertificateKeeper {
     const now = clock.wallMs();
     for (const { value, revision } of snapshot.certificates.values()) {
       const { id, removed, denied } = value;
-      // What was written together with it may not be here yet.
+      // Records that were written together with this one may not be here yet.
       if (this.#isStopped || revision > snapshot.completeRevision) continue;
       if (removed === null && !members.has(id) && !isUnreadable(snapshot, id))
         await this.#put(id, withRemoved(value, id, { by: 'the leader', now }));
@@ -183,7 +185,7 @@ export class CertificateKeeper {
     const due = members.filter(({ id }) => {
       const seen = this.#seen.get(id);
       if (seen === undefined || nowMs >= seen.nextAt) return true;
-      // Who is denied now is said soon, however long it has taken nothing.
+      // Machines are told of new denials soon, even a machine that has taken nothing for long.
       const { refused } = seen;
       if (refused !== null) return refused.tag !== trust.tag && nowMs >= refused.at + AGAIN_MS;
       return (
@@ -229,7 +231,8 @@ export class CertificateKeeper {
         (made) => ({ certificate: made, fault: null }),
         (error: unknown) => ({ certificate: null, fault: asError(error) }),
       );
-      // Whether there is a certificate for it or not, it hears whom to refuse; a machine that was removed hears nothing.
+      // Whether or not there is a certificate for it, a machine is told whom to refuse; a machine that was removed is
+      // told nothing.
       if (fault !== null && !this.#isGood(id)) throw fault;
       const authority = this.#authorityFor(member, said);
       if (certificate !== null || said.trust !== trust.tag || authority !== undefined) {
@@ -263,7 +266,10 @@ export class CertificateKeeper {
     }
   }
 
-  /** The certificate that a machine is to have instead of its own: one that it has not taken yet, or a new one. */
+  /**
+   * The certificate that a machine is to have instead of its own: a certificate that it has not taken yet, or a new
+   * one.
+   */
   async #certificateFor(member: Member, said: MachineIdentity): Promise<Held | null> {
     const { store } = this.#ports;
     const { id } = member;
@@ -271,7 +277,8 @@ export class CertificateKeeper {
     const isKnown = record?.issued.some(({ serial }) => serial === said.certificate.serial) === true;
     if (isKnown && !this.#isDue(said)) return null;
     const held = this.#held.get(id);
-    // What was denied meanwhile, because the machine joined again, is for a key that it has no more.
+    // A certificate that was denied in the meantime, because the machine joined again, is for a key that the machine no
+    // longer has.
     const isGood = held !== undefined && record?.issued.some(({ serial }) => serial === held.issued.serial) === true;
     if (isGood && held.issued.serial !== said.certificate.serial && !this.#isDue({ certificate: held.issued }))
       return held;
@@ -296,8 +303,8 @@ export class CertificateKeeper {
     const now = clock.wallMs();
     const before = store.snapshot.certificates.get(id)?.value;
     if (!this.#isGood(id)) throw new CodedError('conflict', `${id} was removed.`);
-    // One that the record does not know (an older version issued it, or etcd was restored) is good until it ends, and can
-    // be denied from now on. What another identity has is not believed.
+    // A certificate that the record does not know (an older version issued it, or etcd was restored) is good until it
+    // ends, and can be denied from now on. A number that belongs to another identity is not believed.
     const isAdopted = !hasSerial(before, certificate) && !this.#isOfAnother(id, certificate);
     const adopted = isAdopted ? withSaid(before, id, { said: certificate, now }) : before;
     if (!(await this.#put(id, withIssued(adopted, id, { issued, now }))))
@@ -312,7 +319,7 @@ export class CertificateKeeper {
     return removed === null && membersIn(snapshot).some((one) => one.id === id);
   }
 
-  /** Whether the record of another identity has the serial number. */
+  /** Whether another identity's record has the serial number. */
   #isOfAnother(id: string, certificate: IssuedCertificate): boolean {
     for (const { value } of this.#ports.store.snapshot.certificates.values())
       if (value.id !== id && hasSerial(value, certificate)) return true;
@@ -326,8 +333,8 @@ export class CertificateKeeper {
   }
 
   /**
-   * The authority that a control node lacks; undefined if it lacks none, or it is not here, and for every other kind of
-   * machine, whatever it says: who has the key can be anybody.
+   * The authority that a control node lacks; undefined if it lacks none, if its key is not here, and for every other
+   * kind of machine, whatever it reports: whoever has the key can take any identity.
    */
   #authorityFor({ kind }: Member, { authorities }: MachineIdentity): IdentityOrder['authority'] {
     if (kind !== 'control') return undefined;
@@ -338,7 +345,10 @@ export class CertificateKeeper {
     return certifier.keyOf(next.id) ?? undefined;
   }
 
-  /** What a change of the authority waits for, as sentences. Empty: for nothing, or there is none. */
+  /**
+   * The conditions that a change of the authority waits for, as sentences. Empty: it waits for nothing, or there is no
+   * change.
+   */
   rotationWaitsFor(): readonly string[] {
     const { store, clock } = this.#ports;
     const { snapshot } = store;
@@ -354,7 +364,7 @@ export class CertificateKeeper {
     return record.phase === 'trusting' ? machines : [...machines, ...oldWaitsFor(record, snapshot, clock.wallMs())];
   }
 
-  /** Goes on with a change of the authority (model/authorities.ts) when nothing is left to wait for. */
+  /** Continues a change of the authority (model/authorities.ts) when nothing is left to wait for. */
   async #advance(): Promise<void> {
     const { store, clock, log } = this.#ports;
     const { snapshot } = store;
@@ -374,7 +384,7 @@ export class CertificateKeeper {
     this.#again = true;
   }
 
-  /** What every machine is told now. Its tag follows from the newest record that it depends on. */
+  /** The trust that every machine is told now. Its tag follows from the newest record that it depends on. */
   #trust(): Trust {
     const { store, clock, certifier } = this.#ports;
     const records = [...store.snapshot.certificates.values()];
@@ -433,7 +443,7 @@ function hasSerial(record: CertificateRecord | undefined, { serial }: Pick<Issue
   return record !== undefined && [...record.issued, ...record.denied].some((one) => one.serial === serial);
 }
 
-/** Whether the record of the machine is there and cannot be read: then it is a member. */
+/** Whether the record of the machine exists and cannot be read: then the machine is a member. */
 function isUnreadable({ unreadable }: Pick<Snapshot, 'unreadable'>, id: string): boolean {
   const [kind = '', name = ''] = id.split(':');
   const key =

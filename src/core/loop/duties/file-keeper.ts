@@ -1,10 +1,10 @@
 /**
- * A leader's care for the files of images and seeds: files that nothing names go, storage nodes get the files of images
- * that they lack (because they were away, or joined later), and images' records say which nodes have them.
- *
- * Guarantees: a file that an image, a VM or a disk names is never deleted; one that nothing names is, when nobody has
- * wanted it for `unnamedMs`, as far as this term saw; what is held (file-use.ts) stays. One round after the other, each
- * step with a deadline; `stop` ends the copy under way, and nothing begins after it.
+ * A leader's care for the files of images and seeds: files that no record names are deleted, storage nodes get the
+ * files of images that they lack (because they were away, or joined later), and images' records say which nodes have
+ * them.
+ * Guarantees: a file that an image, a VM or a disk names is never deleted; a file without a name is deleted when nobody
+ * has wanted it for `unnamedMs`, as far as this term saw; files in use (file-use.ts) stay. One round after the other,
+ * each step with a deadline; `stop` ends the copy under way, and nothing begins after it.
  */
 import { CodedError, messageOf } from '../../../base/errors.ts';
 import type { Sha256, StorageName } from '../../../base/ids.ts';
@@ -17,7 +17,7 @@ import { recordImageNodes } from '../../request/images.ts';
 import { FileUse, type FileUsePorts } from './file-use.ts';
 
 const INTERVAL_MS = 15_000;
-/** How long a file stays that nothing names: its image may be about to be recorded. */
+/** How long a file stays that no record names: its image may be about to be recorded. */
 const UNNAMED_MS = 600_000;
 /** A copy that failed is tried again after this, in ms. */
 const COPY_AGAIN_MS = 600_000;
@@ -34,7 +34,7 @@ export interface FilePatience {
   readonly copyAgainMs: number;
 }
 
-/** What one round did, for the log. */
+/** The actions of one round, for the log. */
 export interface KeptFiles {
   readonly deleted: readonly Sha256[];
   readonly copied: readonly string[];
@@ -51,7 +51,7 @@ export interface FileKeeperPorts {
   readonly patience?: FilePatience | undefined;
 }
 
-/** See the module. One for each term, from `start` to `stop`. */
+/** See the module's comment. One for each term, from `start` to `stop`. */
 export class FileKeeper {
   readonly use: FileUse;
   readonly #ports: FileKeeperPorts;
@@ -131,7 +131,7 @@ export class FileKeeper {
     this.start();
   }
 
-  /** Nothing is begun by a leader that has ended, or may have been replaced. */
+  /** A leader that has ended, or may have been replaced, begins nothing. */
   get #mayAct(): boolean {
     return !this.#isStopped && this.#ports.store.leads();
   }

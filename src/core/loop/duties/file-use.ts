@@ -1,6 +1,7 @@
 /**
- * What a leader knows of the files on storage nodes: which node has which file, and for which request a file is kept
- * although no record names the file yet. It lives for one term: what another leader did in between is not known.
+ * A leader's knowledge of the files on storage nodes: which node has which file, and for which request a file is kept
+ * although no record names the file yet. The knowledge lives for one term: it does not include what another leader did
+ * in between.
  */
 import type { Sha256, StorageName } from '../../../base/ids.ts';
 import { fileNamed, type NamedFile } from '../../plan/duties/file-decision.ts';
@@ -26,7 +27,7 @@ export interface FileUsePorts {
   };
 }
 
-/** See the module. */
+/** See the module's comment. */
 export class FileUse {
   readonly #ports: FileUsePorts;
   readonly #uploads = new Map<Sha256, Uploaded>();
@@ -34,7 +35,10 @@ export class FileUse {
   readonly #wantedAtMs = new Map<Sha256, number>();
   /** How many transfers and records being written need a file now. */
   readonly #held = new Map<Sha256, number>();
-  /** Deletions that are under way: a file that is sent meanwhile could be deleted by an order that is older than it. */
+  /**
+   * Deletions that are under way: a file that is sent in the meantime could be deleted by an order that is older than
+   * the file.
+   */
   readonly #deleting = new Map<Sha256, Promise<void>>();
 
   constructor(ports: FileUsePorts) {
@@ -47,7 +51,7 @@ export class FileUse {
     return [...snapshot.storage.keys()].filter((name) => observer.answers(name));
   }
 
-  /** Those that new files are put on: nodes that are out of service get none. */
+  /** The nodes that get new files: nodes that are out of service get none. */
   takingNodes(): readonly StorageName[] {
     const { storage } = this.#ports.snapshot;
     return this.aliveNodes().filter((name) => storage.get(name)?.value.maintenance === undefined);
@@ -84,7 +88,8 @@ export class FileUse {
   }
 
   /**
-   * A file's deletion was ordered; `ended` resolves when no node carries it out any more, or gave no answer in time.
+   * A file's deletion was ordered; `ended` resolves when no node carries the order out any more, or did not answer in
+   * time.
    */
   deleting(sha256: Sha256, ended: Promise<unknown>): void {
     this.#uploads.delete(sha256);
@@ -117,7 +122,7 @@ export class FileUse {
     return this.#held.has(sha256);
   }
 
-  /** Nothing deletes these files until `act` has ended; it begins when no deletion of them is under way. */
+  /** Keeps these files from deletion until `act` has ended; `act` begins when no deletion of them is under way. */
   async holding<T>(files: readonly Sha256[], act: () => Promise<T>): Promise<T> {
     for (const sha256 of files) this.#held.set(sha256, (this.#held.get(sha256) ?? 0) + 1);
     try {

@@ -1,6 +1,6 @@
 /**
- * A leader's housekeeping: every 30 s what nobody needs any more is deleted (plan/duties/housekeeping-decision.ts).
- *
+ * A leader's housekeeping: every 30 s it deletes records that nobody needs any more
+ * (plan/duties/housekeeping-decision.ts).
  * Guarantees: one round after the other; a failure is logged and the next round tries again; nothing begins after
  * `stop`; a turn of the event loop lasts some milliseconds, however many records there are.
  */
@@ -20,12 +20,12 @@ export interface HousekeepingPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly store: Pick<LeaderStore, 'snapshot' | 'commit' | 'leads'>;
-  /** How much is kept; by default as in production. */
+  /** The number of records that are kept; by default as in production. */
   readonly kept?: Kept | undefined;
   readonly intervalMs?: number | undefined;
 }
 
-/** See the module. One for each term, from `start` to `stop`. */
+/** See the module's comment. One for each term, from `start` to `stop`. */
 export class Housekeeping {
   readonly #ports: HousekeepingPorts;
   #cancel: (() => void) | null = null;

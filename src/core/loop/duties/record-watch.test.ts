@@ -83,8 +83,8 @@ class World {
 }
 
 /**
- * A clock whose timers fire at once, one after the other; it measures how long each turn takes the
- * thread, in ms of its CPU time: what else runs on the machine does not count.
+ * A clock whose timers fire at once, one after the other; it measures how long each turn takes the thread, in ms of its
+ * CPU time: other work on the machine does not count.
  */
 class StopwatchClock implements Clock {
   readonly #timers: (() => void)[] = [];

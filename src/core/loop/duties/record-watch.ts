@@ -1,12 +1,12 @@
 /**
- * A second opinion on the records, beside the leader: the checkers of core/check, which share no code with what
- * decides, judge the records that stand and every change of them. A broken rule is reported (log, event, alarm), and
+ * A second opinion on the records, beside the leader: the checkers of core/check, which share no code with the
+ * decisions, judge the existing records and every change of them. A broken rule is reported (log, event, alarm), and
  * nothing is stopped or changed because of it.
- *
  * Guarantees: a change costs as much as the objects that it concerns, however many others there are; a turn ends after
- * TURN_MS, and turns are GAP_MS apart; what waits is bounded, and beyond that everything is read anew. An object is
- * judged only by records that were written together, and nothing is judged while a record cannot be read. A finding
- * about the state of an object stands until the object keeps the rule again, one about a commit for STANDS_MS.
+ * TURN_MS, and turns are GAP_MS apart; the number of waiting changes is bounded, and beyond that all records are read
+ * anew. An object is judged only by records that were written together, and nothing is judged while a record cannot be
+ * read. A finding about the state of an object stands until the object keeps the rule again, one about a commit for
+ * STANDS_MS.
  */
 import { messageOf } from '../../../base/errors.ts';
 import { COMMIT_CHECKERS } from '../../check/check-trace.ts';
@@ -27,7 +27,7 @@ const GAP_MS = 10;
 const LATER_MS = 200;
 /** Changes that wait to be judged; with more, everything is read anew. */
 const WAITING_MAX = 20_000;
-/** How long a finding about a commit stands, in ms. */
+/** How long a finding about a commit stays reported, in ms. */
 const STANDS_MS = 3_600_000;
 /** Findings that are kept; more are only logged. */
 const FINDINGS_MAX = 200;
@@ -41,7 +41,7 @@ export interface RuleFinding {
   readonly rule: string;
   /** The object, or the rule where a commit broke it. */
   readonly about: string;
-  /** What is wrong, as a sentence without its full stop. */
+  /** The fault as a sentence without its full stop. */
   readonly what: string;
 }
 
@@ -56,7 +56,7 @@ interface Waiting extends SeenCommit {
   readonly revision: number;
 }
 
-/** See the module. One for each term, from `start` to `stop`. */
+/** See the module's comment. One for each term, from `start` to `stop`. */
 export class RecordWatch {
   readonly #ports: RecordWatchPorts;
   #records = new FollowedRecords();
@@ -86,7 +86,7 @@ export class RecordWatch {
     return [...this.#standing.values(), ...this.#broken.filter(({ at }) => now - at < STANDS_MS)];
   }
 
-  /** Whether everything that was seen has been judged. */
+  /** Whether every change that arrived has been judged. */
   get isIdle(): boolean {
     return this.#hasBegun && this.#cancel === null;
   }
@@ -115,7 +115,7 @@ export class RecordWatch {
     this.#cancel ??= this.#ports.clock.after(GAP_MS, () => this.#turn());
   }
 
-  /** Forgets what was followed, and begins with the records as they stand now. */
+  /** Forgets all state, and begins anew with the present records. */
   #readAnew(): void {
     const { snapshot } = this.#ports.store;
     this.#records = new FollowedRecords();

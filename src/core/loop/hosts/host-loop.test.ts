@@ -34,7 +34,7 @@ class World {
   readonly kills: (KillOrder & { readonly host: HostName })[] = [];
   /** How long a report is on its way, in ms. */
   reportTakesMs = 0;
-  /** How a network plan ends: an error, or not at all before the promise does. */
+  /** The outcome of a network plan: an error, or no outcome before the promise settles. */
   applying: () => Promise<void> = async () => undefined;
   readonly observer: HostObserver;
   readonly loop: HostLoop;
@@ -122,7 +122,7 @@ class World {
     this.observer.stop();
   }
 
-  /** What the controller tells of a VM's change (controller.ts). */
+  /** The controller's notice of a VM's change (controller.ts). */
   #vmChanged(id: VmId): void {
     const { hosts, networks } = this.index.setVm(id, this.store.vms.get(id)?.value ?? null);
     this.loop.placementChanged(hosts);
@@ -255,7 +255,7 @@ test('a report that was asked for before a record ceased to name the host proves
     await world.pass(3_000);
     world.reportTakesMs = 400;
     await world.pass(2_000);
-    // Reports are on their way, and none of them shows the process of the VM that is lost on h2 meanwhile.
+    // Reports are on their way, and none of them shows the process of the VM that is lost on h2 in the meantime.
     const quarantine = { since: 0, reason: 'lost with web' };
     world.store.put({ kind: 'host', id: H2, value: hostRecord(2, { quarantine }) });
     world.putVm(vmRecord({ kind: 'running', incarnation: incarnation(1, 2) }));

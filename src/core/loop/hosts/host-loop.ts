@@ -1,11 +1,10 @@
 /**
- * Keeps hosts as the records say: ends stale processes, lifts quarantines, hands out network plans. Idempotent; the
- * next report is the retry.
- *
- * Guarantees: a report costs what its host has, and a change of records what it names: nothing here walks the cluster,
- * but for a change of the quarantined hosts, which concerns every host. A host gets a new network plan GATHER_MS after
- * the first of some changes, with all of them in it, and no more than one per PLAN_INTERVAL_MS when changes come in a
- * row.
+ * Keeps hosts in line with the records: ends stale processes, lifts quarantines, hands out network plans. Idempotent;
+ * the next report is the retry.
+ * Guarantees: the cost of a report depends on its host's processes, and the cost of a change on the objects that it
+ * names: nothing here walks the cluster, except for a change of the quarantined hosts, which concerns every host. A
+ * host gets a new network plan GATHER_MS after the first of some changes, with all of them in it, and no more than one
+ * per PLAN_INTERVAL_MS when changes come in a row.
  */
 import { epochOf, floorOfEpoch } from '../../../base/epoch.ts';
 import { messageOf } from '../../../base/errors.ts';
@@ -91,7 +90,7 @@ export class HostLoop {
   /** The network state `host` should have now. */
   planFor(host: HostName): NetworkPlan {
     const { term, snapshot } = this.#ports.store;
-    // As terms, so that it grows although etcd was restored.
+    // As a term, so that it grows although etcd was restored.
     return this.#planner.planFor(host, floorOfEpoch(epochOf(term)) + snapshot.revision);
   }
 
@@ -100,7 +99,7 @@ export class HostLoop {
     for (const host of hosts) this.#state(host).placementAt = this.#ports.clock.monotonicMs();
   }
 
-  /** A network's record changed, or the hosts that have it, or one of these: hand out what differs. */
+  /** A network's record changed, or its list of hosts, or one of these hosts: hand out plans that differ. */
   networkChanged(network: NetworkName): void {
     this.#planner.networkChanged(network);
     this.#changedNetworks.add(network);
@@ -306,7 +305,7 @@ export class HostLoop {
   }
 }
 
-/** What the host runs. An agent that does not know its QEMU (yet) does not make it unknown. */
+/** The release that the host runs. If the agent does not know its QEMU (yet), the release that was known stays. */
 function releaseOf({ release }: HostRecord, { agentVersion, qemuVersion }: HostReport): HostRelease {
   return { agent: agentVersion, qemu: qemuVersion ?? release?.qemu ?? null };
 }

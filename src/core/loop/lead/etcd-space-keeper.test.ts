@@ -8,7 +8,7 @@ import { EtcdSpaceKeeper } from './etcd-space-keeper.ts';
 const QUOTA = 100;
 const FULL = { sizeBytes: QUOTA, inUseBytes: QUOTA, isFull: true } as const;
 
-/** One member, and a keeper on a node that leads, does not, or (null) knows of no leader. */
+/** One member, and a keeper on a node that leads, does not lead, or (null) knows of no leader. */
 function keeping(leads: boolean | null, of: Partial<AnsweringMember> = {}) {
   const clock = new ManualClock();
   const member = {

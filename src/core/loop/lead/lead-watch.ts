@@ -31,7 +31,7 @@ export interface LeadWatchPorts {
   readonly lead: LeadHand;
 }
 
-/** Ends a leadership before its lease does. */
+/** Ends a leadership before its lease ends. */
 export interface LeadHand {
   /** Ends the term, so that the next candidate leads. */
   readonly giveAway: (why: string) => void;

@@ -1,28 +1,34 @@
 /**
- * When each drain and each roll is looked at: when somebody wakes it, when the time that its last look asked for is
- * over, and after a look that failed, rarer and rarer.
- *
+ * Decides when the leader looks at each drain and each roll: when somebody wakes it, when the time that its last look
+ * asked for is over, and less and less often after looks that failed.
  * Guarantees: one look at each at a time; a wake-up during a look is not lost: another look follows, in a turn of its
- * own; while one rests, after a failure or because its look asked for that, no look begins whoever wakes it; after `stop`
- * no look begins.
+ * own; while a drain or roll rests, after a failure or because its look asked for that, no wake-up begins a look; after
+ * `stop` no look begins.
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { Clock } from '../../ports/clock.ts';
 
-/** Until a look follows one during which something changed, in ms: one drain must not keep the leader busy. */
+/**
+ * The time before the next look after a look that changed something, in ms: one drain must not keep the leader busy.
+ */
 const SOON_MS = 50;
 /** More doublings than any longest time needs. */
 const DOUBLINGS_MAX = 20;
 
 export interface ActivationPorts<K> {
   readonly clock: Pick<Clock, 'after' | 'monotonicMs'>;
-  /** Looks at one; resolves with the longest time until the next look in ms, or null: there is nothing to do any more. */
+  /**
+   * Looks at one drain or roll; resolves with the longest time until the next look in ms, or null: there is nothing
+   * left to do.
+   */
   readonly look: (id: K) => Promise<number | null>;
   /** Called after a look that threw; `failures`: how many did in a row. It must not throw. */
   readonly onFailed: (id: K, reason: string, failures: number) => Promise<void>;
-  /** Called after the last look: nothing of it is to be kept. */
+  /** Called after the last look: the caller drops all state about it. */
   readonly onGone: (id: K) => void;
-  /** How long one rests after its first failure in ms, twice as long after each that follows, and at most. */
+  /**
+   * How long a drain or roll rests after its first failure in ms (doubled after each further failure), and the maximum.
+   */
   readonly failedMs: number;
   readonly failedMsMax: number;
 }
@@ -31,7 +37,7 @@ interface Activation {
   isActive: boolean;
   again: boolean;
   cancelTimer: (() => void) | null;
-  /** Until when no look begins, monotonic ms. */
+  /** The time until which no look begins, monotonic ms. */
   restsUntilMs: number;
   failures: number;
 }
@@ -76,7 +82,7 @@ export class Activations<K> {
     void this.#activate(id, activation);
   }
 
-  /** No look at it begins before this time has passed. Returns the time, at most `failedMsMax`. */
+  /** Begins no look before this time has passed. Returns the time, at most `failedMsMax`. */
   rest(id: K, forMs: number): number {
     const restMs = Math.min(forMs, this.#ports.failedMsMax);
     this.#of(id).restsUntilMs = this.#ports.clock.monotonicMs() + restMs;

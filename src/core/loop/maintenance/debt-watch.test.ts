@@ -47,7 +47,7 @@ class World {
     return watch;
   }
 
-  /** As after a change of leader. */
+  /** A new watch, as after a change of leader. */
   another(): DebtWatch {
     this.watch.stop();
     return this.#watch();

@@ -1,6 +1,6 @@
 /**
- * Looks after debts: one whose date has passed is said by an event, once; one whose reason is gone is settled. The
- * records are the memory: a new leader repeats nothing.
+ * Looks after debts: a debt whose date has passed is reported by an event, once; a debt whose reason is gone is
+ * settled. All state is in the records: a new leader repeats nothing.
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { HostName, VmId } from '../../../base/ids.ts';
@@ -16,7 +16,7 @@ export interface DebtWatchPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly store: LeaderStore;
-  /** What is kept of hosts (estate-keeper.ts). */
+  /** The leader's model of hosts (estate-keeper.ts). */
   readonly estate: {
     readonly isSettled: boolean;
     verdict(host: HostName): HostVerdict | null;
@@ -65,7 +65,7 @@ export class DebtWatch {
         }
         if (this.#isStopped || !store.leads() || changes >= CHANGES_MAX) break;
         turn.looked += 1;
-        // Its record may have changed since the look began.
+        // The record may have changed since the look began.
         const owed = this.#asItIs(known);
         if (owed === null || !(await this.#lookAt(owed, turn.models))) continue;
         changes += 1;
@@ -77,7 +77,7 @@ export class DebtWatch {
     if (!this.#isStopped) this.#cancel = this.#ports.clock.after(LOOK_MS, () => void this.#look());
   }
 
-  /** What is worked out of hosts is good for one turn: they may have changed after it. */
+  /** Conclusions about hosts are valid for one turn: hosts may change after it. */
   #newTurn(): { readonly models: CpuModels; readonly endsAtMs: number; looked: number } {
     const { clock, store } = this.#ports;
     return { models: new CpuModels(store.snapshot), endsAtMs: clock.monotonicMs() + TURN_MS, looked: 0 };

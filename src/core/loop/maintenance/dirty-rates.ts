@@ -1,8 +1,7 @@
 /**
  * How fast guests write to their memory, measured for plans over QMP, and remembered for a while.
- *
- * Guarantees: `measure` ends after MEASURE_MS at the latest, whatever QEMUs do; one VM is measured once at a time, and
- * at most AT_ONCE are; what is remembered is of the present incarnation, and is forgotten after KEPT_MS.
+ * Guarantees: `measure` ends after MEASURE_MS at the latest, whatever QEMUs do; each VM is measured once at a time, and
+ * at most AT_ONCE VMs at once; a remembered rate belongs to the present incarnation, and is forgotten after KEPT_MS.
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { Generation, VmId } from '../../../base/ids.ts';
@@ -18,7 +17,7 @@ export interface DirtyRatesPorts {
   readonly target: (vm: VmRecord) => QmpTarget | null;
 }
 
-/** For all VMs of a plan together. */
+/** The time for all VMs of a plan together. */
 const MEASURE_MS = 6_000;
 const AT_ONCE = 64;
 const KEPT_MS = 60_000;

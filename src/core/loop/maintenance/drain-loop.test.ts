@@ -27,7 +27,7 @@ class World {
   readonly index = new ClusterIndex();
   readonly silent = new Set<HostName>();
   readonly dirty = new Map<VmId, number>();
-  /** What looking at a host throws, and how often it did; null: nothing. */
+  /** The error that looking at a host throws, and how often it did; null: none. */
   fault: string | null = null;
   faults = 0;
   #random = 0;
@@ -117,7 +117,7 @@ class World {
     return entry.value;
   }
 
-  /** Everything that waits for the next turn has run, and so has what waits for a time. */
+  /** Runs all work that waits for the next turn or for a time. */
   async pass(ms = 1_000): Promise<void> {
     await this.clock.advance(ms);
     await settled();
@@ -134,7 +134,7 @@ class World {
     return asked.map(({ name }) => name);
   }
 
-  /** Lets the drain go on until it is over, at most for a minute. */
+  /** Lets the drain continue until it is over, at most for a minute. */
   async finish(id: DrainRecord['id']): Promise<DrainRecord> {
     for (let seconds = 0; seconds < 60 && this.record(id).endedAt === null; seconds++) {
       await this.pass();
@@ -483,7 +483,7 @@ test('a deadline: a plan that does not fit is refused, and what would end too la
   const { by = null } = world.record(id);
   await world.pass();
   world.migrate();
-  // Another clock, or a slow first move: the second one would end too late.
+  // With another clock, or a slow first move, the second move would end too late.
   world.store.put({ kind: 'drain', id, value: { ...world.record(id), by: world.clock.wallMs() + 1_000 } });
   for (let seconds = 0; seconds < 5; seconds++) await world.pass();
   assert.equal(world.record(id).state, 'paused');

@@ -1,11 +1,10 @@
 /**
- * Carries out drains: one step after the other for each, as core/maintenance/drain-decision.ts decides. Everything that
- * it knows is in the records: a new leader goes on where the last one stopped.
- *
- * Guarantees: one activation per drain at a time, a wake-up during it is not lost; a move and its migration begin in
- * one transaction; a plan is carried out only after the checker, which shares no code with the planner, found nothing
- * wrong with it; a step that fails is said in the record, tried again after longer and longer times, and after
- * FAILURES_MAX in a row not before somebody resumes the drain.
+ * Carries out drains: one step after the other for each, as core/maintenance/drain-decision.ts decides. Its whole state
+ * is in the records: a new leader continues where the last one stopped.
+ * Guarantees: one activation per drain at a time, and a wake-up during it is not lost; a move and its migration begin
+ * in one transaction; a plan is carried out only after the checker, which shares no code with the planner, found
+ * nothing wrong with it; a step that fails is noted in the record and tried again after longer and longer times; after
+ * FAILURES_MAX failures in a row, only after somebody resumes the drain.
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { DrainId, HostName, VmId } from '../../../base/ids.ts';
@@ -50,7 +49,7 @@ export interface DrainLoopPorts {
   readonly randomHex: RandomHex;
   readonly seeHost: (host: HostName) => HostObservation;
   readonly seesRunning: (vm: VmRecord) => boolean;
-  /** How fast a guest writes to its memory, in MiB a second; null: not measured lately. */
+  /** How fast a guest writes to its memory, in MiB a second; null: not measured recently. */
   readonly dirtyRateOf: (vm: VmRecord) => number | null;
   /** The estate as the leader keeps it; null: not everything was read yet. */
   readonly model: (view: PlanView) => Model | null;
@@ -72,8 +71,8 @@ const AGAIN_MS_MAX = 30_000;
 /** Steps in a row that fail before the drain is paused: some three minutes. */
 const FAILURES_MAX = 10;
 /**
- * A transaction of this leader's is written, or never, within this time; one of an earlier leader is refused. So what
- * was placed before the host was in maintenance is known by then.
+ * Within this time a transaction of this leader is written, or never will be; a transaction of an earlier leader is
+ * refused. So VMs that were placed before the host was in maintenance are known by then.
  */
 const SETTLED_MS = 4_000;
 const STEPS_PER_ACTIVATION = 50;
@@ -86,15 +85,15 @@ const STOP_PATIENCE_MS = 60_000;
 
 type CommitResult = Awaited<ReturnType<LeaderStore['commit']>>;
 
-/** What this leader knows of a drain beside its record: without it, some things are looked at once more. */
+/** The leader's knowledge of a drain beside its record: without it, some facts are only looked up again. */
 interface DrainState {
-  /** Until when it is not planned again, monotonic ms. */
+  /** The time until which it is not planned again, monotonic ms. */
   plannedUntilMs: number;
   /** Transactions that others were faster than, one after the other. */
   conflicts: number;
-  /** What of `stuck` this loop wrote because no step could be taken; null: nothing. */
+  /** The reason that this loop wrote into `stuck` because no step could be taken; null: none. */
   said: string | null;
-  /** Until when it does not write again what it waits for, monotonic ms. */
+  /** The time until which the loop does not write again what it waits for, monotonic ms. */
   waitSaidUntilMs: number;
   /** When this leader first saw the drain, monotonic ms. */
   readonly sinceMs: number;
@@ -140,10 +139,10 @@ export class DrainLoop {
     return state;
   }
 
-  /** Takes steps until one says wait. Returns when to look again, in ms; null when the drain is over. */
+  /** Takes steps until one of them waits. Returns the ms until the next look; null when the drain is over. */
   async #steps(id: DrainId, state: DrainState): Promise<number | null> {
     for (let steps = 0; steps < STEPS_PER_ACTIVATION && !this.#activations.isStopped; steps++) {
-      // Nothing is decided while whoever woke it is still changing things.
+      // Decisions wait while the code that woke this loop is still changing things.
       await Promise.resolve();
       const { store } = this.#ports;
       const drain = store.snapshot.drains.get(id)?.value;
@@ -167,7 +166,7 @@ export class DrainLoop {
     return this.#take(drain, step, state);
   }
 
-  /** Writes what is waited for, as rarely as it changes and not too often. */
+  /** Writes the reason for waiting when it changes, and not too often. */
   async #await(
     drain: DrainRecord,
     held: Omit<DrainWait, 'since'> | null,
@@ -195,7 +194,7 @@ export class DrainLoop {
     return this.#commit({ ...drain, stuck: null }, []);
   }
 
-  /** A step that could not be taken, and will not be by being repeated: the record says so. */
+  /** A step that could not be taken, and that a repetition would not help: the record says so. */
   async #failed(id: DrainId, reason: string, failures: number): Promise<void> {
     const { log, store } = this.#ports;
     log.warn('drain: step failed', { drain: id, failures, reason });
@@ -233,8 +232,8 @@ export class DrainLoop {
   }
 
   /**
-   * Its roll pauses a drain whose window has closed; until that is written, no move begins either. Without the roll's
-   * record nobody knows its windows.
+   * The roll pauses a drain whose window has closed; until that is written, no move begins either. Without the roll's
+   * record, its windows are unknown.
    */
   #rollObstacle({ id, roll = null }: DrainRecord, now: number): string | null {
     if (roll === null) return null;
@@ -264,7 +263,7 @@ export class DrainLoop {
     return this.#check(drain, plan, { begun, ended: new Set(), isRest: true });
   }
 
-  /** Judges a plan by the records, not by what the planner keeps of them. */
+  /** Judges a plan by the records, not by the planner's own data. */
   #check(drain: DrainRecord, plan: MaintenancePlan, progress?: Progress): readonly string[] {
     const view = { drain: drain.id, parallel: drain.parallel };
     return checkPlan(estateAround(this.#source(drain), view, touchedBy(plan)), plan, progress);
@@ -465,7 +464,7 @@ export class DrainLoop {
   }
 }
 
-/** What the task of a drain says while it runs. */
+/** The message that the task of a drain shows while it runs. */
 function messageFor({ hosts, home, state, stuck, waits = null }: DrainRecord): string {
   const what = home === undefined ? `Draining ${hosts.join(', ')}.` : `Bringing VMs back to ${home}.`;
   const why = stuck ?? waits?.what ?? (state === 'paused' ? 'It is paused.' : null);
@@ -481,7 +480,7 @@ function withMove(drain: DrainRecord, move: DrainMove): DrainRecord {
   return { ...drain, moves: drain.moves.map((each) => (each.id === move.id ? move : each)) };
 }
 
-/** The VM with what its move asks of it: a migration, or a stop. */
+/** The VM with the wish that its move needs: a migration, or a stop. */
 function askedToLeave(vm: VmRecord, { to, remedy }: DrainMove, { id, startedAt }: TaskRecord): VmRecord {
   if (remedy !== 'stop') return { ...vm, migrationRequest: { to, taskId: id, askedAt: startedAt } };
   return { ...vm, intent: 'stopped', stopRequest: { mode: 'acpi', patienceMs: STOP_PATIENCE_MS, taskId: id } };

@@ -22,7 +22,7 @@ const inGroup = (n: number, at: number, antiAffinity: string | null): VmRecord =
   return { ...record, spec: { ...record.spec, antiAffinity } };
 };
 
-/** Hosts with room for `room` VMs each, and what a leader keeps of them. */
+/** Hosts with room for `room` VMs each, and a leader's model of them. */
 class World {
   readonly store = new MemoryStore();
   readonly clock = new ManualClock();
@@ -87,7 +87,7 @@ class World {
     assert.ok(this.keeper.isSettled, 'It settles.');
   }
 
-  /** For each host whether it can be drained and lost: `yes yes`. Compared with what is planned from scratch. */
+  /** Whether each host can be drained and lost: `yes yes`. Compared with a plan from scratch. */
   async answers(): Promise<readonly string[]> {
     await this.settle();
     const source = {

@@ -1,10 +1,9 @@
 /**
  * Keeps the estate that maintenance is planned from, and whether each host can be drained and lost, as records and
- * observations change (core/maintenance/evacuability.ts). What is asked of it is answered from what it keeps.
- *
- * Guarantees: a change of a record is in the model when whoever hears of it next looks; verdicts are looked at in turns
- * of a few ms, with as much time for everybody else between them; a judgement of a change that somebody asks for ends,
- * at the latest after JUDGE_MS; nothing here writes.
+ * observations change (core/maintenance/evacuability.ts). Questions are answered from the kept model.
+ * Guarantees: a change of a record is in the model before any other listener of that change looks; verdicts are worked
+ * out in turns of a few ms, with as much time for other work between them; a judgement of a requested change ends after
+ * JUDGE_MS at the latest; nothing here writes.
  */
 import { CodedError } from '../../../base/errors.ts';
 import type { DrainId, GuestClusterName, HostName, VmId } from '../../../base/ids.ts';
@@ -59,7 +58,7 @@ const GAP_MS = 4;
 const LOOK_AGAIN_MS = 100;
 /** Objects that are taken in as one thing while everything is read. */
 const READ_AT_ONCE = 50;
-/** For a judgement, in ms. */
+/** The longest time for a judgement, in ms. */
 const JUDGE_MS = 10_000;
 /** A VM that was admitted is placed by then, in ms. */
 const EXPECTED_MS = 30_000;
@@ -71,24 +70,24 @@ const CHECKS_MAX = 8;
 /** A host that was not asked yet by a new leader is waited for so long before its silence counts, in ms. */
 const FIRST_LOOK_MS = 10_000;
 
-/** A change that somebody wants to make, and what would become of it. */
+/** A change that somebody wants to make, and its consequences. */
 interface Judgement {
   readonly changes: readonly EstateChange[];
   readonly looked: Set<string>;
   readonly broken: Broken[];
   readonly resolve: (broken: readonly Broken[]) => void;
   readonly reject: (error: Error) => void;
-  /** Ends what would end it before it is made. */
+  /** Ends its deadline and its abort listener before it is made. */
   readonly cancel: () => void;
 }
 
-/** Where a VM is expected. */
+/** The host on which a VM is expected. */
 interface Expected {
   readonly host: HostName;
   readonly cancel: () => void;
 }
 
-/** See the module. One per leader; `stop` is final. */
+/** See the module's comment. One per leader; `stop` is final. */
 export class EstateKeeper {
   readonly #ports: EstateKeeperPorts;
   readonly #source: EstateSource;
@@ -106,7 +105,7 @@ export class EstateKeeper {
   #hasLooked = false;
   #unreadable = 0;
   #judgements: Judgement[] = [];
-  /** Judgements that change nothing, whatever they are: after all others, and they take no place of theirs. */
+  /** Judgements of changes that are not to be made: they come after all others, and take no place in their queue. */
   #checks: Judgement[] = [];
   #cancel: (() => void) | null = null;
   #isStopped = false;
@@ -148,14 +147,14 @@ export class EstateKeeper {
     return this.#evacuability.unsettled;
   }
 
-  /** What is known of a host: at most some hundred ms old; null: nothing yet. */
+  /** The verdict on a host, at most some hundred ms old; null: none yet. */
   verdict(host: HostName): HostVerdict | null {
     return this.#isKnown ? this.#evacuability.lastVerdict(host) : null;
   }
 
   /**
-   * The estate as a plan sees it, until the next change; null: it is not read yet. `view.drain`: its own claims do not
-   * count. Guests whose writing was measured are as that makes them.
+   * The estate in the form that a plan needs, valid until the next change; null: it is not read yet. `view.drain`: the
+   * drain's own claims do not count. Measured guests count with their measured rates.
    */
   model({ drain, parallel, dirtyRateOf, lost = new Set() }: PlanView): Model | null {
     if (!this.#isRead) return null;
@@ -177,9 +176,9 @@ export class EstateKeeper {
   }
 
   /**
-   * What changes would break: verdicts that are yes, and would be no. Answered in the keeper's own turns. `check`: they
-   * are not to be made, and nobody waits for the answer any more once its signal aborts. CodedError 'unavailable' where
-   * it is not known in time, where too many wait, and after the signal.
+   * What changes would break: verdicts that are yes, and would be no. Answered in the keeper's own turns. `check`: the
+   * changes are not to be made, and nobody waits for the answer once its signal aborts. CodedError 'unavailable' if
+   * there is no answer in time, if too many wait, and after the signal.
    */
   judge(changes: readonly EstateChange[], check?: { readonly signal: Ending }): Promise<readonly Broken[]> {
     const signal = check?.signal;
@@ -204,8 +203,8 @@ export class EstateKeeper {
   }
 
   /**
-   * Does `act` after every guarded change that was asked for before it: what is judged, written and expected in one
-   * turn is in the estate of the next. CodedError 'unavailable' where that takes long.
+   * Runs `act` after every guarded change that was asked for before it: the changes that are judged, written and
+   * expected in one turn are in the estate of the next. CodedError 'unavailable' if that takes too long.
    */
   inTurn<T>(act: () => Promise<T>): Promise<T> {
     return this.#guarded.do(act);
@@ -239,7 +238,10 @@ export class EstateKeeper {
     return this.#bound;
   }
 
-  /** Some record has changed. What cannot be read holds VMs and hosts that do not name it: all is looked at again. */
+  /**
+   * A record has changed. If it cannot be read, it may concern VMs and hosts that it does not name: all verdicts are
+   * worked out again.
+   */
   recordChanged(): void {
     const { size } = this.#ports.snapshot.unreadable;
     if (size === this.#unreadable) return;
@@ -262,7 +264,7 @@ export class EstateKeeper {
     this.#wake();
   }
 
-  /** A host's record, or what is seen of it, has changed. */
+  /** A host's record, or an observation of it, has changed. */
   hostChanged(name: HostName): void {
     this.#takeHost(name);
     this.#wake();
@@ -282,7 +284,7 @@ export class EstateKeeper {
     for (const host of new Set([...before, ...now])) this.hostChanged(host);
   }
 
-  /** Whether verdicts are worth showing: everything was read, and every host was asked once. */
+  /** Whether verdicts are worth showing: all records were read, and every host was asked once. */
   get #isKnown(): boolean {
     if (this.#hasLooked || !this.#isRead) return this.#hasLooked;
     const { clock, snapshot, seeHost } = this.#ports;
@@ -301,7 +303,7 @@ export class EstateKeeper {
     this.#wake();
   }
 
-  /** Takes everything in, some objects at a time; what is there already as it is changes nothing. */
+  /** Takes in all records, some objects at a time; an object that is in the model already changes nothing. */
   *#everything(): Generator<void, void, void> {
     const { snapshot, index } = this.#ports;
     this.#unreadable = snapshot.unreadable.size;

@@ -8,7 +8,7 @@ import { ManualClock, settled } from '../../ports/testing/manual-clock.ts';
 import { MemoryStore } from '../testing/memory-store.ts';
 import { EvacuabilityWatch } from './evacuability-watch.ts';
 
-/** Two hosts, with a VM on the first one; the test says which of them can be drained and lost. */
+/** Two hosts, with a VM on the first one; the test decides which of them can be drained and lost. */
 class World {
   readonly store = new MemoryStore();
   readonly clock = new ManualClock();
@@ -50,7 +50,7 @@ class World {
     return watch;
   }
 
-  /** As after a change of leader. */
+  /** A new watch, as after a change of leader. */
   lead(): void {
     this.watch.stop();
     this.watch = this.#watch();

@@ -1,10 +1,9 @@
 /**
- * Hosts that cannot be drained, or lost, and that nobody signed for. What is asked of the API is judged before it is
- * made; a host that is lost, removed, cordoned or drained, or that comes back with less memory, is not asked for: it is
- * found here, and said.
- *
- * Guarantees: what passes by itself within STANDS_MS is not said; what this leader saw begin is said once, and again when
- * it is over. A new leader lists what there is and repeats nothing.
+ * Reports hosts that cannot be drained, or lost, and that nobody signed for. Changes through the API are judged before
+ * they are made; but a host may also be lost, removed, cordoned or drained, or come back with less memory: this watch
+ * finds and reports the consequences.
+ * Guarantees: a state that passes within STANDS_MS is not reported; a state that this leader saw begin is reported
+ * once, and once more when it is over. A new leader lists the present states and repeats nothing.
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { HostName, VmId } from '../../../base/ids.ts';
@@ -22,7 +21,7 @@ export interface EvacuabilityWatchPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly store: LeaderStore;
-  /** What is kept of hosts (estate-keeper.ts). */
+  /** The leader's model of hosts (estate-keeper.ts). */
   readonly estate: {
     readonly isSettled: boolean;
     verdict(host: HostName): HostVerdict | null;
@@ -38,18 +37,18 @@ export interface UnsignedRefusal {
   /** The VMs in the way. */
   readonly vms: readonly VmId[];
   readonly because: readonly string[];
-  /** Since when this leader has seen it, Unix ms. */
+  /** When this leader first saw the state, Unix ms. */
   readonly since: number;
 }
 
 /** Between two looks, in ms. */
 const LOOK_MS = 10_000;
-/** What stands for so long is said, in ms. */
+/** How long a state must last before it is reported, in ms. */
 const STANDS_MS = 60_000;
 const HOSTS_NAMED = 5;
 
 interface Seen extends UnsignedRefusal {
-  /** This leader saw that it was not so before. */
+  /** Whether this leader saw the state begin. */
   readonly began: boolean;
   isTold: boolean;
 }
@@ -57,7 +56,7 @@ interface Seen extends UnsignedRefusal {
 /** One per leader; `stop` is final. */
 export class EvacuabilityWatch {
   readonly #ports: EvacuabilityWatchPorts;
-  /** By host and question. */
+  /** States by host and question. */
   #seen = new Map<string, Seen>();
   /** Questions of which this leader has once seen no refusal. */
   readonly #wereFine = new Set<string>();
@@ -77,7 +76,7 @@ export class EvacuabilityWatch {
     this.#cancel?.();
   }
 
-  /** What stands for some time. */
+  /** States that have lasted for some time. */
   get standing(): readonly UnsignedRefusal[] {
     const now = this.#ports.clock.wallMs();
     return [...this.#seen.values()].filter(({ since }) => now - since >= STANDS_MS);
@@ -93,7 +92,7 @@ export class EvacuabilityWatch {
     if (!this.#isStopped) this.#cancel = clock.after(LOOK_MS, () => void this.#look());
   }
 
-  /** Takes in what is refused now; returns what was said and is over. */
+  /** Takes in the present refusals; returns the reported states that are over. */
   #take(): readonly Seen[] {
     const before = this.#seen;
     const now = this.#ports.clock.wallMs();

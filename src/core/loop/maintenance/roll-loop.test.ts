@@ -35,13 +35,16 @@ const vm = (n: number, at: number, more: Partial<VmRecord> = {}): VmRecord =>
   vmRecord({ kind: 'running', incarnation: incarnation(1, at, n) }, { id: vmId(n), name: `vm${n}`, ...more });
 const HASH = 'a'.repeat(64);
 
-/** Hosts with room for `room` VMs each, a leader's loops, and people whose commands succeed unless told otherwise. */
+/**
+ * Hosts with room for `room` VMs each, a leader's loops, and people whose commands succeed unless the test says
+ * otherwise.
+ */
 class World {
   readonly store = new MemoryStore();
   readonly clock = new ManualClock();
   readonly index = new ClusterIndex();
   readonly silent = new Set<HostName>();
-  /** What commands were begun, in order. */
+  /** The commands that were begun, in order. */
   readonly ran: string[] = [];
   /** Steps that fail, as `run h1`. */
   readonly failing = new Set<string>();
@@ -159,7 +162,7 @@ class World {
     return this.record(id).hosts.find((each) => each.host === host(n)) ?? assert.fail('no host');
   }
 
-  /** Everything that waits for the next turn has run, and so has what waits for a time. */
+  /** Runs all work that waits for the next turn or for a time. */
   async pass(ms = 1_000): Promise<void> {
     await this.clock.advance(ms);
     await settled();
@@ -199,7 +202,7 @@ class World {
     this.request((basis) => reportWork(basis, id, report));
   }
 
-  /** Lets the roll go on until it is over or `isDone`, at most for so many seconds. Returns the moves. */
+  /** Lets the roll continue until it is over or `isDone`, at most for this many seconds. Returns the moves. */
   async run(id: RollId, { seconds = 300, isDone = (): boolean => false } = {}): Promise<string[]> {
     const moved: string[] = [];
     for (let second = 0; second < seconds && !isRollOver(this.record(id)) && !isDone(); second++) {
@@ -343,7 +346,7 @@ describe('a roll that meets a failure', () => {
     assert.equal(world.record(id).hosts.filter(({ state }) => state === 'done').length, 3);
     assert.equal(world.away, 2);
     assert.match(world.record(id).deviations[0]?.what ?? '', /"verify" failed/);
-    // With one host away for good and no other allowed, it says what is to be done.
+    // With one host away for good and no other allowed, the roll says what to do.
     const one = new World(3, 4, [vm(1, 1)]);
     const stuck = one.roll([1, 2, 3], { ...COMMANDS, onFailure: 'continue' });
     const begun = one.record(stuck).hosts[0]?.host ?? assert.fail('no host');
@@ -369,7 +372,7 @@ describe('people and a roll', () => {
     assert.throws(() => world.request((basis) => cancelDrain(basis, drain.id)), { message: /is a wave of/ });
     world.request((basis) => pauseRoll(basis, id, { isPaused: false }));
     await world.pass();
-    // The roll does not resume a drain that found no way on.
+    // The roll does not resume a drain that is stuck.
     const open = world.store.drains.get(drain.id)?.value ?? assert.fail('no drain');
     assert.equal(open.state, 'running');
     world.store.put({
@@ -443,7 +446,7 @@ describe('a window', () => {
 
   test('nothing begins outside it: no host, no move, no work; a wave that does not fit waits for the next', async () => {
     const world = threeBusy();
-    // The clock begins at an hour of its own: windows are laid around it.
+    // The clock begins at an arbitrary hour: windows are laid around it.
     const now = new Date(world.clock.wallMs());
     const hour = (n: number): string => `${String((now.getUTCHours() + n + 24) % 24).padStart(2, '0')}:00`;
     const windows = [`Mon-Sun ${hour(2)}-${hour(4)} UTC`, `Mon-Sun ${hour(5)}-${hour(7)} UTC`];

@@ -1,11 +1,11 @@
 /**
- * Carries out rolls: one step after the other for each, as core/maintenance/roll-decision.ts decides. Hosts are emptied
- * by drains (drain-loop.ts), work on them is done by people's commands (core/request/roll-work.ts). Everything that the
- * loop knows is in the records: a new leader goes on where the last one stopped.
- *
- * Guarantees: one activation per roll at a time; a wave begins only after it and every wave after it was planned anew
- * as hosts and VMs are then, and the checker, which shares no code with the planner, found nothing wrong with it; the
- * wave, its drain and its hosts' maintenance begin in one transaction, and a host is taken back in one with its roll.
+ * Carries out rolls: one step after the other for each, as core/maintenance/roll-decision.ts decides. Drains
+ * (drain-loop.ts) empty the hosts, and people's commands (core/request/roll-work.ts) do the work on them. The loop's
+ * whole state is in the records: a new leader continues where the last one stopped.
+ * Guarantees: one activation per roll at a time; a wave begins only after this wave and all later ones were planned
+ * anew from the present hosts and VMs, and the checker, which shares no code with the planner, found nothing wrong with
+ * the plan; the wave, its drain and its hosts' maintenance begin in one transaction; a host returns to service in the
+ * same transaction that updates its roll.
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { HostName, RollId, VmId } from '../../../base/ids.ts';
@@ -56,7 +56,7 @@ export interface RollLoopPorts {
 
 /** Between two looks at a roll: agents, windows and drains are looked at anew. */
 const LOOK_MS = 1_000;
-/** Between two looks at one that nothing is under way of, and that begins nothing now. */
+/** The time between two looks at a roll that has nothing under way, and begins nothing now. */
 const IDLE_MS = 5_000;
 /** After many steps. */
 const SOON_MS = 50;
@@ -64,7 +64,7 @@ const SOON_MS = 50;
 const AGAIN_MS = 5_000;
 const AGAIN_MS_MAX = 60_000;
 const STEPS_PER_ACTIVATION = 20;
-/** Plans of a wave that nothing came of, one after the other, before the record says so. */
+/** Plans of a wave in a row that could not be used, before the record says so. */
 const VAIN_MAX = 3;
 /** More doublings than any longest time needs. */
 const DOUBLINGS_MAX = 20;
@@ -74,9 +74,9 @@ type CommitResult = Awaited<ReturnType<LeaderStore['commit']>>;
 /** One per leader; `stop` is final. */
 export class RollLoop {
   readonly #ports: RollLoopPorts;
-  /** Until when no wave of a roll is planned again, monotonic ms. */
+  /** The time until which no wave of a roll is planned again, monotonic ms. */
   readonly #plannedUntilMs = new Map<RollId, number>();
-  /** Plans of a roll's next wave that nothing came of, one after the other. */
+  /** How many plans of a roll's next wave in a row could not be used. */
   readonly #vain = new Map<RollId, number>();
   readonly #activations: Activations<RollId>;
 
@@ -123,10 +123,10 @@ export class RollLoop {
     }
   }
 
-  /** Takes steps until one says wait. Returns when to look again, in ms; null when the roll is over. */
+  /** Takes steps until one of them waits. Returns the ms until the next look; null when the roll is over. */
   async #steps(id: RollId): Promise<number | null> {
     for (let steps = 0; steps < STEPS_PER_ACTIVATION && !this.#activations.isStopped; steps++) {
-      // Nothing is decided while whoever woke it is still changing things.
+      // Decisions wait while the code that woke this loop is still changing things.
       await Promise.resolve();
       const { store } = this.#ports;
       const roll = store.snapshot.rolls.get(id)?.value;
@@ -352,7 +352,7 @@ export class RollLoop {
     return { snapshot: store.snapshot, index, seeHost, dirtyRateOf };
   }
 
-  /** What is known of a guest's writing, for the moves of a wave. */
+  /** The known facts about how fast guests write, for the moves of a wave. */
   #writingOf(id: VmId, { parallel }: RollRecord): Writing {
     const vm = this.#ports.index.vm(id);
     if (vm === null) return NOTHING_WRITTEN;
@@ -404,17 +404,17 @@ export class RollLoop {
   }
 }
 
-/** Whether nothing of the roll is under way, and nothing may begin as far as is known. */
+/** Whether the roll has nothing under way, and may begin nothing as far as is known. */
 function isIdle(roll: RollRecord): boolean {
   return (roll.state === 'paused' || roll.held !== null) && !roll.hosts.some(holdsHost);
 }
 
-/** Whether a decision still is to begin the same hosts. */
+/** Whether a new decision would still begin the same hosts. */
 function isSameBegin(now: RollDecision, before: Extract<RollDecision, { do: 'begin' }>): boolean {
   return now.do === 'begin' && now.wave === before.wave && now.hosts.join() === before.hosts.join();
 }
 
-/** The hosts that begin now as a wave, then what is left of each wave after it. */
+/** The hosts that begin now as a wave, then the remainder of each wave after it. */
 function wavesLeft(
   roll: RollRecord,
   plan: ApprovedPlan,

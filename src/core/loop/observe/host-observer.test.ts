@@ -24,7 +24,7 @@ const report = (more: Partial<HostReport> = {}): HostReport => ({
   ...more,
 });
 
-/** An observer of h1; `answer`: what its agent says now, null: nothing. */
+/** An observer of h1; `answer`: the agent's answer now, null: none. */
 function observed(probe: Paths['probe'] = async () => ({ outcome: 'silent', lateMs: 0 })) {
   const clock = new SimClock();
   const heard: string[] = [];

@@ -1,9 +1,9 @@
 /**
- * Watches hosts: asks every agent at an interval, and as soon as one is late tries the host's kernel on every path.
- *
- * Guarantees: what it says of a host is what the last finished attempts met; a round in which the prober itself was not
- * scheduled in time counts for nothing; `silent` needs every path that can try; a single late heartbeat changes nothing
- * but the agent's state.
+ * Watches hosts: asks every agent at an interval, and as soon as an agent is late tries the host's kernel on every
+ * path.
+ * Guarantees: its statement about a host reflects the last finished attempts; a round in which the prober itself was
+ * not scheduled in time counts for nothing; `silent` needs every path that can try; a single late heartbeat changes
+ * nothing but the agent's state.
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { Generation, HostName, StorageName, VmId } from '../../../base/ids.ts';
@@ -41,12 +41,12 @@ interface WatchedHost {
   agent: HostObservation['agent'];
   agentError: string | null;
   report: HostReport | null;
-  /** The slots of the last report that differed from the one before it, and what it says of each incarnation. */
+  /** The slots of the last report that differed from the one before it, and the report's entry for each incarnation. */
   occupiedSlots: readonly number[];
   running: ReadonlyMap<VmId, readonly Generation[]>;
   /** Counts reports that differed from the one before. */
   processesCount: number;
-  /** Monotonic ms when the last answered question was *sent*: what the report says is at least that new. */
+  /** Monotonic ms when the last answered question was *sent*: the report is at least that new. */
   reportSentAt: number | null;
   /** Offset of the host's wall clock from ours by the last report; null if the host has not reported it. */
   clock: ClockOffset | null;
@@ -86,7 +86,7 @@ export class HostObserver {
     listeners: {
       /** A report came. */
       onReport: (host: HostName) => void;
-      /** What is seen of the host changed in a way that may change a decision. */
+      /** The observation of the host changed in a way that may change a decision. */
       onState: (host: HostName) => void;
       /** Processes of these VMs came or went on a host whose agent was alive and is. */
       onProcesses: (vms: ReadonlySet<VmId>) => void;
@@ -147,7 +147,7 @@ export class HostObserver {
     return this.#unasked.size === 0;
   }
 
-  /** What is seen of `host` now. */
+  /** The observation of `host` now. */
   see(host: HostName): HostObservation {
     const watched = this.#hosts.get(host);
     const now = this.#ports.clock.monotonicMs();
@@ -181,7 +181,7 @@ export class HostObserver {
     return this.#hosts.get(host)?.agent === 'silent';
   }
 
-  /** The last report and when it was asked for (monotonic ms), while the agent is alive. */
+  /** The last report, and the monotonic ms when it was asked for, while the agent is alive. */
   report(host: HostName): { readonly report: HostReport; readonly sentAt: number } | null {
     const watched = this.#hosts.get(host);
     if (watched === undefined || watched.agent !== 'alive' || watched.report === null || watched.reportSentAt === null)
@@ -194,7 +194,7 @@ export class HostObserver {
     return this.#hosts.get(host)?.clock ?? null;
   }
 
-  /** Whether a process is there, by a report asked for after `since` (monotonic ms). */
+  /** Whether a process exists, by a report asked for after `since` (monotonic ms). */
   processState(host: HostName, vm: VmId, generation: Generation, since: number): 'present' | 'absent' | 'unknown' {
     const watched = this.#hosts.get(host);
     if (watched === undefined || watched.agent !== 'alive' || watched.reportSentAt === null) return 'unknown';
@@ -263,8 +263,8 @@ export class HostObserver {
     }
     watched.agent = 'alive';
     watched.agentError = null;
-    // A report that says nothing new is dropped at once: thousands of reports per second would otherwise each live
-    // until the next one.
+    // A report without news is dropped at once: thousands of reports per second would otherwise each live until the
+    // next one.
     watched.report = isSame && before !== null && sameHost(before, report) ? before : report;
     watched.reportSentAt = sentAt;
     watched.clock = this.#offsetOf(report, sentAt);
@@ -283,14 +283,15 @@ export class HostObserver {
 
   #unanswered(watched: WatchedHost, message: string, sentAt: number): void {
     const late = this.#ports.clock.monotonicMs() - sentAt - this.#timing.agentDeadlineMs;
-    // A prober that was itself not running heard nothing for that reason: no observation.
+    // A prober that was not running heard nothing for that reason: no observation.
     if (late > this.#timing.lateMsMax) return;
     if (watched.stopped) return;
     const changed = watched.agent !== 'silent';
     watched.agent = 'silent';
     this.#unasked.delete(watched.record.name);
     watched.agentError = message;
-    // Between two rounds of silence nothing can be decided yet: whatever the second one meets is told when it ends.
+    // Between two rounds of silence nothing can be decided yet: the result of the second round is reported when it
+    // ends.
     const isBetweenRounds = watched.round !== null && watched.kernel.kind === 'silent';
     if (changed && !isBetweenRounds) this.#onState(watched.record.name);
     void this.#suspect(watched);
@@ -332,7 +333,7 @@ export class HostObserver {
     const tried = await Promise.all(paths.list().map(attempt));
     const counting = tried.filter(({ result }) => result.outcome !== 'no-path');
     this.#noteStoragePaths(watched, counting);
-    // The agent answered meanwhile: whatever the probes met is older than that.
+    // The agent answered in the meantime: the results of the probes are older than that.
     if (watched.reportSentAt !== answeredBefore && watched.agent === 'alive') return;
     if (counting.some(({ result }) => hasMet(result))) return;
     const before = watched.kernel.kind;
@@ -346,22 +347,19 @@ export class HostObserver {
     if (watched.kernel.kind !== before || watched.kernel.kind === 'silent') this.#kernelSeen(watched);
   }
 
-  /** Some path met its kernel: that counts at once, whatever the others still wait for. */
+  /** Some path reached the host's kernel: that counts at once, whatever the other paths still wait for. */
   #reached(watched: WatchedHost, path: Path): void {
     const before = watched.kernel.kind;
     watched.kernel = { kind: 'reachable', via: path.name, at: this.#ports.clock.monotonicMs() };
     if (before !== 'reachable') this.#kernelSeen(watched);
   }
 
-  /**
-   * While the agent is not silent no verdict depends on what the host's kernel does: its VMs are asked nothing for
-   * that.
-   */
+  /** While the agent is not silent no verdict depends on the host's kernel: its state needs no question to the VMs. */
   #kernelSeen(watched: WatchedHost): void {
     if (watched.agent === 'silent') this.#onState(watched.record.name);
   }
 
-  /** Which storage nodes reach the host; one that could not try, or was late itself, says nothing new. */
+  /** Notes which storage nodes reach the host; a node that could not try, or was late itself, reports nothing new. */
   #noteStoragePaths(watched: WatchedHost, tried: readonly { readonly path: Path; readonly result: Tried }[]): void {
     // A storage node that is no longer a path was declared lost: its last result must not count.
     const paths = new Set(this.#ports.paths.list().map(({ storage }) => storage));
@@ -394,7 +392,7 @@ function sameProcesses(before: HostReport, after: HostReport): boolean {
   return true;
 }
 
-/** Whether two reports say the same of the host itself. */
+/** Whether two reports agree about the host itself. */
 function sameHost(before: HostReport, after: HostReport): boolean {
   return (
     before.bootId === after.bootId &&
@@ -412,7 +410,7 @@ function sameItems(before: readonly string[] = NO_ITEMS, after: readonly string[
   return before.length === after.length && before.every((each, index) => each === after[index]);
 }
 
-/** Whether a report says of a notice that it was acknowledged, and the one before it did not. */
+/** Whether a report says that a notice was acknowledged, and the report before it did not. */
 function hasMoreAcknowledged(before: HostReport, { acknowledgedNotices = NO_ITEMS }: HostReport): boolean {
   return acknowledgedNotices.some((notice) => before.acknowledgedNotices?.includes(notice) !== true);
 }
@@ -428,12 +426,12 @@ function movedBetween(before: HostReport, after: HostReport): ReadonlySet<VmId> 
   return new Set(moved.map(({ vm }) => vm));
 }
 
-/** Found by the id that everybody has: a key made of both would have to be made, and hashed, at every look. */
+/** Found by the VM's id alone: a key of id and generation would have to be made, and hashed, at every look. */
 function generationsByVm({ incarnations }: HostReport): Map<VmId, readonly Generation[]> {
   const running = new Map<VmId, readonly Generation[]>();
   for (const { vm, generation } of incarnations) running.set(vm, [...(running.get(vm) ?? []), generation]);
   return running;
 }
 
-/** Whether an attempt met a kernel, whatever that said. */
+/** Whether an attempt reached a kernel, whatever the kernel answered. */
 const hasMet = ({ outcome }: Tried): boolean => outcome === 'accepted' || outcome === 'refused';

@@ -10,7 +10,7 @@ import { type PathProbes, pathProbes } from './path-probes.ts';
 const HOST = hostRecord(1);
 const PATHS = pathsFrom({ self: 'c1', controls: ['c1', 'c2'], storage: [parseStorageName('s1')] });
 
-/** Probes whose attempts meet what is said by path; a path that is not named has a relay that does not answer. */
+/** Probes whose attempts have the given results by path; a path that is not named has a relay that does not answer. */
 function probes(met: Readonly<Record<string, ProbeResult['outcome']>>): PathProbes & { readonly attempts: string[] } {
   const attempts: string[] = [];
   const found = pathProbes({

@@ -1,20 +1,20 @@
 /**
  * Attempts to reach machines over the paths of a control node. Guarantees: an attempt goes to the port at which nothing
- * ever listens, so that a live kernel answers it whatever its processes do; a relay that does not answer says nothing
- * about the machine behind it.
+ * ever listens, so that a live kernel answers whatever its processes do; a silent relay is no evidence about the
+ * machine behind it.
  */
 import { addressOn, type Path } from '../../model/paths.ts';
 import { PORTS } from '../../model/ports.ts';
 import type { Paths } from '../../ports/paths.ts';
 import type { ProbeResult } from '../../ports/probe-result.ts';
 
-/** Where an attempt goes, and how long it may take. */
+/** The destination of an attempt, and how long it may take. */
 export interface ProbeAttempt {
   readonly address: string;
   readonly port: number;
   readonly deadlineMs: number;
   /**
-   * How long the relay is waited for, where the path has one: its own deadline ends first, so that its answer can
+   * How long to wait for the relay, if the path has one: the relay's own deadline ends first, so that its answer can
    * report the outcome.
    */
   readonly relayDeadlineMs: number;
@@ -32,12 +32,12 @@ export interface Prober {
 export interface PathProbes extends Paths {
   /**
    * Whether a machine is at an address, by every path to that network: its kernel refuses or accepts a connection to a
-   * port on which nothing listens. Null if there is no path, or none that works.
+   * port on which nothing listens. Null if no path exists, or no path works.
    */
   addressAnswers(network: Path['network'], address: string): Promise<boolean | null>;
 }
 
-/** What a relay gets beyond the attempt's own deadline, in ms. */
+/** The time that a relay gets beyond the attempt's own deadline, in ms. */
 const RELAY_MS = 300;
 /** Longer than one retransmission of a lost SYN, which TCP repeats after a second. */
 const ANSWER_MS = 1_500;

@@ -17,7 +17,7 @@ interface WatchedNode {
   clock: ClockOffset | null;
   /** While the service is silent: whether a host can connect to one of its disks; null if unknown. */
   served: boolean | null;
-  /** Whether hosts are being asked about that now. */
+  /** Whether hosts are being asked now whether its disks are served. */
   isServedAsked: boolean;
   stopped: boolean;
 }
@@ -43,7 +43,9 @@ export interface StorageSilence {
 const POLL_MS = 1_000;
 const DEADLINE_MS = 1_500;
 
-/** One per leader; a question every second with a deadline of its own, `stop` ends all of them. */
+/**
+ * Observes storage nodes. One per leader; a question every second with a deadline of its own, `stop` ends all of them.
+ */
 export class StorageObserver {
   readonly #clock: Clock;
   readonly #link: StorageLink;
@@ -100,7 +102,7 @@ export class StorageObserver {
     return this.#nodes.get(name)?.clock ?? null;
   }
 
-  /** Returns the nodes whose services do not answer, with what is known of them; usually empty. */
+  /** Returns the nodes whose services do not answer, with the facts known about them; usually empty. */
   silences(): ReadonlyMap<StorageName, StorageSilence> {
     const silent = [...this.#nodes].filter(([, { state }]) => state === 'silent');
     return new Map(
@@ -115,7 +117,7 @@ export class StorageObserver {
     return this.#nodes.get(name)?.report ?? null;
   }
 
-  /** What `name` sees of one incarnation of a VM. */
+  /** The view that `name` has of one incarnation of a VM. */
   see(name: StorageName, vm: VmId, generation: Generation | null, reachesHost: boolean | null): StorageObservation {
     const node = this.#nodes.get(name);
     if (node === undefined)

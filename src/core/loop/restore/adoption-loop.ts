@@ -1,8 +1,7 @@
 /**
- * Finds out what runs of each VM after a restore, and settles its record (plan/restore/adoption.ts decides). Everything
- * that it knows is in the records: a new leader goes on with those that are left.
- *
- * Guarantees: one round at a time, some VMs at once, no longer turn of the event loop than PER_TURN decisions; nothing
+ * Finds out which incarnation of each VM runs after a restore, and settles its record (plan/restore/adoption.ts
+ * decides). Its whole state is in the records: a new leader continues with the VMs that are left.
+ * Guarantees: one round at a time, some VMs at once, at most PER_TURN decisions per turn of the event loop; nothing
  * begins after `stop`; without restored VMs it does nothing.
  */
 import { epochOf } from '../../../base/epoch.ts';
@@ -44,14 +43,14 @@ const ORDER_MS = 3_000;
 const AT_ONCE = 16;
 /** VMs decided upon in one turn of the event loop. */
 const PER_TURN = 200;
-/** How long networks stay as they are although some VM is not settled, in ms. */
+/** How long networks stay unchanged while some VM is not settled, in ms. */
 const PLAN_PATIENCE_MS = 60_000;
 
-/** What all hosts and storage nodes say at one time. */
+/** The reports of all hosts and storage nodes at one time. */
 interface Sight {
   readonly processes: ReadonlyMap<VmId, readonly SeenProcess[]>;
   readonly unheardHosts: readonly HostName[];
-  /** What was tried of the kernels of those. */
+  /** The results of attempts at the kernels of silent hosts. */
   readonly kernels: ReadonlyMap<HostName, KernelObservation>;
   /** Grants by disk, of the nodes that follow this epoch. */
   readonly nodes: ReadonlyMap<StorageName, ReadonlyMap<DiskId, ReadonlyMap<VmId, readonly Generation[]>>>;
@@ -83,17 +82,17 @@ export class AdoptionLoop {
     this.#isStopped = true;
   }
 
-  /** How many restored VMs are not settled yet. */
+  /** The number of restored VMs that are not settled yet. */
   get left(): number {
     return this.#left.size;
   }
 
-  /** Whether networks may be changed: it is known what runs, or has not been for long. */
+  /** Whether networks may be changed: the running incarnations are known, or have been unknown for too long. */
   get mayPlan(): boolean {
     return this.#left.size === 0 || this.#ports.clock.monotonicMs() - this.#startedAt >= PLAN_PATIENCE_MS;
   }
 
-  /** Why it is not known yet what runs of a VM, in words. */
+  /** The reason, in words, why it is not known yet which incarnation of a VM runs. */
   whyOf(vm: VmId): string {
     return this.#whys.get(vm) ?? 'It was restored from a snapshot: it is being found out what runs of it.';
   }
@@ -121,7 +120,7 @@ export class AdoptionLoop {
     for (const id of [...this.#left]) {
       const entry = store.snapshot.vms.get(id);
       if (entry?.value.restored === undefined) {
-        // One that cannot be read is looked at again when it can.
+        // A record that cannot be read is looked at again when it can.
         if (entry !== undefined || !store.snapshot.unreadable.has(keyOf.vm(id))) this.#settled(id);
         continue;
       }
@@ -250,7 +249,7 @@ export class AdoptionLoop {
     }
   }
 
-  /** Has every storage node of the VM acknowledge what is no longer to be served. */
+  /** Waits until every storage node of the VM has acknowledged what it must no longer serve. */
   async #order(vm: VmRecord, { fenceBelow, revoke }: Settling): Promise<void> {
     const { store, storage } = this.#ports;
     const own = store.snapshot.disksOf(vm.id).map(({ node }) => node);

@@ -66,7 +66,7 @@ class World {
   readonly loop: SharedDiskLoop;
   /** The next orders fail, so many of them. */
   failing = 0;
-  /** How they fail. */
+  /** The error with which they fail. */
   failure = new CodedError('unavailable', 's2 does not answer.');
   /** Whether etcd confirms that this leader leads. */
   leads = true;
@@ -286,7 +286,10 @@ test('GC9 a guest cluster that nobody declared is told of once, and again when i
   assert.equal(told().length, 2);
 });
 
-/** An executor whose QEMU has DISK open (`isPlugged`: and its guest a device of it), and what is plugged in besides. */
+/**
+ * An executor whose QEMU has DISK open (`isPlugged`: and the guest has its device), and the other devices that are
+ * plugged in.
+ */
 function sharingExecutor(world: World, isPlugged = true): { executor: Executor; plugged: LaunchSharedDisk[] } {
   const plugged: LaunchSharedDisk[] = [];
   const qmp = {

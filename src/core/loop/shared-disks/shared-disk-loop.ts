@@ -1,9 +1,8 @@
 /**
- * Drives shared disks and guest clusters as objects: makes, grows and deletes disks, ends the tasks that waited for it,
- * and tells of guest clusters that nobody declared.
- *
+ * Drives shared disks and guest clusters as objects: makes, grows and deletes disks, ends the tasks that waited for
+ * that, and reports guest clusters that nobody declared.
  * Guarantees: one activation per object at a time, a wake-up during it is not lost, every activation ends; an order
- * that failed is given again after a while, with the reason shown until it works; whoever no longer leads writes
+ * that failed is given again after a while, with the reason shown until it works; a node that no longer leads writes
  * nothing.
  */
 import { CodedError, messageOf } from '../../../base/errors.ts';
@@ -42,7 +41,7 @@ const ORDER_MS = 30_000;
 const THINGS_PER_ACTIVATION = 20;
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 10_000;
-/** Until a record is looked at again that is newer than the watch, or that somebody else has just changed. */
+/** The time until the next look at a record that is newer than the watch, or that somebody else has just changed. */
 const LOOK_MS = 50;
 /** Between two looks at whether etcd has confirmed the lease, while no order is given without it. */
 const LEASE_LOOK_MS = 200;
@@ -92,7 +91,7 @@ export class SharedDiskLoop {
     this.#wake(`disk ${id}`);
     const disk = this.#ports.index.sharedDisk(id);
     if (disk !== null && disk.guestCluster !== null) this.wakeCluster(disk.guestCluster);
-    // A disk that is gone belongs to no cluster any more: those that wait for that look as well.
+    // A deleted disk belongs to no cluster any more: clusters that wait for that are looked at as well.
     if (disk === null)
       for (const { name, deleting } of recordsOf(this.#ports.store.snapshot.guestClusters))
         if (deleting === true) this.wakeCluster(name);
@@ -189,7 +188,7 @@ export class SharedDiskLoop {
    */
   async #rounds(key: Key, state: ObjectState): Promise<number | null> {
     for (let things = 0; things < THINGS_PER_ACTIVATION && !this.#stopped; things++) {
-      // Nothing is decided while whoever woke it is still changing things.
+      // Decisions wait while the code that woke this loop is still changing things.
       await Promise.resolve();
       if (this.#stopped) return null;
       const [kind, id] = key.split(' ');
@@ -302,7 +301,7 @@ export class SharedDiskLoop {
     });
   }
 
-  /** Each is told of once: what was told stands in the records of its disks. */
+  /** Each is reported once: the records of its disks show that it was reported. */
   async #reportUndeclared(): Promise<void> {
     const { store, index } = this.#ports;
     const { sharedDisks, reservations } = store.snapshot;

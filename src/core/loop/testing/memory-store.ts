@@ -1,4 +1,4 @@
-/** A leader's store in memory: it applies what is committed, unless a test says that a commit ends otherwise. */
+/** A leader's store in memory: it applies each commit, unless a test says that a commit ends otherwise. */
 
 import type {
   DiskId,
@@ -53,11 +53,11 @@ export class MemoryStore implements LeaderStore {
   readonly lastReadable = new Map<string, unknown>();
   readonly commits: Commit[] = [];
   readonly events: EventRecord[] = [];
-  /** How the next commits end; after that they are applied. */
+  /** The outcomes of the next commits; later ones are applied. */
   readonly results: CommitResult[] = [];
   /** Whether the lease is certain to last. */
   isLeading = true;
-  /** Up to which revision everything is known; null: all of it. */
+  /** No checker judges the commits of these tests. */
   completeRevision: number | null = null;
   #revision = 1;
   #listener: Parameters<LeaderStore['onChange']>[0] = () => undefined;
@@ -107,7 +107,7 @@ export class MemoryStore implements LeaderStore {
   /** Nobody judges the commits of these tests. */
   onCommit(): void {}
 
-  /** Writes a record as anybody may, and tells of it. */
+  /** Writes a record as any client may, and reports the change. */
   put(change: Change | { readonly kind: 'storage'; readonly id: StorageName; readonly value: StorageRecord }): void {
     const tables = {
       vm: this.vms,

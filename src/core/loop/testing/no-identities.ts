@@ -1,4 +1,4 @@
-/** For tests about something else: machines that say nothing about their identity. */
+/** For tests about something else: machines that report nothing about their identity. */
 import { CodedError } from '../../../base/errors.ts';
 import type { Certifier, IdentityLink } from '../../ports/identity-link.ts';
 

@@ -1,16 +1,15 @@
 /**
- * What one leader had acknowledged for one VM: the writable side of `Acknowledged`, which decisions read. Steps write
- * it as answers arrive (an answer that comes after its step was given up counts as well); it is forgotten with the
- * leader.
- *
- * Guarantees: nothing is noted before its answer, but for what an order may have done whatever its answer is (a guest
- * that was told to continue may run; a sharing that began leaves nobody knowing who has which disk).
+ * The acknowledgements that one leader got for one VM: the writable side of `Acknowledged`, which decisions read. Steps
+ * write it as answers arrive (an answer that comes after its step was given up counts as well); it is forgotten with
+ * the leader.
+ * Guarantees: nothing is noted before its answer, except effects that an order may have whatever its answer is (a guest
+ * that was told to continue may run; after a sharing began it is unknown who has which disk).
  */
 import type { Generation, StorageName } from '../../../base/ids.ts';
 import type { Acknowledged } from '../../plan/vm/steps.ts';
 import type { LaunchOrder } from '../../ports/host-link.ts';
 
-/** What one incarnation proves itself by. */
+/** The credentials of one incarnation. */
 export type Credentials = LaunchOrder['credentials'];
 
 /** One per VM and leader. Times are of the leader's monotonic clock, in ms. */

@@ -1,9 +1,9 @@
 /**
- * Writes what was decided about a VM.
- *
- * Guarantees: nothing is written from a record that is not the newest this leader knows; a task that a transaction must
- * end is waited for until the watch shows it, or does not exist; a new generation is decided again with those before it
- * counted (`Newcomers`), and not before everything written together with the VM's record is known.
+ * Writes the decisions about a VM.
+ * Guarantees: nothing is written on the basis of a record that is not the newest this leader knows; a commit waits for
+ * a task that it must end until the watch shows the task, or until it is clear that there is none; a new generation is
+ * decided again with the earlier ones counted (`Newcomers`), and not before everything written together with the VM's
+ * record is known.
  */
 import type { Generation, VmId } from '../../../base/ids.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
@@ -29,9 +29,9 @@ export interface CommitsPorts {
 /** How long a commit waits for a task that the watch has not shown; after that the task does not exist. */
 const TASK_LATE_MS = 15_000;
 const TASK_LOOK_MS = 200;
-/** Until a record is looked at again that is newer than the watch, in ms. */
+/** The time until the next look at a record that is newer than the watch, in ms. */
 const COMPLETE_LOOK_MS = 20;
-/** Until a leader that was deposed looks again, in ms: its loops are about to end. */
+/** The time until a deposed leader looks again, in ms: its loops are about to end. */
 const DEPOSED_MS = 60_000;
 
 /** One per leader. */
@@ -76,7 +76,7 @@ export class Commits {
     return !isAlone && this.#ports.store.snapshot.completeRevision < revision;
   }
 
-  /** What is to be committed for a decision, or how to go on without. */
+  /** The commit for a decision, or how to continue without one. */
   #draft(entry: Entry<VmRecord>, decision: Decision): Draft | Outcome {
     const { store, clock, onBegins } = this.#ports;
     const vm = entry.value;

@@ -60,7 +60,7 @@ export class DiskErrors {
     return null;
   }
 
-  /** The VM is gone, or no longer paused by a disk error: the next pause has an event of its own. */
+  /** The VM is gone, or no longer paused by a disk error: the next pause gets an event of its own. */
   over(vm: VmId): void {
     this.#told.delete(vm);
   }

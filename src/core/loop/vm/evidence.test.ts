@@ -1,5 +1,5 @@
 /**
- * What a leader knows of a VM's incarnations: the rules of docs/specs/generations.md that observations have to keep.
+ * A leader's knowledge of a VM's incarnations: the rules of docs/specs/generations.md that observations have to keep.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -56,7 +56,7 @@ function evidenceOf() {
     /** Asks and is answered at once. */
     answered: (generation: Generation, status: string) =>
       evidence.answered(evidence.ask(), generation, answers(status)),
-    /** What QMP and events say of a generation, briefly. */
+    /** The answers of QMP and its events about a generation, briefly. */
     brief: (generation: Generation): string => {
       const { qmp, told } = see(generation);
       return `${qmp.kind === 'answers' ? qmp.status : qmp.kind}${told === null ? '' : ` ${told.kind}`}`;

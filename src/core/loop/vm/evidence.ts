@@ -1,11 +1,10 @@
 /**
- * Everything one leader knows of one VM's incarnations: what their QEMUs answered and told by themselves, since when
- * reports of their hosts count, what was ordered and acknowledged, and how long the VM has been in its phase and its
- * notice given. Decisions read it; every event that changes what is known is one method here.
- *
- * Guarantees: what QMP said before a fence tells nothing about a fenced incarnation afterwards; what a QEMU told by
- * itself counts until it is asked again; an order is a reason to ask whom it changed; of a generation that was just
- * committed there is nobody to ask yet.
+ * Everything one leader knows of one VM's incarnations: the answers and events of their QEMUs, since when reports of
+ * their hosts count, what was ordered and acknowledged, how long the VM has been in its phase, and how long ago its
+ * notice was given. Decisions read it; every event that changes this knowledge is one method here.
+ * Guarantees: an answer of QMP from before a fence says nothing about the fenced incarnation after it; an event of a
+ * QEMU counts until the QEMU is asked again; after an order, the QEMU that it changed is asked; a generation that was
+ * just committed has no QEMU to ask yet.
  */
 import { CodedError, messageOf } from '../../../base/errors.ts';
 import type { Generation, HostName, VmId } from '../../../base/ids.ts';
@@ -37,19 +36,19 @@ export interface Answer {
   readonly at: number;
 }
 
-/** What is known of one incarnation's QEMU. */
+/** The knowledge of one incarnation's QEMU. */
 interface Known {
   answer: Answer | null;
-  /** News that QEMU told by itself, and about which it was not asked since. */
+  /** Events of QEMU since it was last asked. */
   told: { readonly told: MigrationTold; readonly at: number } | null;
   /**
-   * When its last launch was acknowledged: older reports of its host say nothing about its process. 0: by nobody in
-   * this term.
+   * When its last launch was acknowledged: older reports of its host say nothing about its process. 0: nobody launched
+   * it in this term.
    */
   launchedAt: number;
 }
 
-/** What an observation needs of the hosts. */
+/** The observations of hosts that an observation of a VM needs. */
 export interface HostSight {
   see(host: HostName): IncarnationObservation['host'];
   processState(host: HostName, vm: VmId, generation: Generation, sinceMs: number): IncarnationObservation['process'];
@@ -74,33 +73,33 @@ export class Evidence {
     this.#clock = clock;
   }
 
-  /** What QMP said before counts no more, of one generation or of all. */
+  /** Earlier answers of QMP no longer count, for one generation or for all. */
   doubt(which: 'all' | Generation): void {
     this.#doubted = this.#doubted === 'all' || which === 'all' ? 'all' : new Set([...this.#doubted, which]);
   }
 
-  /** Returns whose answers count no more, for the one who asks them now. */
+  /** Returns the generations whose answers no longer count, for the caller that asks them now. */
   takeDoubts(): Doubted {
     const doubted = this.#doubted;
     this.#doubted = NONE;
     return doubted;
   }
 
-  /** A QEMU told something by itself, which takes the place of its last answer. */
+  /** A QEMU sent an event, which takes the place of its last answer. */
   heard(generation: Generation, told: MigrationTold): void {
     const known = this.#of(generation);
     known.told = { told, at: this.#clock.monotonicMs() };
     known.answer = null;
   }
 
-  /** What a QEMU told by itself is over: it has to be asked. */
+  /** A QEMU's last event no longer describes its state: the QEMU has to be asked. */
   hasChanged(generation: Generation): void {
     const known = this.#known.get(generation);
     if (known !== undefined) known.told = null;
     this.doubt(generation);
   }
 
-  /** To be called when a question is asked; its answer is noted with `answered`. */
+  /** Call this when a question is asked; `answered` notes its answer. */
   ask(): Asked {
     return { at: this.#clock.monotonicMs(), fences: this.#fences };
   }
@@ -119,7 +118,7 @@ export class Evidence {
     return this.#known.get(generation)?.answer ?? null;
   }
 
-  /** When a QEMU of the VM last told something that still counts; null if none did. */
+  /** When a QEMU of the VM last sent an event that still counts; null if none did. */
   get lastToldAt(): number | null {
     let last: number | null = null;
     for (const { told } of this.#known.values()) if (told !== null && told.at > (last ?? -Infinity)) last = told.at;
@@ -179,11 +178,12 @@ export class Evidence {
     if (step.do === 'fence') this.#fenced(step.below);
     if (step.do === 'cont') this.#continued(step.incarnation, now);
     if (step.do === 'power-down') acknowledged.poweredDown.set(step.incarnation.generation, now);
-    // Asked once from here on: whether it is reached at all. What it said before the stream says nothing about that.
+    // From here on it is asked once whether it is reached at all. Its answers from before the stream say nothing about
+    // that.
     if (step.do === 'send') this.#of(step.destination.generation).answer = null;
   }
 
-  /** A step was not carried out as a whole; nobody knows what of it was. */
+  /** A step was not carried out completely; it is unknown which part of it was. */
   failed(step: Step, error: unknown): StepFailure {
     const { acknowledged } = this;
     const before = acknowledged.failure;
@@ -202,8 +202,8 @@ export class Evidence {
   }
 
   /**
-   * The leader committed what follows `before`; null: the record is gone. Returns the generations that no record names
-   * any more.
+   * The leader committed the change that follows `before`; null: the record is gone. Returns the generations that no
+   * record names any more.
    */
   committed(before: VmRecord, after: VmRecord | null): readonly Generation[] {
     const { acknowledged } = this;
@@ -223,7 +223,7 @@ export class Evidence {
     return gone;
   }
 
-  /** What is seen of an incarnation, for decisions, verdicts and people. */
+  /** The observation of an incarnation, for decisions, verdicts and people. */
   observe(vm: VmId, incarnation: Incarnation, hosts: HostSight): IncarnationObservation {
     const known = this.#known.get(incarnation.generation);
     const answer = known?.answer ?? null;
@@ -271,7 +271,7 @@ export class Evidence {
   }
 }
 
-/** What is seen of an incarnation of which nothing is known but its host. */
+/** The observation of an incarnation about which only its host is known. */
 export function unaskedObservation(vm: VmId, incarnation: Incarnation, hosts: HostSight): IncarnationObservation {
   return observed(vm, incarnation, hosts, { qmp: { kind: 'unknown' }, told: null, launchedAt: 0 });
 }

@@ -10,7 +10,7 @@ import { SHARED_DISKS } from '../../ports/host-link.ts';
 import { Acknowledgements } from './acknowledgements.ts';
 import { DISK, g, RUNNING, SEED, SHARED, STARTING, STEPS, vmOf, World } from './testing/step-world.ts';
 
-/** What is noted, as plain values. */
+/** The notes, as plain values. */
 function noted(notes: Acknowledgements): unknown {
   return Object.fromEntries(
     Object.entries(notes).map(([key, value]) => [
@@ -29,7 +29,7 @@ for (const [name, [phase, step]] of Object.entries(STEPS)) {
     world.orders.length = 0;
     await world.perform(phase, step);
     assert.deepEqual(noted(world.notes), once);
-    // What it deleted is gone by its record, and is not ordered again.
+    // The deletion of a disk is known from its record, and is not ordered again.
     assert.deepEqual(world.orders, name === 'delete-disk' ? [] : ordered);
   });
 

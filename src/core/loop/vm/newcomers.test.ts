@@ -14,8 +14,8 @@ const vmId = (n: number): VmId => parseVmId(`vm-${n.toString(16).padStart(12, '0
 const stopped = (n: number): VmRecord => vmRecord({ kind: 'stopped' }, { id: vmId(n), name: `vm${n}`, generation: 0 });
 
 /**
- * Two hosts with room for `perHost` VMs each, and a store that answers with `answer` and then shows the leader what was
- * committed.
+ * Two hosts with room for `perHost` VMs each, and a store that answers with `answer` and then shows the leader the
+ * commits.
  */
 function cluster(perHost: number, answer: (commit: Commit) => 'committed' | 'conflict' = () => 'committed') {
   const index = new ClusterIndex();
@@ -47,7 +47,7 @@ const starting = (there: Incarnation): VmPhase => ({
   avoid: [],
 });
 
-/** A start of VM `n` where the index has room; 1000 where it has none. */
+/** A start of VM `n` if the index has room; 1000 if it has none. */
 function start(index: ClusterIndex, n: number, more: readonly Change[] = []): Draft | Outcome {
   const before = index.vm(vmId(n));
   if (before === null) return null;
@@ -104,7 +104,7 @@ test('what conflicts is committed one by one, and decided anew; what waits behin
     });
   });
   const outcomes = await Promise.all(asked);
-  // One of the 24 that met the conflict was gone, so that one of those behind them comes alone as well.
+  // One of the 24 that met the conflict was gone, so that one of those behind them is committed alone as well.
   assert.deepEqual(sizes(commits), [1, 24, ...Array<number>(24).fill(1), 15 - 1]);
   assert.deepEqual(
     outcomes.flatMap((outcome, i) => (outcome === 'on' ? [] : [i + 1, outcome])),
@@ -123,7 +123,7 @@ test('a conflict of one alone is its own to decide about, and a failure of the s
   };
   const asked = range(1, 3).map((n) => newcomers.commit(() => start(index, n)));
   for (const each of asked) await assert.rejects(each, /etcd is away/);
-  // Whose decision throws is alone with it.
+  // A member whose decision throws fails alone.
   const bad = newcomers.commit(() => {
     throw new Error('a bug');
   });

@@ -1,8 +1,7 @@
 /**
  * Commits new incarnations: those that wait together share a transaction. A rack that is lost means hundreds of them at
  * once, and one by one the last would wait for as many transactions of etcd.
- *
- * Guarantees: each is decided with those before it counted, so that no two are given the same room or slot; one
+ * Guarantees: each is decided with the earlier ones counted, so that no two are given the same room or slot; one
  * transaction at a time; of a conflict's members, each is decided and committed alone before others share again, so
  * that one of them holds up nobody for long.
  */
@@ -14,14 +13,14 @@ import type { Change, LeaderStore } from '../../ports/store.ts';
 /** How an activation goes on: with the next thing, after a time in ms, or not at all because the VM is gone. */
 export type Outcome = 'on' | number | null;
 
-/** What is to be committed about one VM. */
+/** The commit that is about to be made for one VM. */
 export interface Draft {
   readonly before: VmRecord;
   /** null: deleted. */
   readonly after: VmRecord | null;
   readonly changes: readonly Change[];
   readonly event: EventRecord;
-  /** Takes note of what became of it. */
+  /** Takes note of its outcome. */
   readonly concluded: (result: Awaited<ReturnType<LeaderStore['commit']>>) => Outcome;
 }
 
@@ -53,9 +52,9 @@ export class Newcomers {
   }
 
   /**
-   * Commits what `draft` answers when its turn comes, or answers what it answers instead. It is called again where a
-   * transaction was refused, and decides from the index as it is then. Throws what it or the store throws. Bounded by
-   * the deadlines of the commits before it.
+   * Calls `draft` when its turn comes, and commits the draft that it returns, or returns its outcome. `draft` is called
+   * again if a transaction was refused, and decides from the index at that time. Throws the errors of `draft` and of
+   * the store. Bounded by the deadlines of the commits before it.
    */
   commit(draft: Waiting['draft']): Promise<Outcome> {
     return new Promise((resolve, reject) => {
@@ -122,7 +121,7 @@ export class Newcomers {
   }
 }
 
-/** Tells a draft from an outcome. */
+/** Distinguishes a draft from an outcome. */
 export function isDraft(answer: Draft | Outcome): answer is Draft {
   return typeof answer === 'object' && answer !== null;
 }

@@ -24,7 +24,7 @@ test('an answer counts for a quarter of a second, except where it is known that 
     2_250,
   );
   assert.equal(keeps(answers('running'), SOURCE, NOTHING), 10_000);
-  // What a leader before may have brought about is asked for.
+  // Effects that an earlier leader may have caused are asked about.
   for (const status of ['postmigrate', 'finish-migrate', 'paused', 'inmigrate'])
     assert.equal(keeps(answers(status), SOURCE, NOTHING), 250, status);
   assert.equal(keeps({ kind: 'mute', via: 'direct', ageMs: 0 }, SOURCE, NOTHING), 250);
@@ -57,8 +57,8 @@ test('nobody is asked while a destination waits to be sent to, while an end is b
     [NOTHING, GRANTED, LISTENS, SENT].map((acknowledged) => asksNobody(acknowledged)),
     [false, false, true, false],
   );
-  // A source whose guest was halted is asked whether it stands; a destination that was launched just now is known to
-  // wait.
+  // A source whose guest was halted is asked whether it is stopped; a destination that was launched just now is known
+  // to wait.
   assert.equal(asksNobody(LISTENS, null, { generation: SOURCE, isStale: true }), false);
   assert.equal(asksNobody(LISTENS, null, { generation: DESTINATION, isStale: true }), true);
   assert.equal(asksNobody(SENT, 20), true);

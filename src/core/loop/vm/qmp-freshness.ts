@@ -1,7 +1,7 @@
 /**
- * How long what QMP said counts, and when there is nothing to ask. Guarantees: a move is committed upon answers of the
- * last quarter of a second, or upon what QEMU tells by itself; no guest stands still for a question that nobody needs.
- * What happens to a QEMU, and the end of its connection, come as events, whatever was asked when.
+ * How long an answer of QMP counts, and when no question is needed. Guarantees: a move is committed upon answers of the
+ * last quarter of a second, or upon events of QEMU; no guest is paused longer for a question that nobody needs. Changes
+ * of a QEMU, and the end of its connection, arrive as events, independent of questions.
  */
 import type { Generation } from '../../../base/ids.ts';
 import type { QmpObservation } from '../../model/observation.ts';
@@ -12,8 +12,8 @@ import type { Acknowledged } from '../../plan/vm/steps.ts';
 /** An answer older than this is asked for again, as a rule. */
 const FRESH_MS = 250;
 /**
- * The same for a destination that receives a stream: it reports the end of the stream by itself, and answers questions
- * only then, while the guest stands still.
+ * The same for a destination that receives a stream: it reports the end of the stream by an event, and answers
+ * questions only then, while the guest is paused.
  */
 const LOADING_MS = 2_000;
 
@@ -35,7 +35,7 @@ export function keepsMs(
   if (phase.kind === 'running') return intervalMs / 2 - FRESH_MS;
   if (phase.kind !== 'migrating' || seen.kind !== 'answers') return FRESH_MS;
   const { destination } = phase;
-  // Nothing was begun yet: what its last look as a running VM showed, at most an interval and a half ago.
+  // Nothing was begun yet: the last look at the running VM is at most an interval and a half old.
   if (!acknowledged.granted.has(destination.generation) && seen.status === 'running') return 2 * intervalMs;
   const isLoading = generation === destination.generation && acknowledged.sent.has(generation);
   return isLoading && seen.status === 'inmigrate' ? LOADING_MS : FRESH_MS;
@@ -43,10 +43,10 @@ export function keepsMs(
 
 /**
  * Returns whether no answer of the QEMU of `generation` could change a decision: while the end of a migration is being
- * recorded, and before its source is fenced, if the guest stands still for as long as its QEMU answers; also for a
+ * recorded, and before its source is fenced, if the guest is paused for as long as its QEMU answers; also for a
  * destination that is known to wait, before anything is sent to it. `isStale`: an order was given since the QEMU was
- * asked (a source was told to halt its guest). `lastToldAt`: when one of the
- * VM's QEMUs last told something by itself (on the clock of `now`, ms).
+ * asked (a source was told to halt its guest). `lastToldAt`: when one of the VM's QEMUs last sent an event (on the
+ * clock of `now`, ms).
  */
 export function hasNothingToAsk(
   phase: VmPhase,

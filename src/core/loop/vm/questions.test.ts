@@ -48,7 +48,7 @@ function world() {
     await settled();
     return over;
   };
-  /** Asks as a look at the VM in this phase does, and is answered. */
+  /** Asks as a look at the VM in this phase does, and gets its answers. */
   const look = async (phase: VmPhase, status = 'running'): Promise<number[]> => {
     asked.length = 0;
     const wait = questions.refresh(vmRecord(phase), evidence);

@@ -1,8 +1,7 @@
 /**
- * Asks the QEMUs of a VM, where what is known of them is too old for what is to be decided.
- *
- * Guarantees: a host that may be gone is not asked, since its verdict must not wait for it; a wait for answers that
- * will not come can be ended, and an answer that comes later is noted and reported.
+ * Asks the QEMUs of a VM if the knowledge of them is too old for the next decision. Guarantees: a host that may be gone
+ * is not asked, since its verdict must not wait for the answer; a wait for answers that will not come can be ended, and
+ * a late answer is noted and reported.
  */
 import type { VmId } from '../../../base/ids.ts';
 import type { QmpObservation } from '../../model/observation.ts';
@@ -14,7 +13,7 @@ import { hasNothingToAsk, keepsMs } from './qmp-freshness.ts';
 
 export interface QuestionsPorts {
   readonly clock: Pick<Clock, 'monotonicMs'>;
-  /** Asks the QEMU of an incarnation. Throws CodedError if it is not known where that is. */
+  /** Asks the QEMU of an incarnation. Throws CodedError if its address is not known. */
   readonly ask: (vm: VmRecord, incarnation: Incarnation) => Promise<QmpObservation>;
   readonly observer: Pick<HostObserver, 'mayBeGone' | 'see'>;
   /** Time between two looks at a VM that runs quietly, in ms. */
@@ -33,7 +32,7 @@ export class Questions {
     this.#ports = ports;
   }
 
-  /** Asks where what is known is too old for the phase; null where there is nothing to wait for. */
+  /** Asks if the knowledge is too old for the phase; null if there is nothing to wait for. */
   refresh(vm: VmRecord, evidence: Evidence): Promise<void> | null {
     const doubted = evidence.takeDoubts();
     const asked = expectedIncarnations(vm.phase).filter((incarnation) =>
@@ -42,7 +41,7 @@ export class Questions {
     return asked.length === 0 ? null : this.ask(vm, asked, evidence);
   }
 
-  /** Asks all of them; resolves when all have answered, or when the wait is ended. */
+  /** Asks all of the QEMUs; resolves when all have answered, or when the wait is ended. */
   ask(vm: VmRecord, incarnations: readonly Incarnation[], evidence: Evidence): Promise<void> {
     const asked = evidence.ask();
     return new Promise((resolve, reject) => {
@@ -64,7 +63,7 @@ export class Questions {
     });
   }
 
-  /** Ends the wait for answers of a VM: its host was found silent, or something happened meanwhile. */
+  /** Ends the wait for answers of a VM: its host was found silent, or an event arrived in the meantime. */
   interrupt(id: VmId): void {
     this.#waits.get(id)?.();
   }

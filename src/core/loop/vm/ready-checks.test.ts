@@ -16,7 +16,7 @@ function member(generation: number, more: Partial<VmRecord> = {}): VmRecord {
   return { ...record, spec, settling: { registered: [] }, ...more };
 }
 
-/** A guest whose agent says one thing after the other. */
+/** A guest whose agent gives the listed answers one after the other. */
 class Guest implements GuestAgentLink {
   readonly clock = new ManualClock();
   readonly said: string[] = [];
@@ -46,7 +46,7 @@ class Guest implements GuestAgentLink {
     return (this.answers.shift() ?? SILENT) as GuestAnswer<CommandOutcome>;
   }
 
-  /** What is known after each of its next answers. */
+  /** The knowledge after each of its next answers. */
   async after(vm: VmRecord, ...answers: readonly GuestAnswer<unknown>[]): Promise<readonly Readiness[]> {
     const known: Readiness[] = [];
     this.answers.push(...answers);

@@ -1,9 +1,9 @@
 /**
  * The ready-checks of guest clusters, run in the guests of members that were moved, beside the loop that decides about
- * VMs: nothing that a guest does, or fails to do, holds that loop up.
- *
- * Guarantees: a check runs once at a time in a guest, as far as this leader began it (a new leader begins anew); it runs
- * again after it failed, until it succeeds or nothing is awaited of the member any more; `follow` and `of` take no time.
+ * VMs: nothing that a guest does, or fails to do, delays that loop.
+ * Guarantees: a check runs once at a time in a guest, as far as this leader began it (a new leader begins anew); it
+ * runs again after a failure, until it succeeds or nobody waits for the member any more; `follow` and `of` take no
+ * time.
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { Generation, VmId } from '../../../base/ids.ts';
@@ -19,7 +19,7 @@ export interface ReadyChecksPorts {
   readonly clock: Clock;
   readonly guestAgents: GuestAgentLink;
   readonly target: (vm: VmRecord, incarnation: Incarnation) => QmpTarget;
-  /** What is known of a VM has changed. */
+  /** The knowledge of a VM has changed. */
   readonly onNews: (vm: VmId) => void;
 }
 
@@ -66,7 +66,7 @@ export class ReadyChecks {
     if (next.known !== NO_PORT) void this.#run(vm, phase.incarnation, next);
   }
 
-  /** What is known of a VM's check. */
+  /** The knowledge of a VM's check. */
   of({ id }: VmRecord): Readiness {
     return this.#followed.get(id)?.known ?? UNASKED;
   }
@@ -109,7 +109,7 @@ export class ReadyChecks {
     const outcome = await guestAgents.outcome(at, followed.pid);
     if (outcome.kind === 'silent') return this.#unanswered(followed, outcome);
     if (outcome.kind === 'refuses') {
-      // Of an agent that began anew since.
+      // The agent has been restarted since.
       followed.pid = null;
       return this.#unanswered(followed, outcome);
     }

@@ -1,4 +1,4 @@
-/** When VMs are looked at: docs/specs/generations.md, L1, lives of it. */
+/** When VMs are looked at: docs/specs/generations.md, L1 depends on it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

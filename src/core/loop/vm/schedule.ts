@@ -1,7 +1,6 @@
 /**
- * When each VM is looked at again: when somebody wakes it, when the time that its last look asked for is over, and, if
- * no host could take it, when a host may have room.
- *
+ * Decides when the leader looks at each VM again: when somebody wakes the VM, when the time that its last look asked
+ * for is over, and, if no host could take it, when a host may have room.
  * Guarantees: one look per VM at a time; a wake-up during a look is not lost: another look follows at once; a look that
  * throws is repeated after a second; after `stop` no look begins.
  */
@@ -12,7 +11,7 @@ import type { Log } from '../../ports/log.ts';
 
 /** Changes of hosts within this time wake the VMs that wait for room once, in ms. */
 const ROOM_MS = 50;
-/** Until a VM is looked at again whose look threw, in ms. */
+/** The time until the next look at a VM whose look threw, in ms. */
 const FAILED_MS = 1_000;
 
 export interface SchedulePorts {
@@ -20,9 +19,9 @@ export interface SchedulePorts {
   readonly log: Log;
   /** Looks at a VM; resolves with the longest time until the next look in ms, or null: there is no such VM any more. */
   readonly look: (id: VmId) => Promise<number | null>;
-  /** Called after a look that threw, with what it threw. */
+  /** Called after a look that threw, with the error. */
   readonly onFailed: (id: VmId, reason: string) => void;
-  /** Called after the last look at a VM: nothing of it is to be kept. */
+  /** Called after the last look at a VM: the caller drops all state about it. */
   readonly onGone: (id: VmId) => void;
 }
 
@@ -30,7 +29,7 @@ interface Scheduled {
   isActive: boolean;
   again: boolean;
   cancelTimer: (() => void) | null;
-  /** What the timer calls: made once, since one timer is always waiting. */
+  /** The callback of the timer: made once, since one timer is always waiting. */
   readonly wake: () => void;
 }
 

@@ -1,12 +1,12 @@
 /**
- * When a VM that runs quietly is looked at again. Guarantees: each VM has an instant of its own within the interval, so
- * that looks do not come in waves; all of them together are about LOOKS_PER_S_MAX a second at most, however many VMs
- * there are. A VM that something happens to is looked at then, and counts for nothing here.
+ * Decides when the leader looks again at a VM that runs quietly. Guarantees: each VM has its own instant within the
+ * interval, so that looks do not come in waves; there are at most about LOOKS_PER_S_MAX looks a second, however many
+ * VMs there are. Events cause additional looks, which are not counted here.
  */
 import type { VmId } from '../../../base/ids.ts';
 
 const INTERVAL_MS_MIN = 5_000;
-/** Each look asks a QEMU. What happens to it, and the end of its connection, come as events, whatever the interval. */
+/** Each look asks a QEMU. Changes of a QEMU, and the end of its connection, arrive as events, whatever the interval. */
 const LOOKS_PER_S_MAX = 2_000;
 
 /** Between two looks at one of `vms` VMs, in ms: 5 s up to 10,000 of them, 10 s for 20,000. */

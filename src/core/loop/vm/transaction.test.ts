@@ -1,4 +1,4 @@
-/** What one decision writes: docs/specs/generations.md, T1 to T4. */
+/** The writes of one decision: docs/specs/generations.md, T1 to T4. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { NetworkName } from '../../../base/ids.ts';

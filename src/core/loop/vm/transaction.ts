@@ -1,4 +1,4 @@
-/** What one decision writes: the changes and the event of one transaction. Pure. */
+/** The writes of one decision: the changes and the event of one transaction. Pure. */
 import type { EventRecord, TaskRecord } from '../../model/cluster.ts';
 import { recordsOf } from '../../model/cluster-index.ts';
 import { cardsOf, expectedIncarnations, type VmRecord } from '../../model/vm.ts';

@@ -1,10 +1,9 @@
 /**
- * Drives every VM: decide, do one thing, decide again, until there is nothing to do. When a VM is looked at is
- * `Schedule`'s, what is known of its incarnations is `Evidence`'s, and what was decided is written by `Commits` or
- * ordered by the `Executor`.
- *
- * Guarantees: one activation per VM at a time; every activation ends (a bounded number of things); a wake-up during an
- * activation is not lost; a leader that was deposed writes nothing more, since every commit compares its election key.
+ * Drives every VM: decide, do one thing, decide again, until there is nothing to do. `Schedule` decides when a VM is
+ * looked at, `Evidence` keeps the knowledge of its incarnations, `Commits` writes decisions, and the `Executor` gives
+ * orders.
+ * Guarantees: one activation per VM at a time; every activation ends (it has a bounded number of steps); a wake-up
+ * during an activation is not lost; a deposed leader writes nothing more, since every commit compares its election key.
  */
 import type { DiskId, Generation, HostName, StorageName, VmId } from '../../../base/ids.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
@@ -49,16 +48,16 @@ export interface VmLoopPorts {
   readonly storageAnswers: ClusterSituation['storageAnswers'];
   readonly pool: ClusterSituation['pool'];
   readonly crashPoint: CrashPoint;
-  /** Why it is not known yet what runs of a VM that was restored, in words. */
+  /** The reason, in words, why it is not known yet which incarnation of a restored VM runs. */
   readonly whyRestored: (vm: VmId) => string;
   readonly guestAgents: GuestAgentLink;
 }
 
 /** Things one activation may do before it yields to the next wake-up. */
 const THINGS_PER_ACTIVATION = 40;
-/** Until a VM is looked at again whose activation did all of them, in ms. */
+/** The time until the next look at a VM whose activation used up all its steps, in ms. */
 const YIELD_MS = 100;
-/** Until a VM is looked at again after a step that failed, in ms. */
+/** The time until the next look at a VM after a step that failed, in ms. */
 const STEP_FAILED_MS = 500;
 /** Between two looks at whether etcd has confirmed the lease, while no order is given without it. */
 const LEASE_LOOK_MS = 200;
@@ -161,7 +160,7 @@ export class VmLoop {
     this.#readyChecks.stop();
   }
 
-  /** Looks at a VM soon. `fresh`: what QMP said before, of all its generations or of this one, counts no more. */
+  /** Looks at a VM soon. `fresh`: earlier answers of QMP no longer count, of all its generations or of this one. */
   wake(id: VmId, { fresh }: { fresh?: 'all' | Generation } = {}): void {
     if (this.#schedule.isStopped) return;
     const evidence = this.#evidenceOf(id);
@@ -189,7 +188,7 @@ export class VmLoop {
     for (const id of this.#ports.store.snapshot.vms.keys()) this.wake(id, { fresh: 'all' });
   }
 
-  /** What is seen of an incarnation, for people and for verdicts. */
+  /** The observation of an incarnation, for people and for verdicts. */
   see(vm: VmRecord, incarnation: Incarnation): IncarnationObservation {
     const { observer } = this.#ports;
     const evidence = this.#evidence.get(vm.id);
@@ -219,7 +218,7 @@ export class VmLoop {
     });
   }
 
-  /** Whether the current incarnation of a VM is in phase running and seen to run its guest. */
+  /** Whether the current incarnation of a VM is in phase running and its guest is seen to run. */
   seesRunning(vm: VmRecord): boolean {
     const { phase } = vm;
     return phase.kind === 'running' && judgementOf(this.situation(vm), phase.incarnation).verdict === 'running';
@@ -245,8 +244,8 @@ export class VmLoop {
   }
 
   /**
-   * What a QEMU tells of its migration takes the place of its last answer: to be asked would hold up the guest, which
-   * stands still meanwhile.
+   * A QEMU's event about its migration takes the place of its last answer: a question would delay the guest, which is
+   * paused in the meantime.
    */
   #hear(id: VmId, generation: Generation, told: MigrationTold | null): void {
     if (this.#schedule.isStopped) return;
@@ -277,7 +276,7 @@ export class VmLoop {
       }
       evidence.notePhase(entry.value);
       this.#readyChecks.follow(entry.value, this.#ports.index.guestClusterOf(entry.value)?.readyCheck ?? null);
-      // Also without a question: nothing is decided while whoever woke it is still changing things.
+      // Also without a question: decisions wait while the code that woke this loop is still changing things.
       await (this.#refresh(entry.value, evidence) ?? undefined);
       // The term may be over by now, or the record another one: what is decided from it would be late.
       if (this.#schedule.isStopped) return null;
@@ -298,7 +297,7 @@ export class VmLoop {
     return YIELD_MS;
   }
 
-  /** Asks QMP where what is known is too old for the phase; null where there is nothing to wait for. */
+  /** Asks QMP if the knowledge is too old for the phase; null if there is nothing to wait for. */
   #refresh(vm: VmRecord, evidence: Evidence): Promise<void> | null {
     const asking = this.#questions.refresh(vm, evidence);
     const { phase } = vm;
@@ -311,7 +310,7 @@ export class VmLoop {
   #wait(vm: VmRecord, { why, againInMs, forRoom }: Extract<Decision, { kind: 'wait' }>): number {
     this.#whys.set(vm.id, why);
     this.#schedule.setForRoom(vm.id, forRoom === true);
-    // What has no QEMU has nothing to be asked about either.
+    // An incarnation without a QEMU cannot be asked either.
     return vm.phase.kind === 'stopped'
       ? againInMs
       : msUntilLook(vm.id, againInMs, this.#ports.clock.monotonicMs(), this.#intervalMs());
@@ -346,7 +345,7 @@ export class VmLoop {
   async #perform(vm: VmRecord, step: Step, evidence: Evidence): Promise<boolean> {
     try {
       const performing = orderPatiently(this.#ports, vm, step, evidence.acknowledged);
-      // Asked while storage fences what is below it: it is decided upon next, and its guest stands still.
+      // Asked while storage fences the older generations: the answer is needed next, and the guest is paused.
       if (step.do === 'fence' && vm.phase.kind === 'switching')
         this.#questions.ask(vm, [vm.phase.destination], evidence).catch(() => undefined);
       await performing;
@@ -371,7 +370,7 @@ export class VmLoop {
     }
   }
 
-  /** Nothing of a VM that is gone is kept. */
+  /** Drops all state about a VM that is gone. */
   #forget(id: VmId): void {
     this.#ports.diskPaths.forget(id);
     this.#evidence.delete(id);
@@ -395,7 +394,7 @@ function registeredOn(vm: VmRecord, { reservations }: Pick<Snapshot, 'reservatio
   });
 }
 
-/** Notes whether the source of a migration stands still for the end of it. */
+/** Notes whether the source of a migration has paused its guest for the end of it. */
 function noteStanding(situation: VmSituation, evidence: Evidence): void {
   const { phase } = situation.vm;
   evidence.noteStanding(phase.kind === 'migrating' && judgementOf(situation, phase.source).verdict === 'moved-out');

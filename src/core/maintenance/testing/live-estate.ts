@@ -7,7 +7,7 @@ import type { Estate, EstateHost, EstateVm } from '../estate.ts';
 import type { EstateChange } from '../evacuability.ts';
 import { randomOf } from './seeded-estate.ts';
 
-/** See the module. */
+/** See the module's comment. */
 export class LiveEstate {
   readonly #estate: Estate;
   readonly #hosts: Map<HostName, EstateHost>;

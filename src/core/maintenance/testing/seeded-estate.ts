@@ -1,12 +1,12 @@
 /**
  * Estates from a seed: hosts of several CPU classes in racks, VMs of common sizes up to a fill, guest clusters, rules
- * and ties. Equal options give equal estates. VMs are put on hosts where every hard rule lets them be, so that hosts
- * are about equally full: large VMs find room nowhere at a high fill, unless others are displaced.
+ * and ties. Equal options give equal estates. VMs are put on hosts that every hard rule allows, so that hosts are about
+ * equally full: large VMs find room nowhere at a high fill, unless others are displaced.
  */
 import type { HostName, VmId } from '../../../base/ids.ts';
 import type { Estate, EstateGuestCluster, EstateHost, EstatePolicy, EstateRule, EstateVm } from '../estate.ts';
 
-/** What to make. */
+/** The size and content of the estate. */
 export interface SeededOptions {
   readonly seed: number;
   readonly hosts: number;
@@ -119,7 +119,7 @@ class Maker {
     };
   }
 
-  /** Puts one more VM on some host that `allows` it; null where none of a few tries has room. */
+  /** Puts one more VM on some host that `allows` it; null if none of a few attempts found room. */
   #vm(allows: (host: number) => boolean): EstateVm | null {
     const memoryMib = (SIZES_GIB[this.#below(SIZES_GIB.length)] ?? 1) * GIB;
     const chance = this.#random();

@@ -1,4 +1,4 @@
-/** Small estates written by hand: what a test does not say is ordinary. */
+/** Small estates written by hand: properties that a test does not set have ordinary values. */
 import type { HostName, VmId } from '../../../base/ids.ts';
 import type { Estate, EstateGuestCluster, EstateHost, EstatePolicy, EstateRule, EstateVm } from '../estate.ts';
 import { SEEDED_POLICY } from './seeded-estate.ts';
@@ -69,7 +69,7 @@ export function aGuestCluster(
   };
 }
 
-/** An estate that keeps no room for a loss unless it says so. */
+/** An estate that keeps no room for a loss unless the test says so. */
 export function estateOf(parts: Partial<Omit<Estate, 'policy'>> & { readonly policy?: Partial<EstatePolicy> }): Estate {
   return {
     hosts: [],

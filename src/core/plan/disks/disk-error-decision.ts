@@ -1,4 +1,4 @@
-/** What to do next for a VM whose guest is paused by a disk error (disk-error.ts says why it is). */
+/** Decides the next action for a VM whose guest is paused by a disk error (disk-error.ts finds the reason). */
 import type { HostName } from '../../../base/ids.ts';
 import type { Incarnation } from '../../model/vm.ts';
 import { type Decision, perform, startNext, type VmSituation, wait } from '../vm/decision.ts';
@@ -21,13 +21,13 @@ export function decideDiskError(situation: VmSituation, incarnation: Incarnation
   if (cause.kind === 'closed') return decideClosed(situation, incarnation, { why, reaching: cause.reaching });
   const { diskError } = acknowledged;
   if (cause.kind !== 'cut') {
-    // What is broken may stay broken (a full pool): continuing again and again would keep everybody busy and mend
+    // The fault may last (a full pool): continuing the guest again and again would cost everybody time and mend
     // nothing.
     const again = diskError?.continuedAt == null ? 0 : diskError.continuedAt + DISK_ERROR_RETRY_MS;
     const left = Math.ceil(again - monotonicMs);
     if (left > 0) return wait(why, left);
-    // A storage service that restarted while it could not read the record serves none of the VM's disks until it is
-    // ordered to.
+    // A storage service that restarted while it could not read the record serves none of the VM's disks until it gets
+    // an order.
     if (!acknowledged.granted.has(incarnation.generation))
       return perform({ do: 'grant', generation: incarnation.generation });
     return perform({ do: 'cont', incarnation });

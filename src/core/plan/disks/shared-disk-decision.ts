@@ -1,10 +1,9 @@
 /**
- * What to do next about a shared disk, and about a guest cluster as an object: pure functions of records and of what
- * was acknowledged.
- *
- * Guarantees: a disk is deleted only when no VM's record names it; a task ends in the transaction that finds everything
- * it waited for, or that finds that the storage node refuses the disk; every order may be repeated, so that a leader
- * that knows of nothing repeats it and comes to the same end.
+ * Decides the next action for a shared disk, and for a guest cluster as an object: pure functions of records and
+ * acknowledgements.
+ * Guarantees: a disk is deleted only when no VM's record names it; a task ends in the transaction that finds that
+ * everything it waited for is done, or that the storage node refuses the disk; every order may be repeated, so that a
+ * leader without knowledge repeats it and gets the same result.
  */
 import type { DiskId, VmId } from '../../../base/ids.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
@@ -12,9 +11,9 @@ import type { GuestClusterRecord, SharedDiskRecord } from '../../model/guest-clu
 import { sharedDisksOf } from '../../model/vm.ts';
 import type { DecisionEvent, TaskOutcome } from '../vm/decision.ts';
 
-/** What this leader had acknowledged of one disk. */
+/** The acknowledgements that this leader got for one disk. */
 export interface SharedDiskAcknowledged {
-  /** It exists with at least so many bytes; 0: nothing is known. */
+  /** The disk exists with at least this many bytes; 0: unknown. */
   readonly sizeBytes: number;
   readonly isDeleted: boolean;
   /**
@@ -84,8 +83,8 @@ function notMade(disk: SharedDiskRecord, { refusal }: SharedDiskAcknowledged): O
 }
 
 /**
- * Gives a disk that its node refuses to grow its size back, and ends the tasks that wait for it with the reason; null
- * if there is no reason.
+ * Sets a disk that its node refuses to grow back to its old size, and ends the tasks that wait for it with the reason;
+ * null if there is no reason.
  */
 function notGrown(
   disk: SharedDiskRecord,
@@ -94,7 +93,7 @@ function notGrown(
   const why = whyRefused(disk, acknowledged.refusal);
   if (why === null) return null;
   const { tasks: _, sizeBefore, ...rest } = disk;
-  // An earlier growth may have been made meanwhile. (Records of older versions do not say what the size was.)
+  // An earlier growth may have been carried out in the meantime. (Records of older versions lack the old size.)
   const sizeBytes = sizeBefore === undefined ? disk.sizeBytes : Math.max(sizeBefore, acknowledged.sizeBytes);
   const message = `Shared disk ${disk.name} cannot be grown to ${disk.sizeBytes} bytes: ${why}`;
   const advice = `It keeps ${sizeBytes} bytes, and its VMs go on with them. Make room, then ask for the size again.`;

@@ -27,7 +27,7 @@ import { sharingOf } from './sharing-decision.ts';
 const RUNNING: VmPhase = { kind: 'running', incarnation: incarnation(1) };
 const STARTING: VmPhase = { kind: 'starting', incarnation: incarnation(1), reason: 'requested', avoid: [] };
 const DISK = sharedDiskRecord();
-/** As text, where the disk is made. */
+/** The list as text, with the node of each disk. */
 const listOf = (vm: VmRecord): string => sharingOf(vm, { sharedDisk: () => DISK });
 const GRANTED: Partial<Acknowledged> = { fencedBelow: 1, granted: new Set([1 as Generation]) };
 const FENCED_THERE = { sharedFences: new Map([[node(2), 1]]) };

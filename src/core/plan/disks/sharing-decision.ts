@@ -1,10 +1,9 @@
 /**
- * Shared disks that come and go while a VM exists, decided: the part of vm-decision.ts about them.
- *
- * Guarantees: a disk leaves the record only after the QEMU that runs has let go of it and every storage node of the VM
- * was granted a list without it, or when nothing is granted at all; a disk that is not made yet holds nobody up: it
- * joins when it is made; a migration begins only after the source was seen to have, in this term and for this very
- * request, exactly what the record says.
+ * The part of vm-decision.ts about shared disks that are added and removed while a VM exists.
+ * Guarantees: a disk leaves the record only after the running QEMU has closed it and every storage node of the VM was
+ * granted a list without it, or when nothing is granted at all; a disk that does not exist yet delays nothing: it is
+ * added when it is made; a migration begins only after the source was seen, in this term and for this very request, to
+ * have exactly the disks in the record.
  */
 import type { ClusterIndex } from '../../model/cluster-index.ts';
 import {
@@ -34,7 +33,9 @@ function isAwaited({ disk, joining }: VmSharedDisk, index: Disks): boolean {
   return joining === true && (index.sharedDisk(disk)?.phase ?? 'creating') === 'creating';
 }
 
-/** What the incarnation is to have, and which migration asked for it to be looked at, as one text to compare. */
+/**
+ * The shared disks that the incarnation is to have, and the migration that asked for the check, as one text to compare.
+ */
 export function sharingOf(vm: VmRecord, index: Disks): string {
   const disks = heldSharedDisks(vm).flatMap((use) => (isAwaited(use, index) ? [] : [`${use.disk}@${use.lun}`]));
   return [...disks.sort(), vm.migrationRequest?.taskId ?? ''].join(' ');

@@ -14,7 +14,10 @@ import {
 import type { VmRecord } from '../../model/vm.ts';
 import type { Snapshot } from '../../ports/store.ts';
 
-/** What a change waits for at one machine, after its name; null: for nothing. `said`: null if it does not answer. */
+/**
+ * The conditions that a change of the authority waits for at one machine, after its name; null: none. `said`: null if
+ * the machine does not answer.
+ */
 export function machineWaitsFor(
   record: AuthoritiesRecord,
   { kind, said, tag }: { readonly kind: string; readonly said: MachineIdentity | null; readonly tag: string },
@@ -29,7 +32,7 @@ export function machineWaitsFor(
   return said.certificate.authority === record.issuing ? null : 'has a certificate of the old authority';
 }
 
-/** What keeps the old authority trusted when all machines are renewed, as sentences. */
+/** The reasons why the old authority stays trusted although all machines are renewed, as sentences. */
 export function oldWaitsFor(record: AuthoritiesRecord, { vms }: Pick<Snapshot, 'vms'>, now: number): readonly string[] {
   const left = oldRunsLeft(
     record,
@@ -43,7 +46,7 @@ export function oldWaitsFor(record: AuthoritiesRecord, { vms }: Pick<Snapshot, '
   ];
 }
 
-/** Returns the record of what comes next, with the words of its event where there is one; null: nothing yet. */
+/** Returns the record of the next phase, with the text of its event if there is one; null: nothing yet. */
 export function nextPhase(
   record: AuthoritiesRecord,
   { vms, waits, now }: { readonly vms: readonly VmRecord[]; readonly waits: boolean; readonly now: number },

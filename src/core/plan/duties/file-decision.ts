@@ -1,8 +1,7 @@
 /**
  * Decides about the files of images and seeds: which of them nobody needs, and which storage node lacks which. Pure.
- *
  * Guarantees: a file that an image, a VM, or a disk that is still to be made names is needed; while a record that may
- * name a file cannot be read, every file is.
+ * name a file cannot be read, every file is needed.
  */
 import type { Sha256, StorageName } from '../../../base/ids.ts';
 import type { ImageRecord } from '../../model/cluster.ts';
@@ -26,7 +25,7 @@ export interface NamedFile {
   readonly virtualSizeBytes: number | null;
 }
 
-/** Returns what images say of a file; undefined if no image names it. */
+/** Returns the description of a file in images' records; undefined if no image names it. */
 export function fileNamed({ images }: Pick<Snapshot, 'images'>, sha256: Sha256): NamedFile | undefined {
   for (const { value } of images.values()) {
     const { disk, direct } = value;

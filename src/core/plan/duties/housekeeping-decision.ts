@@ -1,9 +1,8 @@
 /**
- * Decides what a leader deletes because nobody needs it any more: old events, tasks and drains that ended long ago,
- * addresses that no card has. Pure.
- *
- * Guarantees: a task that runs and a drain that is not over stay, and so does the newest of everything; a token that
- * never expires stays; a step is bounded, whatever has piled up.
+ * Decides which records a leader deletes because nobody needs them any more: old events, tasks and drains that ended
+ * long ago, addresses that no card has. Pure.
+ * Guarantees: running tasks and drains are kept, and so are the newest records of each kind; a token that never expires
+ * is kept; a step is bounded, however many records there are.
  */
 import type { VmId } from '../../../base/ids.ts';
 import type { NetworkRecord } from '../../model/cluster.ts';
@@ -12,7 +11,7 @@ import { isRollOver } from '../../model/roll.ts';
 import type { Change, Entry, Snapshot } from '../../ports/store.ts';
 import { withoutUnused } from '../../request/vm-changes.ts';
 
-/** How much is kept. */
+/** The number of records that are kept. */
 export interface Kept {
   readonly events: number;
   /** Tasks that ended. */

@@ -1,10 +1,9 @@
 /**
- * Whether a member of a guest cluster may be moved now. Pure. The cluster disturbs a member only by moving it: what
- * people stop, and what fails, it does not keep from happening, but it counts them.
- *
- * Guarantees: no move begins that would make more than `maxDisturbed` members move, start or not run at once; none
- * begins whose predicted pause is longer than the cluster tolerates. A member that was moved counts until it is seen
- * running and healthy again, and one whose guest is told of its move counts from then on.
+ * Whether a member of a guest cluster may be moved now. Pure. Groundplane itself disturbs a member only by moving it:
+ * it cannot prevent that people stop members or that members fail, but it counts those.
+ * Guarantees: no move begins that would make more than `maxDisturbed` members move, start or not run at once; no move
+ * begins whose predicted pause is longer than the guest cluster tolerates. A member that was moved counts until it is
+ * seen running and healthy again, and a member whose guest was given notice of its move counts from then on.
  */
 import type { GuestClusterRecord } from '../../model/guest-cluster.ts';
 import type { VmRecord } from '../../model/vm.ts';
@@ -19,7 +18,7 @@ export interface Obstacle {
 
 type Seen = Pick<ClusterSituation, 'index' | 'seesRunning'>;
 
-/** What stands in the way of moving `vm`, or null: it is in no guest cluster, or its cluster bears it. */
+/** The obstacle to moving `vm`, or null: it is in no guest cluster, or its cluster allows the move. */
 export function moveObstacle(vm: VmRecord, seen: Seen): Obstacle | null {
   const cluster = seen.index.guestClusterOf(vm);
   if (cluster === null) return null;
@@ -45,10 +44,10 @@ export function disturbedMembers(cluster: GuestClusterRecord, seen: Seen, except
   });
 }
 
-/** A guest that is told of its move may be moving its services away. */
+/** A guest that was given notice of its move may be moving its services away. */
 const isTold = (vm: VmRecord | null): boolean => vm?.notice?.state === 'scheduled';
 
-/** `ignoresTold`: of two members that are told of their moves, one must go first. */
+/** `ignoresTold`: if two members have been given notice of their moves, one of them must go first. */
 function disturbanceOf(vm: VmRecord, seesRunning: Seen['seesRunning'], ignoresTold: boolean): Obstacle | null {
   const { name, phase, intent, deleting } = vm;
   if (deleting || intent === 'stopped') return { why: `${name} is stopped`, passes: false };

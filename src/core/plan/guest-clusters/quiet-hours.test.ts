@@ -22,7 +22,7 @@ test('GC13 in quiet hours no drain moves a member; before and after it does', ()
   assert.equal(at(MONDAY_NOON), 'Guest cluster sql has quiet hours until 2026-11-30T18:00:00.000Z.');
   assert.equal(at(MONDAY_NOON + 6 * HOUR_MS), null);
   assert.equal(at(MONDAY_NOON - 4 * HOUR_MS - 1), null);
-  // What is kept until the next change is not kept for a clock that goes back, nor beyond the change.
+  // The answer that is kept until the next change does not apply to a clock that goes back, nor beyond the change.
   assert.notEqual(at(MONDAY_NOON), null);
   assert.notEqual(at(MONDAY_NOON + 24 * HOUR_MS), null);
   assert.equal(drainObstacle(alone, { drain: {}, index, now: MONDAY_NOON }), null);

@@ -1,6 +1,6 @@
 /**
- * The quiet hours of guest clusters: weekly windows in which no drain moves a member. Pure. What a record says at a time
- * is kept until the next change, because every drain asks for each of its members each second.
+ * The quiet hours of guest clusters: weekly windows in which no drain moves a member. Pure. The answer for a record is
+ * kept until the next change, because every drain asks for each of its members each second.
  */
 
 import type { VmId } from '../../../base/ids.ts';
@@ -20,7 +20,7 @@ interface Known {
 const KNOWN = new WeakMap<GuestClusterRecord, Known>();
 
 /**
- * Whether a guest cluster is left alone at a time (Unix ms), and until when; null: it is not. `until` is null where no
+ * Whether a guest cluster has quiet hours at a time (Unix ms), and until when; null: it has none. `until` is null if no
  * end is known. A window that this version cannot read (a zone that it does not know) holds nothing back.
  */
 function quietAt(cluster: GuestClusterRecord, now: number): { readonly until: number | null } | null {
@@ -57,7 +57,7 @@ export function drainObstacle(
   return cluster === null ? null : quietObstacle(cluster, now);
 }
 
-/** What holds moves of these VMs back now, a sentence for each guest cluster. */
+/** The reasons why quiet hours delay moves of these VMs now, a sentence for each guest cluster. */
 export function quietObstacles(vms: Iterable<VmId>, index: ClusterIndex, now: number): readonly string[] {
   const clusters = new Set<GuestClusterRecord>();
   for (const id of vms) {

@@ -1,9 +1,8 @@
 /**
  * Whether a member of a guest cluster that was moved is seen healthy again. Pure. Until then it counts as disturbed
  * (guest-cluster-limits.ts), so that the next member waits.
- *
- * Guarantees: nothing is awaited for longer than SETTLE_MS, or than the guest cluster declared for its ready-check: a
- * member that does not get well holds no maintenance up for ever, and the cluster says so. A guest without an agent is
+ * Guarantees: no wait is longer than SETTLE_MS, or than the guest cluster declared for its ready-check: a member that
+ * does not become healthy does not delay maintenance for ever, and the cluster reports it. A guest without an agent is
  * judged by its keys.
  */
 import type { ReadyCheck } from '../../model/guest-cluster.ts';
@@ -11,13 +10,16 @@ import { type Incarnation, type SeenHealthy, settled, sharedDisksOf, type VmReco
 import { type Decision, type Readiness, type VmSituation, wait } from '../vm/decision.ts';
 import type { Verdict } from '../vm/verdict.ts';
 
-/** How long a moved member may take to be seen healthy where no ready-check says otherwise, in ms by this leader's clock. */
+/**
+ * How long a moved member may take to be seen healthy unless its ready-check has another limit, in ms by this leader's
+ * clock.
+ */
 export const SETTLE_MS = 300_000;
 /** A guest's agent that was silent for so long since the move is none, in ms. */
 export const NO_AGENT_MS = 20_000;
 const LOOK_MS = 1_000;
 
-/** What comes next for a member that was moved and runs; null: nothing is awaited of it. */
+/** Decides the next action for a member that was moved and runs; null: its health is not awaited. */
 export function decideSettling(situation: VmSituation, { host }: Incarnation, verdict: Verdict): Decision | null {
   const { vm, phaseForMs, cluster, readiness } = situation;
   if (vm.settling === undefined) return null;

@@ -1,14 +1,14 @@
 /**
- * Guest clusters that nobody declared. Pure: VMs that share a disk outside of a guest cluster, or register keys on one
- * without being a member of any. Guarantees: each disk and each VM is in one of them at most; the same records give the
- * same answer in the same order.
+ * Finds guest clusters that nobody declared. Pure. They are VMs that share a disk outside of a guest cluster, or
+ * register keys on a shared disk without being a member of any guest cluster. Guarantees: each disk and each VM is in
+ * one of them at most; the same records give the same answer in the same order.
  */
 import type { DiskId, VmId } from '../../../base/ids.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
 import type { ReservationRecord, SharedDiskRecord } from '../../model/guest-cluster.ts';
 import { vmOfInitiator } from '../../model/shared-disk-identity.ts';
 
-/** What looks like a guest cluster. */
+/** VMs that look like a guest cluster. */
 export interface Undeclared {
   /** Sorted. */
   readonly disks: readonly DiskId[];
@@ -30,7 +30,7 @@ export interface UndeclaredInput {
   readonly reservationOf: (disk: DiskId) => ReservationRecord | null;
 }
 
-/** All of them, by their first VM. */
+/** All undeclared guest clusters, by their first VM. */
 export function undeclaredClusters({ index, disks, reservationOf }: UndeclaredInput): readonly Undeclared[] {
   const evidence = [...disks].flatMap((disk) => evidenceOf(disk, index, reservationOf(disk.id)) ?? []);
   const groupOf = new Map<VmId, Group>();
@@ -73,7 +73,7 @@ function evidenceOf(
     return { disk, vms: users, because: `${names} share ${disk.name} (${disk.id}).` };
   }
   const registered = (reservation?.state.registrations ?? []).flatMap(({ nexus }) => vmOfInitiator(nexus) ?? []);
-  // A key that a former member left behind says nothing: it has the disk no more.
+  // A key that a former member left behind means nothing: the VM no longer has the disk.
   const strangers = users.filter((vm) => {
     const record = index.vm(vm);
     return registered.includes(vm) && record !== null && index.guestClusterOf(record) === null;

@@ -1,9 +1,9 @@
 /**
- * What to do about hosts: stale processes are ended, a quarantine ends when nothing stale is left, network plans follow
- * the records. Pure. Guarantees: a process is only ordered to end when no record expects it on that host with that
- * generation, and never while its VM's record cannot be read or is restored and not settled; nor, where no record names
- * its VM, if its generation is from before the epoch: it was made after the snapshot that the cluster was restored from.
- * A host with such a process stays quarantined.
+ * Decides the next actions for hosts: stale processes are ended, a quarantine ends when nothing stale is left, network
+ * plans follow the records. Pure. Guarantees: a process is only ordered to end when no record expects it on that host
+ * with that generation, and never while its VM's record cannot be read or is restored and not settled; nor, where no
+ * record names its VM, if its generation is from before the epoch: it was made after the snapshot that the cluster was
+ * restored from. A host with such a process stays quarantined.
  */
 import type { Generation, HostName, VmId } from '../../../base/ids.ts';
 import type { HostRecord } from '../../model/cluster.ts';
@@ -60,7 +60,7 @@ function isExpected(record: VmRecord, host: HostName, generation: Generation): b
   );
 }
 
-/** Returns true while something runs on the host of which it is not decided what becomes of it. */
+/** Returns true while an incarnation runs on the host whose fate is not decided. */
 export function hasUnclear(situation: HostSituation): boolean {
   return situation.report.incarnations.some((process) => isUnclear(situation, process));
 }

@@ -1,12 +1,9 @@
 /**
- * Decides how to keep etcd from filling up: what to do about its history, its free pages and its alarm, one step at a
- * time. Pure.
- *
- * etcd keeps every revision until it is compacted, gives pages that are free back to itself only (its file never
- * shrinks without defragmentation), and refuses every write, leases included, once the file has reached the quota: then
- * nobody can lead. So history is compacted by bytes, members are defragmented when it pays, and new objects are refused
- * while there is still room for fences, recoveries and deletions.
- *
+ * Decides how to keep etcd from filling up: the next step for its history, its free pages and its alarm. Pure.
+ * etcd keeps every revision until it is compacted, reuses free pages only itself (its file never shrinks without
+ * defragmentation), and refuses every write, leases included, once the file has reached the quota: then nobody can
+ * lead. So history is compacted by bytes, members are defragmented when it pays, and new objects are refused while
+ * there is still room for fences, recoveries and deletions.
  * Guarantees: a member is defragmented only while every member answers and all name one leader, etcd's leader after all
  * others; nothing newer than HISTORY_KEPT_MS is compacted unless etcd fills.
  */
@@ -47,12 +44,12 @@ export type EtcdStep =
   | { readonly do: 'disarm' };
 
 /**
- * How much history is kept, in ms: a watch that was interrupted for less can resume. The second value applies while
- * etcd fills.
+ * How much history is kept, in ms: a watch that was interrupted for a shorter time can resume. The second value applies
+ * while etcd fills.
  */
 const HISTORY_KEPT_MS = 60_000;
 const HISTORY_KEPT_FILLING_MS = 3_000;
-/** From this share of the quota on, an alarm stands, and history is compacted at every check. */
+/** From this share of the quota on, the alarm is raised, and history is compacted at every check. */
 const ALARM_SHARE = 0.6;
 /**
  * From this share of the quota on, new objects are refused: the rest is reserved for fences, recoveries and deletions.

@@ -1,7 +1,6 @@
 /**
  * Decides whether a leader gives the lead away because another control node reaches more machines. Pure functions of
- * the results of both.
- *
+ * both nodes' results.
  * Guarantees: both sides are measured in the same way (one TCP attempt per machine and round), and the lead goes only
  * to a node that reaches strictly more, so that two nodes with constant reach never hand the lead back and forth; the
  * other node must have reached more in SEES_MORE_ROUNDS rounds in a row; changing reach, whatever its cause, moves the
@@ -9,7 +8,7 @@
  */
 import type { ReachTarget } from '../../ports/reach.ts';
 
-/** How many rounds in a row the same control node must reach more than the leader. */
+/** How many rounds in a row the same control node must reach more machines than the leader. */
 const SEES_MORE_ROUNDS = 3;
 /** The most machines of one kind and state in one round; if there are more, successive rounds take turns. */
 const GROUP_MAX = 50;

@@ -1,8 +1,7 @@
 /**
- * Live migration, decided: what vm-decision.ts does once a migration was begun (migration-request.ts).
- *
+ * The part of vm-decision.ts about a live migration that has begun (migration-request.ts begins it).
  * Guarantees: the commit (phase switching) is decided only when the destination is paused with the guest's whole state
- * and the source says that it has sent that and stands still; the source is continued only in phase unwinding or
+ * and the source says that it has sent that state and is paused; the source is continued only in phase unwinding or
  * running, after the destination's grant was revoked; the destination is continued only in phase switching, after
  * everything below it was fenced.
  */
@@ -27,12 +26,12 @@ import {
 import type { Verdict } from '../vm/verdict.ts';
 import { withPause } from './pause-prediction.ts';
 
-/** Until a source is asked again whose run state is about to follow. */
+/** The time until a source whose run state is about to change is asked again, in ms. */
 const ENDING_MS = 2;
-/** How long a source that says nothing keeps a destination waiting that has everything. */
+/** How long a silent source keeps a destination waiting that has loaded everything, in ms. */
 const SOURCE_SILENT_MS = 5_000;
 
-/** A guest that stands still for the end of its migration for longer than this continues on its source, in ms. */
+/** A guest that is paused for the end of its migration for longer than this continues on its source, in ms. */
 const STANDING_MS = 10_000;
 
 type Migrating = Extract<VmPhase, { kind: 'migrating' }>;
@@ -66,9 +65,9 @@ function isCancelled({ cancelRequest }: VmRecord, { taskId }: Migrating): boolea
 }
 
 /**
- * What a destination that has loaded everything says; `inmigrate` is left only through a complete stream. QEMU gives it
- * the run state of a source that did not run: one paused by a disk error arrives as `io-error`, one never continued as
- * `prelaunch` (migration.c, 7.2).
+ * The run states of a destination that has loaded everything; QEMU leaves `inmigrate` only after a complete stream. If
+ * the source did not run, the destination gets the source's run state: one paused by a disk error arrives as
+ * `io-error`, one never continued as `prelaunch` (migration.c, 7.2).
  */
 const COMPLETE: ReadonlySet<string> = new Set([
   'paused',
@@ -88,8 +87,8 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   const to = see(destination);
   const sent = acknowledged.sent.has(destination.generation);
   const complete = to.told?.kind === 'arrived' || (to.qmp.kind === 'answers' && COMPLETE.has(to.qmp.status));
-  // Only the source's own word will do: a source whose stream broke at the very end continues by itself (QEMU does so),
-  // so that a complete destination beside a silent source may hold memory that is older than the disk.
+  // Only the source's own answer is proof: a source whose stream broke at the very end continues by itself (QEMU does
+  // so), so that a complete destination beside a silent source may hold memory that is older than the disk.
   const { qmp: left, told } = see(source);
   const hasToldSo = told?.kind === 'left' && told.sentTo === destination.generation;
   if (complete && hasToldSo) return switchOver(situation, phase, told.pausedMs);
@@ -139,7 +138,7 @@ function standsTooLong({ vm, acknowledged, monotonicMs }: VmSituation): boolean 
 }
 
 /**
- * Returns true if a source that has sent everything sent it to nobody who is there. The destination may still load what
+ * Returns true if a source has sent everything to a receiver that no longer exists. The destination may still load what
  * this leader had sent; a leader since then has forgotten who sent it, and its order to send counts as done (found by
  * the simulator).
  */
@@ -170,7 +169,7 @@ function mayHoldUnusedDisks(verdict: Verdict): boolean {
   return verdict !== 'running' && verdict !== 'moved-out';
 }
 
-/** What the owner allows, as far as the guest cluster of the VM tolerates it, in ms. */
+/** The longest pause in ms that the owner and the VM's guest cluster both allow. */
 function longestPauseMs({ vm, cluster }: VmSituation): number {
   const { pauseMsMax } = migrationPolicyOf(vm);
   const toleratesMs = cluster.index.guestClusterOf(vm)?.toleratesMs ?? Number.POSITIVE_INFINITY;
@@ -189,15 +188,15 @@ function longerPauseOf(source: QmpObservation, longestMs: number): number | null
 }
 
 /**
- * The source's migration is complete, and its run state is about to follow: QEMU says the first by an event and the
- * second by none, a moment later (7.2, migration_iteration_finish). The guest stands still meanwhile.
+ * The source's migration is complete, and its run state is about to follow: QEMU sends an event for the completion and
+ * none for the run state, a moment later (7.2, migration_iteration_finish). The guest is paused in the meantime.
  */
 export function isEnding(source: QmpObservation): boolean {
   return source.kind === 'answers' && source.status === 'finish-migrate' && source.migration?.status === 'completed';
 }
 
 /**
- * Whether the source has sent its whole memory to this very destination and stands still since. A deposed leader may
+ * Whether the source has sent its whole memory to this very destination and has been paused since. A deposed leader may
  * have sent it to the destination of a migration that was given up (found by the model in formal/,
  * WITHOUT_KNOWING_THE_RECEIVER).
  */
@@ -207,8 +206,7 @@ function hasLeftFor(source: QmpObservation, destination: Incarnation): boolean {
 
 /**
  * The destination ended, or waits for a stream anew. A source that has sent everything does not send again: the
- * destination that had got it ended, and a leader since then has forgotten what was done (found by the simulator, seed
- * 81).
+ * destination that had received it ended, and a later leader does not know that (found by the simulator, seed 81).
  */
 function hasNothing(situation: VmSituation, destination: Incarnation): boolean {
   const { qmp } = situation.see(destination);
@@ -249,12 +247,12 @@ function switchOver({ vm, now }: VmSituation, phase: Migrating, pausedMs: number
 }
 
 /**
- * With how long the move has held the guest still: until the source was complete, and from there until the destination
- * was continued.
+ * The record with the pause of the guest in this move: until the source was complete, and from there until the
+ * destination was continued.
  */
 function withMeasuredPause({ vm, acknowledged }: VmSituation, { destination, pausedMs }: Switching): Partial<VmRecord> {
   const { continued } = acknowledged;
-  // A leader that did not see all of it measures nothing.
+  // A leader that did not see the whole pause measures nothing.
   if (pausedMs === undefined || continued?.generation !== destination.generation) return {};
   return { pausesMs: withPause(vm.pausesMs ?? [], pausedMs + continued.afterMs) };
 }
@@ -305,7 +303,8 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
   }
   // A VM that was paused on its owner's wish arrives paused; any other is continued.
   const halted = at.verdict === 'paused' || at.verdict === 'disk-error';
-  // Asked after the fence, so for good, whatever it told before; and it was ended only after it had been asked.
+  // The source was asked after the fence, so its answer is final, whatever it reported before; and it was ended only
+  // after it had been asked.
   const isAsked = acknowledged.ended.has(source.generation);
   if (halted && !isAsked && !hasLeftFor(see(source).qmp, destination)) return doubtMemory(situation, phase);
   if (halted && vm.intent === 'running') return perform({ do: 'cont', incarnation: destination });
@@ -333,15 +332,15 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
 }
 
 /**
- * The source does not say that it still stands where it sent its memory: a deposed leader may have continued it before
- * the fence, so that it has written since, and only the disk is true. One that says nothing is waited for until its end
- * is known, and not for long.
+ * The source does not confirm that it is still paused where it sent its memory: a deposed leader may have continued it
+ * before the fence, so that it has written since, and only the disk is up to date. A silent source is waited for until
+ * its end is known, and not for long.
  */
 function doubtMemory(situation: VmSituation, { source, destination, taskId }: Switching): Decision {
   const { vm, see, phaseForMs } = situation;
   const { verdict } = judgementOf(situation, source);
   const { qmp } = see(source);
-  // The fence may be quicker than the run state that follows a complete stream: such an answer says nothing yet.
+  // The fence may be quicker than the run state that follows a complete stream: such an answer proves nothing yet.
   const ends = isEnding(qmp);
   const isOver = (qmp.kind === 'answers' && !ends) || verdict === 'lost' || verdict === 'crashed';
   if (!isOver && phaseForMs < SOURCE_SILENT_MS)

@@ -35,7 +35,7 @@ function seeing(vms: readonly VmRecord[], more: Partial<GuestClusterRecord> = {}
   });
 }
 
-/** What is decided of the first of some members, whose QEMU runs. */
+/** The decision for the first of some members, whose QEMU runs. */
 function decided(vms: readonly VmRecord[], more: Partial<VmSituation> = {}): Decision {
   const [first] = vms;
   assert(first !== undefined);

@@ -1,10 +1,9 @@
 /**
  * A wish to migrate, until the migration begins or is refused. Pure. Everything that moves a VM writes such a wish:
  * people, drains and rolls.
- *
  * Guarantees: a member of a guest cluster that declared a notice moves only after its guest acknowledged the notice, or
- * after this leader has known of it for its whole time; nothing else delays a move for the guest's sake; a move that
- * does not take place takes its notice back.
+ * after this leader has known of it for its whole time; nothing else delays a move for the guest's sake; if a move does
+ * not take place, its notice is taken back.
  */
 import type { Generation, HostName } from '../../../base/ids.ts';
 import { nextGeneration } from '../../../base/ids.ts';
@@ -18,7 +17,7 @@ import { type Decision, inPhase, type VmSituation, wait } from '../vm/decision.t
 const SOURCE_PATIENCE_MS = 60_000;
 /** The longest a live migration may take before it is undone. */
 const MIGRATION_DEADLINE_MS = 600_000;
-/** How long a migration waits for other members of the VM's guest cluster, and how often it looks. */
+/** How long a migration waits for other members of the VM's guest cluster, and how often it checks. */
 const MEMBER_WAIT_MS = 600_000;
 const MEMBER_LOOK_MS = 500;
 
@@ -65,7 +64,7 @@ export function beginMigration(situation: VmSituation, source: Incarnation, requ
     isOver: false,
     ...(from === null ? {} : { from }),
   });
-  // A new leader has not heard of every host yet: it says no only when it knows.
+  // A new leader has not heard from every host yet: it refuses only when it knows.
   if (placement.kind === 'nowhere' && !cluster.areAllHostsAsked())
     return wait(`Not every host was asked yet whether it can take ${vm.name}.`);
   if (placement.kind === 'nowhere')
@@ -91,13 +90,16 @@ export function beginMigration(situation: VmSituation, source: Incarnation, requ
   };
 }
 
-/** How long a wish has waited, the time of its notice left out: that was not the cluster's to shorten. */
+/** How long a wish has waited, without the time of its notice: the cluster could not shorten that. */
 function askedForMs({ vm, now }: VmSituation, { askedAt }: Request): number {
   const told = vm.notice?.state === 'scheduled' ? vm.notice.forMs : 0;
   return now - (askedAt ?? vm.phaseSince) - told;
 }
 
-/** Gives the guest notice, or waits for the end of its time; otherwise what the record says of it once the move begins. */
+/**
+ * Gives the guest notice, or waits for the end of the notice's time; otherwise the record's notice for when the move
+ * begins.
+ */
 function decideNotice(situation: VmSituation, to: HostName): Decision | Pick<VmRecord, 'notice'> {
   const { vm, cluster, notice: known, now } = situation;
   const { notice } = vm;
@@ -109,7 +111,7 @@ function decideNotice(situation: VmSituation, to: HostName): Decision | Pick<VmR
     notice: { ...notice, state: 'started', ended },
   });
   if (known.isAcknowledged) return started('acknowledged');
-  // What was declared since counts if it is shorter: nobody waits for longer than is declared.
+  // A time that was declared since counts if it is shorter: nobody waits for longer than is declared now.
   const forMs = Math.min(notice.forMs, cluster.index.guestClusterOf(vm)?.noticeMs ?? 0);
   const leftMs = Math.ceil(forMs - known.knownForMs);
   // A clock that goes back must not make it longer: the time is this leader's own.
@@ -130,7 +132,7 @@ function giveNotice({ vm, now }: VmSituation, forMs: number, to: HostName): Deci
   };
 }
 
-/** Takes back the notice of a move that nobody wants any more; null where there is none. */
+/** Takes back the notice of a move that nobody wants any more; null if there is none. */
 export function withdrawNotice({ vm }: VmSituation): Decision | null {
   const without = withoutNotice(vm);
   if (without === vm) return null;
@@ -142,8 +144,8 @@ export function withdrawNotice({ vm }: VmSituation): Decision | null {
 }
 
 /**
- * What is awaited of a member after its move: that it has the keys that it has now. How it was seen healthy after an
- * earlier move says nothing of this one.
+ * The condition that a member must meet after its move: it has the keys that it has now. How it was seen healthy after
+ * an earlier move does not count for this one.
  */
 function awaitedVm({ vm: { seenHealthy: _, ...vm }, cluster }: VmSituation): VmRecord {
   return cluster.index.guestClusterOf(vm) === null ? vm : { ...vm, settling: { registered: cluster.registeredOn(vm) } };

@@ -1,7 +1,6 @@
 /**
- * How long a live migration is going to hold a guest still, said before it begins. Pure: from what its earlier moves
- * took or, before the first, from what is known of QEMU and of this protocol. It is a prediction, not a promise:
- * nothing of safety depends on it.
+ * Predicts how long a live migration is going to pause a guest. Pure: from the pauses of its earlier moves or, before
+ * the first, from properties of QEMU and of this protocol. Safety does not depend on this prediction.
  */
 
 import { LONGEST_PAUSE_MS } from '../../model/pause-allowance.ts';
@@ -27,7 +26,7 @@ export interface PauseInput {
 
 export interface PredictedPause {
   readonly ms: number;
-  /** What the number is made of, for people. */
+  /** The reasons for the number, for people. */
   readonly because: string;
 }
 

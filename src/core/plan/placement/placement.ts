@@ -1,6 +1,6 @@
 /**
- * Where a VM goes. Pure. Most free memory first, names break ties, so that the same records and observations give the
- * same host. It looks at hosts in the order of their free memory and at no VM: what it costs does not grow with the
+ * Chooses the host for a VM. Pure. Most free memory first, names break ties, so that the same records and observations
+ * give the same host. It looks at hosts in the order of their free memory and at no VM: its cost does not grow with the
  * cluster.
  */
 import type { HostName } from '../../../base/ids.ts';
@@ -17,14 +17,15 @@ export interface PlacementInput {
   readonly seeHost: (host: HostName) => HostObservation;
   /** Never here. */
   readonly exclude: readonly HostName[];
-  /** Only here, when given. */
+  /** The only host to consider, if given. */
   readonly only: HostName | null;
   /** True where the VM's present incarnations are over: what the records give them counts as free. */
   readonly isOver: boolean;
   /** The host that the running guest comes from: where it can go on depends on it. Absent: it begins anew. */
   readonly from?: HostRecord;
   /**
-   * Also into room that a drain was promised, where there is no other: a VM that is down goes before one that moves.
+   * Whether room that a drain was promised may be used if there is no other: a VM that is down goes before one that
+   * moves.
    */
   readonly mayBreakClaims?: boolean;
 }
@@ -64,7 +65,7 @@ function search(input: PlacementInput, apart: Neighbours): Placement {
     found.consider({ host: only, freeBytes: found.freeBytes(only) });
     return found.outcome(1);
   }
-  // The VM has more room there than the ranking says: what it takes itself is free, or a claim may be broken.
+  // The VM has more room there than the ranking says: its own room is free, or a claim may be broken.
   const apartFromRanking = new Set([...found.own, ...(input.mayBreakClaims === true ? index.hostsWithClaims() : [])]);
   for (const host of apartFromRanking) found.consider({ host, freeBytes: found.freeBytes(host) });
   for (const ranked of ranking) {
@@ -81,7 +82,10 @@ class Search {
   readonly #input: PlacementInput;
   readonly #neededBytes: number;
   readonly #apart: Neighbours;
-  /** In words only for a refusal: a search passes hosts that have more room than others and cannot take the VM. */
+  /**
+   * Whether reasons are put into words, for a refusal: a search passes many hosts that have room and cannot take the
+   * VM.
+   */
   readonly #reasons: (() => string)[] = [];
   #best: (RankedHost & { readonly slot: number }) | null = null;
   /** The hosts of the VM's incarnations that are over. */
@@ -113,7 +117,7 @@ class Search {
     return next.freeBytes < this.#neededBytes && this.#reasons.length >= REASONS_MAX;
   }
 
-  /** Takes the host if nothing stands in the way and none is better. */
+  /** Takes the host if it suits and none found before is better. */
   consider(ranked: RankedHost): void {
     const record = this.#input.index.host(ranked.host);
     if (record === null) return;
@@ -126,7 +130,7 @@ class Search {
     }
   }
 
-  /** Of `hosts` hosts in all. */
+  /** The outcome of a search among `hosts` hosts. */
   outcome(hosts: number): Placement {
     if (this.#best !== null) return { kind: 'placed', host: this.#best.host, slot: this.#best.slot };
     const unnamed = hosts - this.#reasons.length;

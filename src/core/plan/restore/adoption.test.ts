@@ -88,7 +88,7 @@ test('G8 a host that claims what another one runs ends nothing: the record decid
   assert.deepEqual(commit.vm.phase, { kind: 'running', incarnation: { generation: 5, host: 'h1', slot: 4 } });
   const unknown = decideAdoption(situation(restored({ kind: 'stopped' }), [5], claims));
   assert.ok(unknown.kind === 'wait' && /h1|h2/.test(unknown.why), JSON.stringify(unknown));
-  // The one that the record puts it on is not heard, and another one says that it has it.
+  // The host in the record is not heard from, and another host says that it has the VM.
   const away = { processes: [onHost(5, 2)], unheardHosts: [host(1)] };
   assert.deepEqual(settled(decideAdoption(situation(known, [5], away))).commit.vm.phase, known.phase);
 });

@@ -1,13 +1,12 @@
 /**
- * What becomes of a VM whose record comes from a snapshot, once it is known what runs of it: its incarnation is adopted
+ * Decides about a VM whose record comes from a snapshot, once it is known which of its incarnations run: one is adopted
  * and runs on, or all of them are fenced. Pure.
- *
- * Guarantees: only a generation that storage serves on every disk of the VM is adopted (what is served was neither
- * fenced nor revoked, however old the record is), the lowest of them: a later one was never continued, because that
- * comes after the fence of the one before; nothing is decided before each storage node of the VM follows this epoch and
- * so refuses orders of leaders from before; a place that hosts contradict each other about is not adopted, and nothing
- * that a host says stands against the record; nothing is fenced while its guest may run on a host that has not been
- * heard. What the caller has to have acknowledged before it commits is in the answer.
+ * Guarantees: only a generation that storage serves on every disk of the VM is adopted (a served generation was neither
+ * fenced nor revoked, however old the record is), and of several the lowest: a later one was never continued, because
+ * that comes after the fence of the one before; no decision is made before each storage node of the VM follows this
+ * epoch and so refuses orders of leaders from before; if hosts contradict each other about a place, it is not adopted,
+ * and the record outweighs every host's report; no incarnation is fenced while its guest may run on a host that has not
+ * been heard from. The answer lists the orders that must be acknowledged before the caller commits.
  */
 import type { DiskId, Generation, HostName, StorageName } from '../../../base/ids.ts';
 import { listed } from '../../../base/listed.ts';
@@ -21,7 +20,7 @@ export interface SeenProcess extends Pick<RunningIncarnation, 'generation' | 'sl
   readonly host: HostName;
 }
 
-/** What a storage node says of one disk. */
+/** A storage node's report about one disk. */
 export interface SeenDisk {
   readonly disk: DiskId;
   readonly node: StorageName;
@@ -40,7 +39,7 @@ export interface AdoptionSituation {
   readonly processes: readonly SeenProcess[];
   /** Hosts whose agents are not heard. */
   readonly unheardHosts: readonly HostName[];
-  /** Those of them whose kernels are silent too: what runs there is reached by nobody, and is given up. */
+  /** The silent hosts whose kernels are silent too: nobody reaches their processes, and these are given up. */
   readonly silentHosts: readonly HostName[];
   readonly now: number;
 }
@@ -51,9 +50,9 @@ export type Adoption =
       readonly kind: 'settle';
       /** Storage nodes must acknowledge that everything below is revoked. */
       readonly fenceBelow: Generation;
-      /** They must also revoke each of these. */
+      /** The storage nodes must also revoke each of these. */
       readonly revoke: readonly Generation[];
-      /** Disks that were made since the snapshot, or are missing, contrary to what their records say. */
+      /** Disks that were made since the snapshot, or are missing, contrary to their records. */
       readonly corrected: readonly DiskRecord[];
       readonly commit: Extract<Decision, { kind: 'commit' }>;
     };
@@ -98,8 +97,8 @@ function servedOnAll({ disks }: AdoptionSituation): readonly Generation[] {
 }
 
 /**
- * Without a disk of its own there is nothing to tell by but hosts: generations that they report, the newest first. What
- * the record knows of counts before anything else that a host says.
+ * A VM without a disk of its own can be judged only by hosts: the generations that they report, the newest first.
+ * Generations that the record knows come before anything else that a host reports.
  */
 function toldByHosts(situation: AdoptionSituation): readonly Generation[] {
   const processes = possible(situation);
@@ -118,9 +117,9 @@ function recordedOf({ vm }: AdoptionSituation, generation: Generation): Incarnat
 }
 
 /**
- * Where a generation runs: as the record says, if it knows, since an incarnation never changes its place (whether it is
- * still there is for the verdicts to say); or as one host says. Null: nowhere. Where hosts contradict each other none is
- * believed: adopting one ends what runs on the others.
+ * The place where a generation runs: the record's, if it has one, since an incarnation never changes its place
+ * (verdicts decide whether it is still there); or the place that one host reports. Null: nowhere. If hosts contradict
+ * each other none is believed: adopting one incarnation ends those on the other hosts.
  */
 function placeOf(
   situation: AdoptionSituation,
@@ -171,7 +170,7 @@ function settle(
 ): Adoption {
   const { restored: _, ...record } = vm;
   const { phase, fenceBelow, revoke, message } = outcome;
-  // What runs was meant to run: somebody started it after the snapshot.
+  // A running VM was meant to run: somebody started it after the snapshot.
   const meant = phase.kind === 'running' && vm.intent === 'stopped' && !vm.deleting ? 'running' : vm.intent;
   const corrected = disks.flatMap(({ record: disk, seen }): readonly DiskRecord[] => {
     if (seen.state === 'missing' && disk.phase !== 'deleting' && !vm.deleting) return [{ ...disk, missing: true }];

@@ -1,10 +1,9 @@
 /**
- * What becomes of the records of a snapshot when a cluster is restored from it, before anybody else reads them. Pure.
- *
- * Guarantees: every VM's generation rises to the floor of the new epoch, above all that were ever given; every VM is
- * marked as one of which it is not known what runs; no wish from before is carried out a second time (stops, resets,
- * migrations; a deletion goes on, since it is asked for once and for all); nobody leads, no session and no invitation
- * is valid.
+ * Changes the records of a snapshot when a cluster is restored from it, before any server reads them. Pure.
+ * Guarantees: every VM's generation rises to the floor of the new epoch, above every generation that was ever given;
+ * every VM is marked as not yet settled (it is unknown which incarnation runs); no wish from before is carried out a
+ * second time (stops, resets, migrations; a deletion continues, since it is meant for good); no node leads, no session
+ * and no invitation is valid.
  */
 import { EPOCH_MAX, floorOfEpoch } from '../../../base/epoch.ts';
 import { CodedError } from '../../../base/errors.ts';
@@ -50,8 +49,9 @@ function portsTaken(records: Iterable<SnapshotRecord>, served: readonly ServedDi
 }
 
 /**
- * The writes that begin `epoch`. `served`: what storage nodes serve. `unread`: keys under which no record was found, left as they are; a VM among them must
- * be repaired before its generation can be trusted, so the caller refuses to go on.
+ * The writes that begin `epoch`. `served`: the generations that storage nodes serve. `unread`: keys under which no
+ * record was found, left as they are; a VM among them must be repaired before its generation can be trusted, so the
+ * caller refuses to go on.
  */
 export function beginEpoch(
   records: Iterable<SnapshotRecord>,

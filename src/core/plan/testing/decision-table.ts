@@ -19,7 +19,7 @@ export type Row = readonly [
   expected: string,
 ];
 
-/** What is decided in a row's situation, as its last column says it. */
+/** The decision in a row's situation, in the notation of its last column. */
 export function decided([, phase, more, seen, known]: Row): string {
   return brief(decide(situation(vmRecord(phase, more), seen, { acknowledged: acknowledged(known) })));
 }
@@ -69,7 +69,7 @@ export const copying = (
   },
 });
 
-/** A decision in one word or two: what a table can hold. */
+/** A decision in one or two words, short enough for a table. */
 export function brief(decision: Decision): string {
   if (decision.kind === 'do') return stepBrief(decision.step);
   if (decision.kind !== 'commit') return decision.kind;

@@ -57,7 +57,7 @@ export function hostRecord(n: number, more: Partial<HostRecord> = {}): HostRecor
   };
 }
 
-/** A host as it is seen: alive unless told otherwise. */
+/** An observed host: alive unless the test says otherwise. */
 export function seenHost(n: number, more: Partial<HostObservation> = {}): HostObservation {
   return {
     host: host(n),
@@ -75,7 +75,7 @@ export function silentKernel(rounds: number, nodes: readonly StorageName[]): Ker
   return { kind: 'silent', rounds, paths: ['direct', ...nodes.map((name) => `via ${name}`)], nodes };
 }
 
-/** QMP that answers; a source that has sent everything has sent it to generation 2 where nothing else is said. */
+/** QMP that answers; by default a source that has sent everything has sent it to generation 2. */
 export function answers(status: string, sentTo = status === 'postmigrate' ? 2 : null): QmpObservation {
   const receiver = sentTo === null ? null : parseGeneration(sentTo);
   return { kind: 'answers', status, via: 'direct', ageMs: 5, migration: null, sentTo: receiver };
@@ -169,12 +169,12 @@ export function memberRecord(n: number, phase: VmPhase, more: Partial<VmRecord> 
   return { ...record, spec: { ...record.spec, guestCluster: parseGuestClusterName('sql'), ...more.spec } };
 }
 
-/** Nothing acknowledged but what is named. */
+/** Only the named acknowledgements. */
 export function acknowledged(more: Partial<Acknowledged> = {}): Acknowledged {
   return { ...NOTHING_ACKNOWLEDGED, ...more };
 }
 
-/** What a test says is seen, by generation; what it does not name is present and not asked yet. */
+/** The observations that a test gives, by generation; a generation without one is present and not asked yet. */
 export type Seen = Readonly<Record<number, Partial<IncarnationObservation>>>;
 
 /** A cluster of these objects, in which storage works and everything in phase running is seen running. */

@@ -1,7 +1,6 @@
 /**
- * What a decision is and what it is made from, with the few moves that several phases share (vm-decision.ts,
+ * The types of a decision and of its input, with the few actions that several phases share (vm-decision.ts,
  * migration-decision.ts).
- *
  * Guarantees: the only way to a new generation for a start is `startNext`, which takes the number after the highest
  * ever given.
  */
@@ -34,40 +33,44 @@ export interface VmSituation {
   readonly disks: readonly DiskRecord[];
   readonly see: (incarnation: Incarnation) => IncarnationObservation;
   /**
-   * What a host's agent met last at the ports of the VM's disks; tried only while a disk error pauses the VM's guest.
+   * The result of the host's last attempt at the ports of the VM's disks; tried only while a disk error pauses the VM's
+   * guest.
    */
   readonly diskPath: (host: HostName) => DiskPath;
   readonly acknowledged: Acknowledged;
   readonly cluster: ClusterSituation;
   /** Unix time in ms, for records and people: another leader's may be an hour away from it. */
   readonly now: number;
-  /** This leader's monotonic clock in ms, as the times in `acknowledged`. */
+  /** This leader's monotonic clock in ms, as for the times in `acknowledged`. */
   readonly monotonicMs: number;
   /**
    * How long this leader has known the VM to be in its phase, by that clock. Durations in a record are measured by it.
    */
   readonly phaseForMs: number;
-  /** What is known of the VM's notice, where it has one that waits. */
+  /** The progress of the VM's notice, if it has one that is not over. */
   readonly notice: NoticeSituation;
-  /** What its guest cluster's ready-check has said since its move, where one is awaited. */
+  /** The result of its guest cluster's ready-check since its move, if one is awaited. */
   readonly readiness: Readiness;
 }
 
-/** What is known of a moved member's ready-check (loop/vm/ready-checks.ts). */
+/** The progress of a moved member's ready-check (loop/vm/ready-checks.ts). */
 export type Readiness =
-  /** It was not asked for yet, or nothing came of it yet. */
+  /** The check was not requested yet, or has no result yet. */
   | { readonly kind: 'unasked' }
   | { readonly kind: 'ready' }
   /** `why`: continues a sentence about the check, "exited with 1". */
   | { readonly kind: 'not-ready'; readonly why: string }
-  /** No agent answered for so long, in ms by this leader's monotonic clock, and none has answered since the move. */
+  /** No agent has answered since the move, for this long in ms by this leader's monotonic clock. */
   | { readonly kind: 'silent'; readonly forMs: number };
 
 /** How far a notice has come. */
 export interface NoticeSituation {
-  /** How long this leader has known of it, in ms by its monotonic clock: a new leader grants all of it again. */
+  /**
+   * How long this leader has known of the notice, in ms by its monotonic clock: a new leader grants the whole time
+   * again.
+   */
   readonly knownForMs: number;
-  /** Whether the agent of the VM's host says that its guest acknowledged it. */
+  /** Whether the agent of the VM's host says that the guest acknowledged the notice. */
   readonly isAcknowledged: boolean;
 }
 
@@ -80,7 +83,7 @@ export interface SeenPool {
 /** `open`: every port accepted the connection. `closed`: at least one did not. */
 export type DiskPath = 'open' | 'closed' | 'unknown';
 
-/** What a placement and a disk error need to know of the rest of the cluster. */
+/** The facts about the rest of the cluster that a placement and a disk error need. */
 export interface ClusterSituation {
   readonly index: ClusterIndex;
   readonly seeHost: (host: HostName) => HostObservation;
@@ -96,7 +99,7 @@ export interface ClusterSituation {
   readonly storageCutFrom: (host: HostName) => readonly StorageName[];
   /** The hosts that some storage node could not reach at its last attempt. */
   readonly hostsWithStorageCut: () => readonly HostName[];
-  /** Whether the current incarnation of a VM is in phase running and seen to run its guest. */
+  /** Whether the current incarnation of a VM is in phase running and its guest is seen to run. */
   readonly seesRunning: (vm: VmRecord) => boolean;
   /** The shared disks on which a VM's guest has a key registered. */
   readonly registeredOn: (vm: VmRecord) => readonly DiskId[];
@@ -104,7 +107,7 @@ export interface ClusterSituation {
 
 /** The next thing for one VM; the caller carries it out and asks again. */
 export type Decision =
-  /** Nothing now; look again when something changes, at the latest after `againInMs`. */
+  /** Nothing now; decide again when something changes, at the latest after `againInMs`. */
   | {
       readonly kind: 'wait';
       readonly why: string;
@@ -123,7 +126,7 @@ export type Decision =
   /** Deletes the record: nothing of the VM is left. */
   | { readonly kind: 'remove'; readonly event: DecisionEvent };
 
-/** What the cluster's event list says of a commit. */
+/** The entry of a commit in the cluster's event list. */
 export interface DecisionEvent {
   readonly kind: string;
   readonly message: string;
@@ -148,16 +151,17 @@ const SOON_MS = 1_000;
 /** How long an agent may be silent before the decision goes to another host, in ms. */
 const AGENT_PATIENCE_MS = 5_000;
 
-/** Nothing now: `why` for people, and how long until the next look at the latest, in ms. */
+/** Nothing now: `why` for people, and the longest time until the next decision, in ms. */
 export const wait = (why: string, againInMs = SOON_MS): Decision => ({ kind: 'wait', why, againInMs });
-/** No host can take it now. */
+/** No host can take the VM now. */
 const waitForRoom = (why: string): Decision => ({ kind: 'wait', why, againInMs: SOON_MS, forRoom: true });
 /** One effect to carry out now. */
 export const perform = (step: Step): Decision => ({ kind: 'do', step });
 
 /**
  * Changes the phase of a record. A request to undo a migration, and the notice of it, end with that migration's phase;
- * with a new machine, or none, the next cards become the present ones, and nothing is awaited of the old one.
+ * with a new machine, or none, the next cards become the present ones, and the health of the old machine is not
+ * awaited.
  */
 export function inPhase(vm: VmRecord, phase: VmPhase, now: number, more: Partial<VmRecord> = {}): VmRecord {
   const undone = (vm.cancelRequest ?? null) === null ? {} : { cancelRequest: null };
@@ -172,7 +176,7 @@ export function diskNodes(disks: readonly DiskRecord[]): StorageName[] {
   return [...new Set(disks.map((disk) => disk.node))];
 }
 
-/** Stands for the node of a shared disk whose record is not known yet: nobody can have tried it. */
+/** Stands for the node of a shared disk whose record is not known yet: no attempt can have reached it. */
 const UNKNOWN_NODE = 'a node that is not known yet' as StorageName;
 
 /**
@@ -194,7 +198,7 @@ export function judgementOf(situation: VmSituation, incarnation: Incarnation): J
   return judge(situation.see(incarnation), () => [...own(), ...sharedNodes(situation)]);
 }
 
-/** Whether every storage node of the VM, as its record stands, acknowledged a fence of all below `below`. */
+/** Whether every storage node of the VM in its present record acknowledged a fence of all generations below `below`. */
 export function isFenced(situation: VmSituation, below: Generation): boolean {
   const { fencedBelow, sharedFences } = situation.acknowledged;
   return fencedBelow >= below && sharedNodes(situation).every((node) => (sharedFences.get(node) ?? 0) >= below);
@@ -276,7 +280,7 @@ export interface StartOptions {
   readonly refusedBy?: Incarnation['host'];
   readonly quarantine?: Quarantine;
   readonly tasks?: readonly TaskOutcome[];
-  /** The hosts of `avoid` cannot run it at all: none of them is tried for want of another. */
+  /** The hosts of `avoid` cannot run the VM at all: none of them is tried for lack of another. */
   readonly strict?: true;
 }
 

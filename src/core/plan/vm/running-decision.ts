@@ -1,4 +1,4 @@
-/** What to do next for a VM that runs, or is meant to (vm-decision.ts). */
+/** Decides the next action for a VM that runs, or is meant to run (vm-decision.ts). */
 import type { Incarnation } from '../../model/vm.ts';
 import { decideDiskError } from '../disks/disk-error-decision.ts';
 import { decideSharing } from '../disks/sharing-decision.ts';
@@ -69,7 +69,7 @@ export function decideRunning(situation: VmSituation, incarnation: Incarnation):
   return wait(judgement.verdict, IDLE_MS);
 }
 
-/** What follows when the incarnation ended, whatever made it end; null while it has not. */
+/** The decision after the incarnation ended, for any reason; null while it has not ended. */
 function decideEnded(situation: VmSituation, incarnation: Incarnation, judgement: Judgement): Decision | null {
   const { vm } = situation;
   const { host } = incarnation;
@@ -87,8 +87,7 @@ function decideEnded(situation: VmSituation, incarnation: Incarnation, judgement
     case 'crashed':
     case 'incoming':
     case 'panicked': {
-      // A QEMU that waits for a stream runs no guest: it was launched anew by an order that came late, and
-      // nobody sends to it.
+      // A QEMU that waits for a stream runs no guest: a late order launched it anew, and no source sends to it.
       const what =
         verdict !== 'panicked' ? `QEMU of ${vm.name} ended on ${host}` : `The guest of ${vm.name} panicked on ${host}`;
       if (vm.spec.restartPolicy === 'never')

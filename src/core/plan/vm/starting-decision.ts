@@ -1,4 +1,4 @@
-/** What to do next for a VM that starts (vm-decision.ts). */
+/** Decides the next action for a VM that starts (vm-decision.ts). */
 import type { Generation } from '../../../base/ids.ts';
 import type { Incarnation, VmPhase } from '../../model/vm.ts';
 import { missingSharedDisk } from '../disks/sharing-decision.ts';
@@ -95,7 +95,9 @@ export function decideStarting(situation: VmSituation, phase: Extract<VmPhase, {
   return wait(`Waiting for QMP of ${vm.name} on ${host}.`);
 }
 
-/** The leader before launched it, and its agent has died since: what QMP says of it counts as it does of any other. */
+/**
+ * An earlier leader launched it, and its agent has died since: its answers over QMP count like those of any other QEMU.
+ */
 function isThereAlready(situation: VmSituation, incarnation: Incarnation): boolean {
   const { qmp } = situation.see(incarnation);
   return qmp.kind === 'answers' && judgementOf(situation, incarnation).verdict !== 'crashed';
@@ -151,14 +153,14 @@ function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 's
   return elsewhere?.kind === 'commit' ? elsewhere : wait(`${why} yet.`);
 }
 
-/** Whether a step failed by an answer: a host that says that it did not launch a QEMU does not run it. */
+/** Whether a step failed with an answer: a host that says that it did not launch a QEMU does not run it. */
 function isAnswer({ code }: StepFailure): boolean {
   return code !== null && code !== 'deadline' && code !== 'unavailable';
 }
 
 /**
- * Whether no guest of a generation that is starting can have run: this leader began it and never told it to, or its
- * process is not there.
+ * Whether no guest of a starting generation can have run: this leader began it and never told it to run, or its process
+ * does not exist.
  */
 function losesNothing({ acknowledged, see }: VmSituation, incarnation: Incarnation): boolean {
   return acknowledged.neverContinued.has(incarnation.generation) || see(incarnation).qmp.kind === 'refused';

@@ -20,11 +20,11 @@ export type Step =
   | { readonly do: 'halt'; readonly incarnation: Incarnation }
   | { readonly do: 'reset'; readonly incarnation: Incarnation }
   | { readonly do: 'power-down'; readonly incarnation: Incarnation }
-  /** Ends the process: by the agent where it is alive, else by QMP. */
+  /** Ends the process: through the agent if it is alive, else through QMP. */
   | { readonly do: 'end'; readonly incarnation: Incarnation; readonly by: 'agent' | 'qmp' }
   | { readonly do: 'listen'; readonly destination: Incarnation }
   /**
-   * Makes a source whose guest stands still use its disks without continuing the guest: at the end of sending, QEMU
+   * Makes a source whose guest is paused use its disks without continuing the guest: at the end of sending, QEMU
    * releases only disks that it uses, and a guest that arrived halted and was never continued does not use its disks.
    */
   | { readonly do: 'activate'; readonly source: Incarnation; readonly destination: Incarnation }
@@ -61,7 +61,7 @@ export function changedBy(step: Step): Incarnation | null {
     case 'revoke':
     case 'share':
     case 'activate':
-    // It says the same before and after: that it waits.
+    // The destination gives the same answer before and after: that it waits.
     case 'listen':
       return null;
   }
@@ -80,8 +80,8 @@ interface WorkflowStep {
 
 /**
  * Each workflow in its order when nothing goes wrong. Decisions (vm-decision.ts, migration-decision.ts) know a record's
- * phase and not these tables; workflows.test.ts holds them against every row: the order, what giving up after each step
- * leads to, and that nothing leads back from an irreversible one. Crash stories end the leader before each step.
+ * phase and not these tables; workflows.test.ts checks them against every row: the order, the effects of giving up
+ * after each step, and that no step leads back from an irreversible one. Crash stories end the leader before each step.
  */
 export const WORKFLOWS: Readonly<Record<'start' | 'stop' | 'migrate' | 'recover', readonly WorkflowStep[]>> = {
   start: [
@@ -108,7 +108,7 @@ export const WORKFLOWS: Readonly<Record<'start' | 'stop' | 'migrate' | 'recover'
     // The destination listens from its launch on. Where nobody knows that it does (a launch repeated by a new leader),
     // `listen` follows.
     { step: 'launch', undo: ['end'] },
-    // A source whose guest stands still is first told to `activate` its disks: the tables are for running guests.
+    // A source whose guest is paused is first told to `activate` its disks: the tables are for running guests.
     { step: 'send', undo: ['cancel-send'] },
     // Both sides are paused and complete; after this transaction only the destination may run, so only forward is left.
     { step: 'commit:switching', undo: [], irreversible: true },
@@ -128,15 +128,12 @@ export const WORKFLOWS: Readonly<Record<'start' | 'stop' | 'migrate' | 'recover'
   ],
 };
 
-/**
- * What the leader knows of effects it had acknowledged in this term. Lost with the leader; every step may then be
- * repeated.
- */
+/** The effects that the leader had acknowledged in this term. Lost with the leader; every step may then be repeated. */
 export interface Acknowledged {
   /** Every storage node with a disk of the VM's own revoked all below this; 0 for none. */
   readonly fencedBelow: number;
   /**
-   * The same of each node that held a shared disk of the VM at the time: which nodes those are may change while it
+   * The same for each node that held a shared disk of the VM at the time: the set of nodes may change while the VM
    * exists.
    */
   readonly sharedFences: ReadonlyMap<StorageName, number>;
@@ -151,7 +148,7 @@ export interface Acknowledged {
   readonly launched: ReadonlySet<Generation>;
   /**
    * The generation that this leader began and has never told to run, with the time of its launch by the leader's
-   * monotonic clock (null: not yet). Its guest has not run, so nothing of it can be lost.
+   * monotonic clock (null: not yet). Its guest has not run, so nothing can be lost with it.
    */
   readonly neverContinued: ReadonlyMap<Generation, number | null>;
   readonly listening: ReadonlySet<Generation>;
@@ -163,7 +160,7 @@ export interface Acknowledged {
   /** Generations whose process did not end despite repeated orders. */
   readonly resisted: ReadonlySet<Generation>;
   /**
-   * Since when the guest of a migration's source has stood still for the end of the migration, by the leader's
+   * Since when the guest of a migration's source has been paused for the end of the migration, by the leader's
    * monotonic clock in ms.
    */
   readonly standingSince: number | null;
@@ -177,7 +174,7 @@ export interface Acknowledged {
   readonly failure: StepFailure | null;
 }
 
-/** What a leader knows of a VM's effects at the beginning of its term. */
+/** The acknowledgements of a leader at the beginning of its term: none. */
 export const NOTHING_ACKNOWLEDGED: Acknowledged = {
   fencedBelow: 0,
   sharedFences: new Map(),

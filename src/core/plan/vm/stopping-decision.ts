@@ -1,4 +1,4 @@
-/** What to do next for a VM that stops (vm-decision.ts). */
+/** Decides the next action for a VM that stops (vm-decision.ts). */
 import { nextGeneration } from '../../../base/ids.ts';
 import type { Incarnation, VmPhase, VmRecord } from '../../model/vm.ts';
 import {
@@ -54,7 +54,7 @@ export function decideStopping(situation: VmSituation, phase: Extract<VmPhase, {
     );
   }
   if (phase.mode === 'acpi') {
-    // Only a record in mode `hard` admits no generation: it stands before the fence, so that no restarted storage
+    // Only a record in mode `hard` admits no generation: it is written before the fence, so that no restarted storage
     // service grants anew.
     return {
       kind: 'commit',
@@ -64,8 +64,8 @@ export function decideStopping(situation: VmSituation, phase: Extract<VmPhase, {
   }
   if (!over && seen.host.agent === 'alive') return perform({ do: 'end', incarnation, by: 'agent' });
   if (!over && seen.qmp.kind === 'answers') return perform({ do: 'end', incarnation, by: 'qmp' });
-  // Neither way reaches it: the fence ends it. A guest that still computes there reaches no disk and is killed when its
-  // host is seen again.
+  // Neither agent nor QMP reaches it: the fence ends it. A guest that still computes there reaches no disk and is
+  // killed when its host is seen again.
   const below = nextGeneration(vm.generation);
   if (!isFenced(situation, below)) return perform({ do: 'fence', below });
   return {
@@ -79,7 +79,7 @@ export function decideStopping(situation: VmSituation, phase: Extract<VmPhase, {
       ...(phase.reason === 'requested' ? { failures: null } : {}),
     }),
     event: { kind: 'stopped', message: stoppedWords(situation, incarnation, verdict) },
-    // It may still compute there, and speak to its networks.
+    // The guest may still compute there, and use its networks.
     ...(verdict === 'lost' ? { quarantine: { host: incarnation.host, reason: `lost with ${vm.name}` } } : {}),
     tasks: tasksOfStop(vm),
   };
@@ -98,7 +98,7 @@ function stoppedWords({ vm, acknowledged }: VmSituation, { generation, host }: I
   );
 }
 
-/** How the tasks end that the stop answers. A start that was asked for since then is still to be carried out. */
+/** How the tasks end that the stop answers. A start that was requested since then is still to be carried out. */
 function tasksOfStop(vm: VmRecord): TaskOutcome[] {
   const failed = [
     vm.migrationRequest?.taskId,

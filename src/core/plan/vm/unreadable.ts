@@ -8,7 +8,7 @@ import { keyOf, PREFIX } from '../../model/keys.ts';
 import { expectedIncarnations, sharedDisksOf, type VmRecord } from '../../model/vm.ts';
 import type { Snapshot } from '../../ports/store.ts';
 
-/** What is read to know what a VM depends on. */
+/** The records that are read to find a VM's dependencies. */
 export type VmReads = Pick<Snapshot, 'unreadable' | 'sharedDisks' | 'disksOf'>;
 
 const LEFT_ALONE = 'Nothing was changed. See docs/operating/failures.md, "A value in etcd that is no record".';

@@ -55,7 +55,7 @@ const BY_TOLD: Readonly<Record<MigrationTold['kind'], string>> = {
   arrived: 'it has received everything',
 };
 
-/** The reasons in words only for those who read them: thousands of judgements per second are read by nobody. */
+/** Whether reasons are put into words, for readers: thousands of judgements per second have none. */
 class Judged implements Judgement {
   readonly verdict: Verdict;
   readonly agentless: boolean;
@@ -77,7 +77,10 @@ class Judged implements Judgement {
 /** Rounds of silence on every path before `lost` may be said. */
 export const LOST_ROUNDS = 2;
 
-/** Whether the kernel of a host counts as silent for a VM with disks on `nodes`: as `judge` has it for "lost". */
+/**
+ * Whether the kernel of a host counts as silent for a VM with disks on `nodes`: the same rule as `judge` has for
+ * "lost".
+ */
 export function isSilentFor(kernel: KernelObservation, nodes: readonly StorageName[]): boolean {
   return kernel.kind === 'silent' && kernel.rounds >= LOST_ROUNDS && nodes.every((node) => kernel.nodes.includes(node));
 }

@@ -380,7 +380,7 @@ test('a guest that only its own host keeps from its storage is restarted elsewhe
     });
   assert.equal(brief(cutFrom(1)), '→ starting 2');
   assert.equal(brief(cutFrom(1, 2, 3)), 'wait');
-  // Where all others are quarantined it is said what keeps the guest from its disk, not that there is no room.
+  // If all other hosts are quarantined, the reason names the guest's path to its disk, not a lack of room.
   const quarantine = { since: 0, reason: 'lost with another' };
   const hosts = [1, 2, 3].map((n) => ({ record: hostRecord(n, n === 1 ? {} : { quarantine }), seen: seenHost(n) }));
   const alone = cutFromFirst({ ...given, cluster: clusterOf({ vms: [vm], hosts }) });
@@ -392,10 +392,10 @@ test('a guest that only its own host keeps from its storage is restarted elsewhe
   const acknowledged = erredSince(NOW - 9_000, NOW - 1_000);
   const held = decide({ ...given, acknowledged, cluster: full });
   assert.match(held.kind === 'wait' ? held.why : '', /the pool of storage node s1 is full \(0 MiB of 1024 MiB free\)/);
-  // Its own host is never taken again for want of another: it would only lose the guest's memory.
+  // Its own host is never taken again for lack of another: that would only lose the guest's memory.
   assert.equal(brief(cutFrom(1, 2)), '→ starting 2');
   assert.equal(brief(decide({ ...given, acknowledged: erredSince(NOW), cluster: cutFromFirst(given) })), 'wait');
-  // What is broken for everybody is tried again, not without end.
+  // A fault that affects every host leads to repeated attempts, but not endless ones.
   assert.equal(brief(decide({ ...given, acknowledged: erredSince(NOW - 9_000) })), 'cont 1');
   assert.equal(brief(decide({ ...given, acknowledged: erredSince(NOW - 9_000, NOW - 1_000) })), 'wait');
   assert.equal(brief(decide({ ...given, cluster: { ...given.cluster, storageAnswers: () => false } })), 'wait');
@@ -464,7 +464,7 @@ test('how long a phase lasts is measured by the leader that carries it out: reco
   }
 });
 
-/** Nothing of a start on host 1 was launched, and the host's agent has been silent for that long. */
+/** A start on host 1 whose QEMU was not launched, and the host's agent has been silent for that long. */
 function silentStart(silentMs: number, known: Partial<Acknowledged>, hosts: readonly number[] = [1, 2]): Decision {
   const vm = vmRecord(STARTING);
   const agent = (n: number): HostObservation =>
@@ -482,7 +482,8 @@ test('a start whose agent is silent goes elsewhere after a while, where its gues
   assert.equal(brief(next), '→ starting 2');
   const phase = next.kind === 'commit' ? next.vm.phase : null;
   assert.deepEqual(phase?.kind === 'starting' ? [phase.incarnation.host, phase.reason] : null, ['h2', 'launch-failed']);
-  // Another leader may have told it to run: nobody knows before QMP says so, or its kernel that nothing is there.
+  // Another leader may have told it to run: this is unknown before QMP answers, or before its kernel says that no
+  // process is there.
   assert.equal(brief(silentStart(60_000, {})), 'wait');
   assert.equal(brief(silentStart(60_000, begun, [1])), 'wait');
 });
@@ -539,7 +540,7 @@ test('V2 a stop whose process did not end says so, and gives up no host that is 
   assert.deepEqual(stopped({}, GONE), ['web is stopped.', null]);
   // Nobody reaches it, and its host is lost: every other host drops its tunnel.
   assert.deepEqual(stopped({}, LOST), ['web is stopped.', 'h1']);
-  // Its agent is silent and its QEMU mute, on a host that is there.
+  // Its agent is silent and its QEMU does not answer, on a host that is up.
   const mute = { ...LOST, host: seenHost(1, { agent: 'silent' }) };
   assert.match(stopped({}, mute)[0] ?? '', /did not end/);
 });

@@ -1,6 +1,6 @@
 /**
- * What to do next for one VM: a pure function of its record, what is seen of it, and what this leader had acknowledged.
- *
+ * Decides the next action for one VM: a pure function of its record, the observations of it, and this leader's
+ * acknowledgements.
  * Guarantees: no step is decided that the protocol (docs/specs/protocol.md) does not allow in the record's phase;
  * `cont` of an incarnation only while it is current and everything below it is fenced; `launch` only of a generation
  * that is granted. The caller repeats: decide, carry out one thing, decide again, until `wait`.

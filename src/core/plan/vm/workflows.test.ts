@@ -1,7 +1,7 @@
 /**
- * The tables of workflows, held against decisions: in a world in which every order works, each workflow takes exactly
- * its steps; given up after any of them it takes back what its table says; and nothing leads back from an irreversible
- * one.
+ * The tables of workflows, checked against decisions: in a world in which every order works, each workflow takes
+ * exactly its steps; if it is given up after any of them it takes back what its table says; and nothing leads back from
+ * an irreversible step.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -28,7 +28,7 @@ import { decide } from './vm-decision.ts';
 /** More than any workflow has, its undoing included. */
 const THINGS_MAX = 40;
 
-/** QEMUs and storage that do what they are told, at once. `lost`: hosts that nobody reaches. */
+/** QEMUs and storage that carry out every order at once. `lost`: hosts that nobody reaches. */
 class IdealWorld {
   vm: VmRecord;
   readonly taken: WorkflowPoint[] = [];
@@ -55,7 +55,7 @@ class IdealWorld {
     if (running !== null) this.#qemus.set(running.generation, 'running');
   }
 
-  /** Goes on until nothing is left to do, or until `last` was done. */
+  /** Continues until nothing is left to do, or until `last` was done. */
   run(last?: WorkflowPoint): this {
     for (let things = 0; things < THINGS_MAX; things++) {
       const decision = decide(this.#situation());
@@ -101,7 +101,7 @@ class IdealWorld {
     return { ...plain, see, cluster: { ...plain.cluster, seeHost } };
   }
 
-  /** What happens by itself; false where nothing does. */
+  /** Simulates what happens without an order; false if nothing does. */
   #timePasses(): boolean {
     const stream = this.#stream;
     if (stream !== null) {

@@ -1,5 +1,5 @@
 /**
- * Time that a test turns: nothing is due before the test says so, and what is due happens in order, each at its own
+ * Time that a test controls: no timer is due before the test says so, and due timers fire in order, each at its own
  * instant.
  */
 import type { Clock } from '../clock.ts';
@@ -25,7 +25,7 @@ export class ManualClock implements Clock {
     return this.#now;
   }
 
-  /** How many timers wait. */
+  /** The number of waiting timers. */
   get waiting(): number {
     return this.#timers.length;
   }
@@ -38,7 +38,7 @@ export class ManualClock implements Clock {
     };
   }
 
-  /** Lets `ms` pass, and all that follows from what becomes due. */
+  /** Lets `ms` pass, and runs everything that follows from the timers that become due. */
   async advance(ms: number): Promise<void> {
     const until = this.#now + ms;
     await settled();

@@ -1,4 +1,4 @@
-/** For tests: QEMUs that are reached, and answer, as a test says, on a clock that the test turns. */
+/** For tests: QEMUs that are reached, and answer, as a test says, on a clock that the test controls. */
 import { CodedError } from '../../../base/errors.ts';
 import { parseGeneration, parseHostName, parseStorageName, parseVmId } from '../../../base/ids.ts';
 import type { QmpEvent } from '../../../wire/qmp/codec.ts';
@@ -24,7 +24,7 @@ export function targetOf(generation: number): QmpTarget {
   };
 }
 
-/** What a command's answer is: a value, a failure that is thrown, or `silence`. */
+/** The answer to a command: a value, an error that is thrown, or `silence`. */
 export type Answers = Record<string, (args: Readonly<Record<string, unknown>>) => unknown>;
 
 /** What an answer function returns when QEMU never answers. */
@@ -33,7 +33,7 @@ export const silence = Symbol('silence');
 /** One end of a conversation, as QEMU. */
 export class FakeChannel implements QmpChannel {
   readonly closed: Promise<unknown>;
-  /** What was ordered, in order: the command, and its arguments as JSON where it has some. */
+  /** The orders in sequence: the command, and its arguments as JSON if it has some. */
   readonly commands: string[] = [];
   isClosed = false;
   readonly #clock: Clock;
@@ -89,9 +89,9 @@ export class FakeDialer implements QmpDialer {
   readonly attempts: string[] = [];
   /** The conversations so far. */
   readonly channels: FakeChannel[] = [];
-  /** What an attempt meets: QEMU, or a failure. */
+  /** The result of an attempt: QEMU, or a failure. */
   meets: (path: string, monitor: number, target: QmpTarget) => 'qemu' | DialFailure = () => 'qemu';
-  /** What QEMU answers; a command that is not named returns an empty object. */
+  /** QEMU's answers; a command that is not named returns an empty object. */
   answers: Answers = { 'query-status': () => ({ status: 'running' }) };
   readonly #clock: Clock;
   readonly #paths = pathsFrom({ self: 'c1', controls: ['c1', 'c2'], storage: [parseStorageName('s1')] });

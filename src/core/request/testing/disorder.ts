@@ -1,6 +1,6 @@
 /**
- * For tests of requests: what is wrong with the records of a cluster as a whole, which no single record shows. It
- * shares no code with the decisions that it judges.
+ * For tests of requests: the faults of a cluster's records as a whole, which no single record shows. It shares no code
+ * with the decisions that it judges.
  */
 import type { NetworkRecord } from '../../model/cluster.ts';
 import { recordsOf } from '../../model/cluster-index.ts';

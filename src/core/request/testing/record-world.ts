@@ -1,4 +1,4 @@
-/** For tests of requests: the records of a small cluster, which take in the changes of admitted requests. */
+/** For tests of requests: the records of a small cluster, to which the changes of admitted requests are applied. */
 
 import type { HostName, StorageName } from '../../../base/ids.ts';
 import { freshEstate } from '../../maintenance/testing/fresh-estate.ts';
@@ -34,7 +34,7 @@ const PREFIX_OF: Readonly<Record<Change['kind'], string>> = {
   event: PREFIX.event,
 };
 
-/** See the module. */
+/** See the module's comment. */
 export class RecordWorld {
   readonly #tables = {
     vm: new Map<string, Entry<object>>(),
@@ -92,7 +92,7 @@ export class RecordWorld {
     });
   }
 
-  /** What no control node could read of the records, one sentence each. */
+  /** The records that no control node could read, one sentence each. */
   unreadableRecords(): readonly string[] {
     return Object.entries(this.#tables).flatMap(([kind, table]) =>
       [...table].flatMap(([id, { value }]) => {
@@ -119,7 +119,7 @@ export class RecordWorld {
     };
   }
 
-  /** As the leader sees it: what is not said to be silent answers. */
+  /** The leader's view: every machine answers, except those that the test silences. */
   observed(): Observed {
     const seeHost = (host: HostName) => seenHost(1, { host, agent: this.deadAgents.has(host) ? 'silent' : 'alive' });
     return {

@@ -39,7 +39,7 @@ export class MemoryStore implements BackingStore {
     this.#held = [];
   }
 
-  /** Lets the operations that wait go, first come first served, and further ones through. */
+  /** Lets the waiting operations continue, in order, and further ones pass. */
   release(): void {
     const held = this.#held ?? [];
     this.#held = null;
@@ -176,7 +176,7 @@ export class TestTarget {
     return this.server.execute(this.command(nexus, cdb, dataOut));
   }
 
-  /** Takes the unit attentions of a nexus away, and says which they were: code and qualifier in hex. */
+  /** Removes the unit attentions of a nexus, and returns them: code and qualifier in hex. */
   async attentions(nexus: string): Promise<string[]> {
     const codes: string[] = [];
     for (let answer = await this.run(nexus, '00'); answer.status === 0x02; answer = await this.run(nexus, '00'))

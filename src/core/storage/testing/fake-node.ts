@@ -1,6 +1,5 @@
 /**
- * A storage node in memory: a pool, its disk daemons and one target, which note what happens and stop where a test
- * says.
+ * A storage node in memory: a pool, its disk daemons and one target, which record events and stop where a test says.
  */
 import { CodedError } from '../../../base/errors.ts';
 import { type DiskId, parseDiskId, type VmId } from '../../../base/ids.ts';
@@ -18,12 +17,12 @@ export interface FakeDaemon {
 /** The `n`th disk. */
 export const diskId = (n: number): DiskId => parseDiskId(`disk-${n.toString(16).padStart(12, '0')}`);
 
-/** One node. Disks are put into `disks`; `serving` says what runs. */
+/** One node. Disks are put into `disks`; `serving` lists what runs. */
 export class FakeNode {
   readonly disks = new Map<DiskId, { vm: VmId; sizeBytes: number }>();
   readonly daemons = new Map<DiskId, FakeDaemon>();
   readonly units = new Map<DiskId, TargetUnit>();
-  /** In the order of their ends. */
+  /** Completed operations, in the order of their ends. */
   readonly done: string[] = [];
   /** An action whose name begins with one of these waits until the promise is resolved. */
   readonly gates = new Map<string, Promise<void>>();
@@ -33,7 +32,7 @@ export class FakeNode {
   target: TargetState | null = null;
   #pids = 100;
 
-  /** What runs, as `DISK@PORT: GENERATIONS`; disks by their number. */
+  /** The running daemons, as `DISK@PORT: GENERATIONS`; disks by their number. */
   serving(): string[] {
     return Array.from(this.daemons.values(), ({ process, exports }) => {
       const generations = exports.map(({ generation }) => generation).toSorted((a, b) => a - b);

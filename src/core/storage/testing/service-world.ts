@@ -1,4 +1,4 @@
-/** A storage service on a node in memory, beside an etcd that answers what a test says: for the service's tests. */
+/** A storage service on a node in memory, with an etcd that answers as the test says: for the service's tests. */
 
 import { CodedError } from '../../../base/errors.ts';
 import { parseGeneration, parseStorageName, parseVmId, type Term, type VmId } from '../../../base/ids.ts';
@@ -24,7 +24,7 @@ export const granted = (generation: number, vm: VmId = VM): Grant => ({
   readOnly: false,
 });
 
-/** What etcd says: disk 1 is VM's, and these generations are admitted. */
+/** The content of etcd: disk 1 belongs to VM, and these generations are admitted. */
 export function viewOf(admitted: readonly number[], more: Partial<VmView> = {}): ClusterView {
   const floor = admitted.length === 0 ? (more.highest ?? 0) + 1 : Math.min(...admitted);
   const vm = {
@@ -44,7 +44,7 @@ export function viewOf(admitted: readonly number[], more: Partial<VmView> = {}):
   };
 }
 
-/** What the node remembers of histories, as its disk. */
+/** The node's memory of histories, as its disk keeps it. */
 class FakeMemory implements HistoryMemory {
   known: History | null = null;
   read = async (): Promise<History | null> => this.known;

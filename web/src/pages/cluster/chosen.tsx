@@ -1,4 +1,4 @@
-/** What is known of the host or the VM that is chosen in the picture. */
+/** Details of the host or the VM that is chosen in the picture. */
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { hostQuery, vmQuery } from '../../api/queries.ts';
@@ -18,7 +18,7 @@ interface ChosenProps {
   readonly chosen: Choice | null;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function Chosen({ estate, chosen }: ChosenProps) {
   const row = useItem('vm-row', chosen?.vm ?? null);
   const vm = useQuery({ ...vmQuery(row?.name ?? ''), enabled: row !== undefined }).data;

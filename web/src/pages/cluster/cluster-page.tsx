@@ -13,7 +13,7 @@ import './cluster.css';
 
 const HostTable = lazy(async () => ({ default: (await import('../hosts/host-table.tsx')).HostTable }));
 
-/** See the module. */
+/** See the module's comment. */
 export function ClusterPage() {
   const estate = useDeferredValue(useEstate());
   const { search, setSearch } = useSearch();

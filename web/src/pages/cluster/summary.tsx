@@ -12,7 +12,7 @@ import { Meter } from '../../ui/mark.tsx';
 import type { Search } from '../../ui/search.ts';
 import { countDebts } from '../ties/ties-table.ts';
 
-/** See the module. */
+/** See the module's comment. */
 export function Summary({ estate }: { readonly estate: Estate }) {
   const cluster = useQuery(clusterQuery).data;
   const verdicts = useMemo(() => countVerdicts(estate), [estate]);
@@ -71,7 +71,7 @@ function lossText({ possible, refused }: { readonly possible: 'yes' | 'no' | 'un
   return possible === 'no' ? TEXTS.summary.refused(refused) : TEXTS[possible];
 }
 
-/** What was signed for, and how much of it is due. */
+/** The number of debts, and how many of them are due. */
 function Debts() {
   const ties = useQuery(tiesQuery).data;
   if (ties === undefined) return null;
@@ -97,7 +97,7 @@ function Figure({ name, value, to, search = {} }: FigureProps) {
   );
 }
 
-/** How many VMs have which verdict, what needs attention first. */
+/** The number of VMs per verdict, the most urgent first. */
 function countVerdicts({ hosts, homeless }: Estate): readonly (readonly [Verdict, number])[] {
   const counts = new Map<Verdict, number>();
   for (const { verdict } of [...hosts.flatMap(({ vms }) => vms), ...homeless])

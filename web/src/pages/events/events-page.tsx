@@ -26,7 +26,7 @@ const COLUMNS: readonly Column<Event>[] = [
   { id: 'message', header: heads.message, width: 'minmax(280px, 4fr)', value: ({ message }) => message },
 ];
 
-/** See the module. */
+/** See the module's comment. */
 export function EventsPage() {
   const events = useList('event');
   return (

@@ -1,6 +1,6 @@
 /**
- * The lab of a one-machine cluster: its machines with what runs on them, faults as buttons, and what the cluster makes
- * of them as it happens.
+ * The lab of a one-machine cluster: its machines with their processes, faults as buttons, and the cluster's reaction as
+ * it happens.
  */
 import { Button, Menu } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
@@ -23,7 +23,7 @@ const { faults: texts } = TEXTS;
 type Machine = Lab['machines'][number];
 type Fault = Lab['faults'][number];
 
-/** Undo, each in its way: they are offered apart from what they undo. */
+/** The verbs that undo faults: they are shown apart from the faults. */
 const UNDO = ['heal-host', 'restore', 'thaw'];
 const EVENTS_SHOWN = 12;
 
@@ -32,7 +32,7 @@ interface Injected {
   readonly target?: string;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function FaultsPage() {
   const { data: lab, error } = useQuery(labQuery);
   const cache = useQueryClient();

@@ -1,4 +1,7 @@
-/** Changing what a guest cluster bears: only what differs is sent, and only while nobody else changed it meanwhile. */
+/**
+ * Changing the limits of a guest cluster: only differences are sent, and only if nobody else changed it in the
+ * meantime.
+ */
 import { Button, Textarea, TextInput } from '@mantine/core';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { type FormEvent, useState } from 'react';
@@ -14,7 +17,7 @@ import { type LimitsForm, limitsCommand, limitsOf, limitsPatch, type PatchGuestC
 
 const { guestCluster: texts } = TEXTS;
 
-/** See the module. `cluster`: one that somebody declared. */
+/** See the module's comment. `cluster`: one that somebody declared. */
 export function EditLimits({ cluster }: { readonly cluster: GuestCluster }) {
   const name = cluster.name ?? '';
   const [before, setBefore] = useState({ form: limitsOf(cluster), revision: cluster.revision ?? '' });

@@ -12,7 +12,7 @@ import { EditLimits } from './edit-limits.tsx';
 
 const { guestCluster: texts } = TEXTS;
 
-/** See the module. */
+/** See the module's comment. */
 export function GuestClusterPage() {
   const { guestCluster: name } = useParams({ strict: false }) as { readonly guestCluster: string };
   const { data: cluster, error } = useQuery(guestClusterQuery(name));
@@ -88,7 +88,7 @@ function Notice({ notice }: Pick<Member, 'notice'>) {
   );
 }
 
-/** What the heartbeat of the guests bears, against what moves have held them still for and would. */
+/** The pause that the guests' heartbeat tolerates, beside the pauses of past moves and the predicted one. */
 function Pauses({ cluster: { members, toleratesMs } }: { readonly cluster: GuestCluster }) {
   return (
     <Section title={texts.pauses}>

@@ -1,4 +1,4 @@
-/** All guest clusters, those that nobody declared included. */
+/** All guest clusters, including undeclared ones. */
 import { Link } from '@tanstack/react-router';
 import type { GuestCluster } from '../../api/types.ts';
 import { SHAPES } from '../../live/kinds.ts';
@@ -44,7 +44,7 @@ const COLUMNS: readonly Column<GuestCluster>[] = [
   },
 ];
 
-/** See the module. */
+/** See the module's comment. */
 export function GuestClustersPage() {
   const clusters = useList('guest-cluster');
   return (

@@ -1,4 +1,4 @@
-/** What a guest cluster bears as a form, and the request and command made of it. Pure. */
+/** The limits of a guest cluster as a form, and the request and command made from it. Pure. */
 import type { components } from '../../../../src/client/generated/schema.d.ts';
 import type { GuestCluster } from '../../api/types.ts';
 import { gpCommand } from '../../ui/gp-commands.ts';
@@ -32,7 +32,7 @@ export function limitsOf({ maxDisturbed, toleratesMs, noticeMs, quiet }: GuestCl
   };
 }
 
-/** Only what differs between two states of the form. */
+/** Only the differences between two states of the form. */
 export function limitsPatch(before: LimitsForm, after: LimitsForm): PatchGuestCluster {
   const changed = (field: keyof LimitsForm): boolean => before[field].trim() !== after[field].trim();
   return {

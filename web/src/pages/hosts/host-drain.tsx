@@ -19,7 +19,7 @@ import { plannedBars } from '../maintenance/timeline.ts';
 const { plan: texts } = TEXTS;
 const PARALLEL_MAX = 8;
 
-/** See the module. */
+/** See the module's comment. */
 export function HostDrain({ host }: { readonly host: Host }) {
   return host.maintenance === null ? <Plan host={host} /> : <DrainLive drain={host.maintenance.drain} />;
 }

@@ -21,7 +21,7 @@ import { HostDrain } from './host-drain.tsx';
 
 const { host: texts } = TEXTS;
 
-/** See the module. */
+/** See the module's comment. */
 export function HostPage() {
   const { host: name } = useParams({ strict: false }) as { readonly host: string };
   const { data: host, error } = useQuery(hostQuery(name));

@@ -63,7 +63,7 @@ const COLUMNS: readonly Column<Host>[] = [
 
 const keyOf = ({ name }: Host): string => name;
 
-/** See the module. */
+/** See the module's comment. */
 export function HostTable() {
   const hosts = useList('host');
   return (

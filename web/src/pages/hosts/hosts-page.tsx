@@ -3,7 +3,7 @@ import { TEXTS } from '../../texts/texts.ts';
 import { Page } from '../../ui/page.tsx';
 import { HostTable } from './host-table.tsx';
 
-/** See the module. */
+/** See the module's comment. */
 export function HostsPage() {
   return (
     <Page title={TEXTS.pages.hosts} isFilled>

@@ -14,7 +14,7 @@ import { Facts, Page, Section, Waiting } from '../../ui/page.tsx';
 
 const { image: texts } = TEXTS;
 
-/** See the module. */
+/** See the module's comment. */
 export function ImagePage() {
   const { image: name } = useParams({ strict: false }) as { readonly image: string };
   const image = useItem('image', name);

@@ -42,7 +42,7 @@ const COLUMNS: readonly Column<Image>[] = [
 
 const keyOf = ({ name }: Image): string => name;
 
-/** See the module. */
+/** See the module's comment. */
 export function ImagesPage() {
   const images = useList('image');
   const { search, setSearch } = useSearch();

@@ -6,14 +6,14 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { errorOfProblem } from '../../../../src/api/problem.ts';
 import { CodedError } from '../../../../src/base/errors.ts';
 
-/** How far the work is: first the content is hashed, then it is sent. */
+/** The progress: first the content is hashed, then it is sent. */
 export interface UploadProgress {
   readonly step: 'hashing' | 'sending';
   readonly doneBytes: number;
   readonly totalBytes: number;
 }
 
-/** What was uploaded. */
+/** The uploaded file. */
 export interface UploadedFile {
   readonly sha256: string;
   readonly format: 'qcow2' | 'raw';
@@ -29,7 +29,7 @@ interface UploadOptions {
   readonly signal: AbortSignal;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export async function uploadFile({ file, onProgress, signal }: UploadOptions): Promise<UploadedFile> {
   const hash = await hashOf({ file, onProgress, signal });
   await send(hash, { file, onProgress, signal });
@@ -51,7 +51,7 @@ async function hashOf({ file, onProgress, signal }: UploadOptions): Promise<stri
   return [...hash.digest()].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** `fetch` says nothing of what was sent so far. */
+/** `fetch` does not report how much was sent so far. */
 function send(hash: string, { file, onProgress, signal }: UploadOptions): Promise<void> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();

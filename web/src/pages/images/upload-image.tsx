@@ -14,7 +14,7 @@ import { type UploadProgress, uploadFile } from './upload-file.ts';
 
 const { image: texts } = TEXTS;
 
-/** See the module. */
+/** See the module's comment. */
 export function UploadImage({ onClose }: { readonly onClose: () => void }) {
   const [name, setName] = useState('');
   const [file, setFile] = useState<File | null>(null);

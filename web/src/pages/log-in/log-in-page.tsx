@@ -8,7 +8,7 @@ import { useSearch } from '../../ui/address.ts';
 import { Problem } from '../../ui/page.tsx';
 import './log-in.css';
 
-/** See the module. */
+/** See the module's comment. */
 export function LogInPage() {
   const { search } = useSearch();
   const navigate = useNavigate();
@@ -51,7 +51,7 @@ export function LogInPage() {
   );
 }
 
-/** Only a path of this server: an address that somebody else made must not lead away. */
+/** Only a path of this server: an address from somebody else must not lead away. */
 function ownPath(path: string | undefined): string {
   return path !== undefined && /^\/(?![/\\])/.test(path) && !path.startsWith('/login') ? path : '/';
 }

@@ -10,7 +10,7 @@ import { type ExportForm, ExportMenu } from '../../ui/export-menu.tsx';
 import { Page } from '../../ui/page.tsx';
 import { DrainLive } from './drain-live.tsx';
 
-/** See the module. */
+/** See the module's comment. */
 export function DrainPage() {
   const { drain: id } = useParams({ strict: false }) as { readonly drain: string };
   const drain = useQuery(drainQuery(id)).data;

@@ -13,7 +13,7 @@ const TONES: Readonly<Record<DrainSummary['state'], Tone>> = {
   cancelled: 'off',
 };
 
-/** See the module. */
+/** See the module's comment. */
 export function DrainState({ state }: Pick<DrainSummary, 'state'>) {
   return <Mark tone={TONES[state]}>{TEXTS.drain.states[state]}</Mark>;
 }

@@ -42,7 +42,7 @@ const COLUMNS: readonly Column<DrainSummary>[] = [
 
 const keyOf = ({ id }: DrainSummary): string => id;
 
-/** See the module. */
+/** See the module's comment. */
 export function MaintenancePage() {
   const drains = useList('drain');
   return (

@@ -2,7 +2,7 @@
 import { Link } from '@tanstack/react-router';
 import { TEXTS } from '../../texts/texts.ts';
 
-/** See the module. */
+/** See the module's comment. */
 export function MaintenanceTabs() {
   return (
     <nav className="tabs" aria-label={TEXTS.roll.lists}>

@@ -1,4 +1,4 @@
-/** What the forms of maintenance of many hosts are filled in with, and the requests and commands made of it. Pure. */
+/** The input of the forms for maintenance of many hosts, and the requests and commands made from it. Pure. */
 import { approvedTextOf } from '../../../../src/api/approved.ts';
 import type { components } from '../../../../src/client/generated/schema.d.ts';
 import type { MaintenancePlan } from '../../api/types.ts';
@@ -38,7 +38,7 @@ export function planCommand({ hosts, maxUnavailable, perRack, parallel }: PlanFo
   });
 }
 
-/** How a plan is to be carried out. `workMinutes`: what the work on a host is expected to take. */
+/** How a plan is to be carried out. `workMinutes`: the expected duration of the work on a host. */
 export interface RollForm {
   readonly change: string;
   readonly reason: string;
@@ -62,7 +62,7 @@ const linesOf = (text: string): string[] =>
     .map((line) => line.trim())
     .filter((line) => line !== '');
 
-/** How long a host is worked on, as far as it is foretold, ms: nothing where there is no work. */
+/** The expected duration of the work on a host, in ms: 0 if there is no work. */
 export function workMsOf({ pre, run, verify, workMinutes }: RollForm): number {
   if (pre === '' && run === '' && verify === '') return 0;
   const minutes = Number(workMinutes);

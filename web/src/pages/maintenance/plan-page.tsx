@@ -22,7 +22,7 @@ import { plannedBars } from './timeline.ts';
 
 const { roll: texts } = TEXTS;
 
-/** See the module. `hosts` in the address says which hosts the form begins with. */
+/** See the module's comment. `hosts` in the address says which hosts the form begins with. */
 export function PlanPage() {
   const { search } = useSearch();
   const [form, setForm] = useState<PlanForm>({ ...NEW_PLAN, hosts: search['hosts'] ?? NEW_PLAN.hosts });

@@ -13,11 +13,11 @@ const TICKS = [0, 0.25, 0.5, 0.75, 1];
 
 interface PictureProps {
   readonly bars: readonly Bar[];
-  /** Where the present is, since the beginning; null: before it begins. */
+  /** The present, relative to the beginning; null: before it begins. */
   readonly nowMs: number | null;
 }
 
-/** All of it. */
+/** The whole picture. */
 export function PlanPicture({ bars, nowMs }: PictureProps) {
   return (
     <>

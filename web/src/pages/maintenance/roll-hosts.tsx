@@ -19,7 +19,7 @@ const { roll: texts } = TEXTS;
 type RollHost = Roll['hosts'][number];
 type Step = 'pre' | 'run' | 'verify';
 
-/** See the module. */
+/** See the module's comment. */
 export function RollHosts({ roll }: { readonly roll: Roll }) {
   const [asked, setAsked] = useState<RollHost | null>(null);
   return (
@@ -80,7 +80,7 @@ interface ConfirmProps {
   readonly onClose: () => void;
 }
 
-/** Says for a person how work by hand ended: that it was begun and its outcome, under the person's name. */
+/** Lets a person confirm how work by hand ended: that it was begun and its outcome, under the person's name. */
 function ConfirmWork({ roll, host: { host, state }, onClose }: ConfirmProps) {
   const step = state as Step;
   const [message, setMessage] = useState('');

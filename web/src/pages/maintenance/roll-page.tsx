@@ -26,7 +26,7 @@ import { rollLanes } from './roll-timeline.ts';
 
 const { roll: texts } = TEXTS;
 
-/** See the module. */
+/** See the module's comment. */
 export function RollPage() {
   const { roll: id } = useParams({ strict: false }) as { readonly roll: string };
   const { data: roll, error } = useQuery(rollQuery(id));

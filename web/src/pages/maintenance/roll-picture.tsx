@@ -10,13 +10,13 @@ const TICKS = [0, 0.25, 0.5, 0.75, 1];
 
 interface PictureProps {
   readonly lanes: readonly RollLane[];
-  /** When it began, Unix ms; null: it has not, and times are told from its beginning. */
+  /** When it began, Unix ms; null: it has not, and times are shown relative to its beginning. */
   readonly beganMs: number | null;
-  /** Where the present is, since the beginning; null: it is not drawn. */
+  /** The present, relative to the beginning; null: it is not drawn. */
   readonly nowMs: number | null;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function RollPicture({ lanes, beganMs, nowMs }: PictureProps) {
   const bars = lanes.flatMap((lane) => lane.bars);
   const axis = axisOf(bars);

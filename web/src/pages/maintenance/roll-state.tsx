@@ -12,7 +12,7 @@ const TONES: Readonly<Record<RollSummary['state'], Tone>> = {
   aborted: 'off',
 };
 
-/** See the module. */
+/** See the module's comment. */
 export function RollState({ roll: { state, held, failed } }: { readonly roll: RollSummary }) {
   const tone = failed > 0 ? 'bad' : state === 'running' && held !== null ? 'warn' : TONES[state];
   return <Mark tone={tone}>{state === 'running' && held !== null ? TEXTS.roll.held : TEXTS.roll.states[state]}</Mark>;
@@ -22,7 +22,7 @@ type HostState = Roll['hosts'][number]['state'];
 
 const HOST_TONES: Partial<Record<HostState, Tone>> = { waiting: 'off', skipped: 'off', done: 'good', failed: 'bad' };
 
-/** See the module. */
+/** See the module's comment. */
 export function RollHostState({ state }: { readonly state: HostState }) {
   return <Mark tone={HOST_TONES[state] ?? 'busy'}>{TEXTS.roll.hostStates[state]}</Mark>;
 }

@@ -21,7 +21,7 @@ export interface RollLane {
   readonly bars: readonly RollBar[];
 }
 
-/** When each wave of a plan begins, if each host is worked on for `workMs`. */
+/** The predicted start of each wave of a plan, if the work on each host takes `workMs`. */
 function waveStarts({ waves }: MaintenancePlan, workMs: number): readonly number[] {
   let at = 0;
   return waves.map(({ durationMs }) => {
@@ -110,7 +110,7 @@ interface Left extends Clock {
   readonly drain: Drain | undefined;
 }
 
-/** What is foretold of a host from now on. */
+/** The prediction for a host from now on. */
 function left(host: RollHost, { now, movesMs, workMs, start, drain, since }: Left): readonly RollBar[] {
   if (host.state === 'waiting') return foretoldBars(start, movesMs, workMs);
   if (host.state === 'pre' || host.state === 'ready') return foretoldBars(now, movesMs, workMs);
@@ -123,7 +123,7 @@ function left(host: RollHost, { now, movesMs, workMs, start, drain, since }: Lef
   return foretoldBars(now, end - now, workMs);
 }
 
-/** When each wave that has not begun would begin. */
+/** The predicted start of each wave that has not begun. */
 function foretoldStarts(
   { hosts, foretold, forecast }: Roll,
   { now, workMs, since }: Clock & { readonly workMs: number },
@@ -148,7 +148,7 @@ function foretoldStarts(
   return starts;
 }
 
-/** Whether nothing is to be moved from a host any more. */
+/** Whether a host has no VM left to move. */
 function isEmptied({ state }: RollHost): boolean {
   return state === 'run' || state === 'back' || state === 'verify' || isHostOver(state);
 }
@@ -157,7 +157,7 @@ function isHostOver(state: RollHost['state']): boolean {
   return state === 'done' || state === 'failed' || state === 'skipped';
 }
 
-/** Where times are drawn. */
+/** The axis on which times are drawn. */
 export interface Axis {
   /** Part of the width, from 0 to 1. */
   readonly at: (ms: number) => number;

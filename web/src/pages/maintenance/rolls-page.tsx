@@ -43,7 +43,7 @@ const COLUMNS: readonly Column<RollSummary>[] = [
 
 const keyOf = ({ id }: RollSummary): string => id;
 
-/** See the module. */
+/** See the module's comment. */
 export function RollsPage() {
   const rolls = useList('roll');
   return (

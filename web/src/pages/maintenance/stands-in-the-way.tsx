@@ -1,4 +1,4 @@
-/** What keeps hosts of a refused plan from being emptied one by one, and what may be tried. */
+/** The obstacles to emptying hosts one by one, and the changes that may help. */
 import { Link } from '@tanstack/react-router';
 import { useList } from '../../live/lists.ts';
 import { TEXTS } from '../../texts/texts.ts';

@@ -19,7 +19,7 @@ interface StartProps {
   readonly setForm: (form: RollForm) => void;
 }
 
-/** See the module. What is approved is the plan that is shown: its hash goes with the request. */
+/** See the module's comment. What is approved is the plan that is shown: its hash goes with the request. */
 export function StartRoll({ plan, form, setForm }: StartProps) {
   const navigate = useNavigate();
   const start = useMutation({

@@ -15,7 +15,7 @@ export interface Bar {
   readonly state: 'foretold' | 'waiting' | 'moving' | 'moved' | 'gone';
   readonly note: string | null;
   readonly measuredPauseMs: number | null;
-  /** How long the move took where it is over. */
+  /** How long a finished move took. */
   readonly tookMs: number | null;
   readonly foretoldMs: number;
 }

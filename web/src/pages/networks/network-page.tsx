@@ -7,7 +7,7 @@ import { SmallTable } from '../../ui/small-table.tsx';
 
 const { network: texts } = TEXTS;
 
-/** See the module. */
+/** See the module's comment. */
 export function NetworkPage() {
   const { network: name } = useParams({ strict: false }) as { readonly network: string };
   const network = useItem('network', name);

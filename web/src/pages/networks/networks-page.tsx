@@ -38,7 +38,7 @@ const COLUMNS: readonly Column<Network>[] = [
 
 const keyOf = ({ name }: Network): string => name;
 
-/** See the module. */
+/** See the module's comment. */
 export function NetworksPage() {
   const networks = useList('network');
   const { search, setSearch } = useSearch();

@@ -13,7 +13,7 @@ import { Secret } from './secret.tsx';
 const { settings: texts } = TEXTS;
 const ROLES = ['host', 'storage', 'control'] as const;
 
-/** See the module. */
+/** See the module's comment. */
 export function JoinTokens() {
   const [role, setRole] = useState<(typeof ROLES)[number]>('host');
   const [name, setName] = useState('');

@@ -1,7 +1,7 @@
 /** A secret that is shown once. */
 import { TEXTS } from '../../texts/texts.ts';
 
-/** See the module. */
+/** See the module's comment. */
 export function Secret({ secret }: { readonly secret: string }) {
   return (
     <p className="secret" role="status">

@@ -9,7 +9,7 @@ import { SmallTable } from '../../ui/small-table.tsx';
 
 const { settings: texts } = TEXTS;
 
-/** See the module. */
+/** See the module's comment. */
 export function Sessions() {
   const cache = useQueryClient();
   const sessions = useQuery(sessionsQuery);

@@ -1,4 +1,4 @@
-/** Who has access: API tokens, tokens for machines that join, who is logged in. */
+/** People and machines with access: API tokens, tokens for machines that join, sessions. */
 import { Button } from '@mantine/core';
 import { useLogOut } from '../../app/session.ts';
 import { TEXTS } from '../../texts/texts.ts';
@@ -7,7 +7,7 @@ import { JoinTokens } from './join-tokens.tsx';
 import { Sessions } from './sessions.tsx';
 import { Tokens } from './tokens.tsx';
 
-/** See the module. */
+/** See the module's comment. */
 export function SettingsPage() {
   const everywhere = useLogOut({ everywhere: true });
   return (

@@ -14,7 +14,7 @@ import { Secret } from './secret.tsx';
 
 const { settings: texts } = TEXTS;
 
-/** See the module. */
+/** See the module's comment. */
 export function Tokens() {
   const cache = useQueryClient();
   const tokens = useQuery(tokensQuery);

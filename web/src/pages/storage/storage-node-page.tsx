@@ -29,7 +29,7 @@ const COLUMNS: readonly Column<Disk>[] = [
 
 const keyOf = ({ id }: Disk): string => id;
 
-/** See the module. */
+/** See the module's comment. */
 export function StorageNodePage() {
   const { node: name } = useParams({ strict: false }) as { readonly node: string };
   const node = useItem('storage', name);

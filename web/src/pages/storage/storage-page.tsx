@@ -48,7 +48,7 @@ const COLUMNS: readonly Column<StorageNode>[] = [
 
 const keyOf = ({ name }: StorageNode): string => name;
 
-/** See the module. */
+/** See the module's comment. */
 export function StoragePage() {
   const nodes = useList('storage');
   return (

@@ -52,7 +52,7 @@ function Cancel({ task }: { readonly task: Task }) {
   );
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function TasksPage() {
   const tasks = useList('task');
   return (

@@ -1,4 +1,4 @@
-/** What keeps hosts from being drained, and what somebody has to look after: each with its reasons. */
+/** The reasons why hosts cannot be drained, and the things that a person has to look after. */
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { clusterQuery } from '../../api/queries.ts';
@@ -10,7 +10,7 @@ import { SmallTable } from '../../ui/small-table.tsx';
 
 const { ties: texts } = TEXTS;
 
-/** See the module. */
+/** See the module's comment. */
 export function Reasons() {
   const cluster = useQuery(clusterQuery).data;
   const hosts = useList('host');

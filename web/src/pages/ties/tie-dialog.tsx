@@ -1,4 +1,4 @@
-/** One tie with all that is known of it; a debt is signed anew here. */
+/** One tie with all its details; a debt is signed anew here. */
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
@@ -22,7 +22,7 @@ interface DialogProps {
   readonly onClose: () => void;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function TieDialog({ tie, onClose }: DialogProps) {
   if (tie.debt !== null) return <Renew key={tie.debt} debt={tie.debt} {...{ tie, onClose }} />;
   return (

@@ -1,4 +1,4 @@
-/** All ties and debts, each with what it costs now. */
+/** All ties and debts, each with its present cost. */
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { tiesQuery } from '../../api/queries.ts';
@@ -64,7 +64,7 @@ function Open({ tie }: { readonly tie: Tie }) {
   );
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function TiesTable() {
   const { data, error } = useQuery(tiesQuery);
   const { search, setSearch } = useSearch();

@@ -1,4 +1,7 @@
-/** What ties VMs to hosts and who signed for it; what keeps hosts from being drained; what somebody must look after. */
+/**
+ * The ties of VMs to hosts and who signed for them; the reasons why hosts cannot be drained; the things that a person
+ * must look after.
+ */
 import { TEXTS } from '../../texts/texts.ts';
 import { Page } from '../../ui/page.tsx';
 import { Tabs } from '../../ui/tabs.tsx';
@@ -7,7 +10,7 @@ import { TiesTable } from './ties-list.tsx';
 
 const { ties: texts } = TEXTS;
 
-/** See the module. */
+/** See the module's comment. */
 export function TiesPage() {
   return (
     <Page title={TEXTS.pages.ties} isFilled>

@@ -4,7 +4,7 @@ import type { Tone } from '../../picture/verdict-style.ts';
 import { type Signing, signingOptions } from '../../ui/acceptance.ts';
 import { gpCommand } from '../../ui/gp-commands.ts';
 
-/** What somebody has to do about it: most urgent first. */
+/** States by urgency: the most urgent first. */
 export const STATES = ['due', 'unsigned', 'signed'] as const;
 export type TieState = (typeof STATES)[number];
 
@@ -29,7 +29,7 @@ export function byUrgency(ties: readonly Tie[]): readonly Tie[] {
   return [...ties].sort((a, b) => rank(a) - rank(b) || later(a, b));
 }
 
-/** How many debts there are, and how many of them are due. */
+/** The number of debts, and how many of them are due. */
 export function countDebts(ties: readonly Tie[]): { readonly debts: number; readonly due: number } {
   const states = ties.map(stateOf);
   return {

@@ -1,6 +1,6 @@
 /**
- * What admission says of a form as it is filled in. Guarantees: it is asked by the code that admits the request itself,
- * a moment after the last key; an answer to what is typed no longer is never shown.
+ * Admission's answer to a form as it is filled in. Guarantees: the answer comes from the code that admits the request
+ * itself, a moment after the last key; an answer to outdated input is never shown.
  */
 import { useQuery } from '@tanstack/react-query';
 import { useEffect, useState } from 'react';
@@ -10,15 +10,15 @@ import { Mark } from '../../ui/mark.tsx';
 
 const PAUSE_MS = 350;
 
-/** What is known of a request now. */
+/** The answer to a request so far. */
 interface Checked {
-  /** Whether there is a request to ask for. */
+  /** Whether there is a complete request to check. */
   readonly isAsked: boolean;
   readonly answer: Admission | undefined;
   readonly error: Error | null;
 }
 
-/** Asks what would become of a request; null: it is not complete enough to be asked for. */
+/** Checks a request; null: it is not complete enough to be checked. */
 export function useAdmission(request: object | null, ask: (signal: AbortSignal) => Promise<Admission>): Checked {
   const now = request === null ? '' : JSON.stringify(request);
   const settled = useSettled(now);
@@ -34,11 +34,11 @@ export function useAdmission(request: object | null, ask: (signal: AbortSignal) 
 
 interface SaysProps {
   readonly checked: Checked;
-  /** What is said where it is admitted. */
+  /** The text that is shown if the request is admitted. */
   readonly fine: (admission: Admission) => string;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function AdmissionSays({ checked: { isAsked, answer, error }, fine }: SaysProps) {
   return (
     <div className="admission" role="status" aria-label={TEXTS.admission.label}>

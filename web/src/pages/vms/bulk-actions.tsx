@@ -1,4 +1,4 @@
-/** What is done to many VMs: one request and one task, however many there are. */
+/** Actions on many VMs: one request and one task, however many there are. */
 import { Button } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
@@ -26,7 +26,7 @@ interface BulkProps {
   readonly done: () => void;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function BulkActions({ vms, done }: BulkProps) {
   const [asked, setAsked] = useState<Action | null>(null);
   const act = useMutation({

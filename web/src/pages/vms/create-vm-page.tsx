@@ -16,7 +16,7 @@ import './vm-form.css';
 
 const { form: texts } = TEXTS.vm;
 
-/** See the module. */
+/** See the module's comment. */
 export function CreateVmPage() {
   const [form, setForm] = useState<NewVm>(NEW_VM);
   const navigate = useNavigate();

@@ -1,4 +1,4 @@
-/** Changing a VM: only what differs is sent, and only while nobody else changed the VM meanwhile. */
+/** Changing a VM: only differences are sent, and only if nobody else changed the VM in the meantime. */
 import { Button, NativeSelect, TextInput } from '@mantine/core';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { type FormEvent, useState } from 'react';
@@ -24,7 +24,7 @@ function formOf({ spec, labels }: VmDetail): EditedVm {
   };
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function EditVm({ vm }: { readonly vm: VmDetail }) {
   const [before, setBefore] = useState({ form: formOf(vm), revision: vm.revision });
   const [form, setForm] = useState(before.form);

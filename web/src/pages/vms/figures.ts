@@ -4,7 +4,7 @@
  */
 import type { VmFigures } from '../../api/types.ts';
 
-/** What was used between two answers, in units a second. Null: not known. */
+/** The use of resources between two answers, in units a second. Null: not known. */
 export interface Sample {
   /** Unix seconds of the cluster's clock. */
   readonly at: number;

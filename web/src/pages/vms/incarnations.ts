@@ -7,7 +7,7 @@ export interface Incarnation {
   readonly host: string | null;
   readonly since: string;
   readonly until: string | null;
-  /** What is said of its end: the first event of the next one, or its own last. */
+  /** The text about its end: the first event of the next incarnation, or its own last event. */
   readonly ending: string | null;
 }
 

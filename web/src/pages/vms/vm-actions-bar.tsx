@@ -1,4 +1,4 @@
-/** What can be done to one VM now; what cannot says why. */
+/** The actions that one VM allows now; a forbidden one says why. */
 import { Button, Menu, NativeSelect, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
@@ -20,7 +20,7 @@ import { useVmAction, type VmAction } from '../../ui/vm-actions.ts';
 
 const { vmActions: names } = TEXTS;
 
-/** See the module. */
+/** See the module's comment. */
 export function VmActions({ vm }: { readonly vm: VmDetail }) {
   const { search, setSearch } = useSearch();
   const act = useVmAction({ signedInPlace: true });

@@ -1,4 +1,4 @@
-/** Consoles of a VM: each in a window of its own, and the end of what the serial one said. */
+/** Consoles of a VM: each in a window of its own, and the last output of the serial one. */
 import { Button } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { vmLogQuery } from '../../api/queries.ts';
@@ -9,7 +9,7 @@ import { gpCommand } from '../../ui/gp-commands.ts';
 import { Problem, Section, Waiting } from '../../ui/page.tsx';
 import './vm-form.css';
 
-/** See the module. */
+/** See the module's comment. */
 export function VmConsole({ vm }: { readonly vm: VmDetail }) {
   const { data: log, error, refetch, isFetching } = useQuery(vmLogQuery(vm.name));
   const hasDisplay = vm.spec.display === 'vga';

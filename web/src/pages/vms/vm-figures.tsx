@@ -1,4 +1,4 @@
-/** What a VM uses, as plots: asked for every two seconds while somebody looks, and kept by this page only. */
+/** A VM's use of resources, as plots: read every two seconds while somebody looks, and kept by this page only. */
 import { useQuery } from '@tanstack/react-query';
 import { useEffect, useRef, useState } from 'react';
 import { vmFiguresQuery } from '../../api/queries.ts';
@@ -21,7 +21,7 @@ interface Shown {
   readonly atLeast: number;
 }
 
-/** See the module. */
+/** See the module's comment. */
 export function VmFigures({ vm }: { readonly vm: VmDetail }) {
   const { data, error } = useQuery(vmFiguresQuery(vm.name));
   const samples = useSamples(data);

@@ -1,4 +1,4 @@
-/** What forms about VMs are filled in with, and the requests and commands made of it. Pure. */
+/** The input of forms about VMs, and the requests and commands made from it. Pure. */
 import type { components } from '../../../../src/client/generated/schema.d.ts';
 import { gpCommand, sizeWord } from '../../ui/gp-commands.ts';
 
@@ -42,7 +42,7 @@ export function labelsOf(text: string): Record<string, string> {
   );
 }
 
-/** The other way round. */
+/** Labels as text. */
 export function labelsText(labels: Readonly<Record<string, string>>): string {
   return Object.entries(labels)
     .map(([key, value]) => `${key}=${value}`)
@@ -106,7 +106,7 @@ export function pinChoices(pin: string, hosts: readonly string[]): readonly stri
   return pin === '' || hosts.includes(pin) ? hosts : [pin, ...hosts];
 }
 
-/** Only what differs between two states of the form. */
+/** Only the differences between two states of the form. */
 export function patchRequest(before: EditedVm, after: EditedVm): PatchVm {
   const changed = (field: keyof EditedVm): boolean => before[field].trim() !== after[field].trim();
   return {

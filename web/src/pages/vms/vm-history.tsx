@@ -1,4 +1,4 @@
-/** What happened to a VM: its incarnations as a timeline, its tasks, its events. */
+/** The history of a VM: its incarnations as a timeline, its tasks, its events. */
 import { useQuery } from '@tanstack/react-query';
 import { vmEventsQuery } from '../../api/queries.ts';
 import type { VmDetail } from '../../api/types.ts';
@@ -14,7 +14,7 @@ import './vm-history.css';
 
 const LATEST_MAX = 50;
 
-/** See the module. */
+/** See the module's comment. */
 export function VmHistory({ vm }: { readonly vm: VmDetail }) {
   const { data: events = [], error } = useQuery(vmEventsQuery(vm.name));
   const tasks = useList('task').filter(({ target }) => target.kind === 'vm' && target.name === vm.name);

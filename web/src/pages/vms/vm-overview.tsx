@@ -1,4 +1,4 @@
-/** A VM: what the cluster believes of it and why, what it is made of. */
+/** A VM: the cluster's verdict and its reasons, and the VM's parts. */
 import { Link } from '@tanstack/react-router';
 import type { VmDetail } from '../../api/types.ts';
 import { bytesText, durationText, timeText } from '../../texts/format.ts';
@@ -10,7 +10,7 @@ import { SmallTable } from '../../ui/small-table.tsx';
 const { vm: texts } = TEXTS;
 const ageText = (ageMs: number | null): string => (ageMs === null ? texts.never : texts.ago(durationText(ageMs)));
 
-/** See the module. */
+/** See the module's comment. */
 export function VmOverview({ vm }: { readonly vm: VmDetail }) {
   return (
     <div className="columns">

@@ -14,7 +14,7 @@ import { VmConsole } from './vm-console.tsx';
 import { VmHistory } from './vm-history.tsx';
 import { VmOverview } from './vm-overview.tsx';
 
-/** See the module. */
+/** See the module's comment. */
 export function VmPage() {
   const { vm: name } = useParams({ strict: false }) as { readonly vm: string };
   const { data: vm, error } = useQuery(vmQuery(name));

@@ -60,7 +60,7 @@ function labelsText(labels: Vm['labels']): string {
 
 const keyOf = ({ id }: Vm): string => id;
 
-/** See the module. */
+/** See the module's comment. */
 export function VmsPage() {
   const vms = useList('vm');
   return (

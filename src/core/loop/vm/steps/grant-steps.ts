@@ -60,25 +60,26 @@ export const revoke: StepHandler<'revoke'> = async (context, { generation }) => 
 };
 
 /**
- * Gives a running QEMU exactly the shared disks that the step names. A disk that goes is closed by QEMU before storage
- * refuses it, and one that comes is granted before QEMU opens it. The fence between: a node that had nothing of this VM
- * until now has never heard of its older generations, and one of those may still run somewhere.
+ * Gives a running QEMU exactly the shared disks that the step names. QEMU closes a disk that is taken away before
+ * storage refuses it, and storage grants a new disk before QEMU opens it. The fence in between is needed for a node
+ * that joins the VM's nodes: a node that had nothing of this VM until now has never heard of its older generations, and
+ * one of those may still run somewhere.
  */
 export const share: StepHandler<'share'> = async (context, { incarnation, disks }) => {
   const { ports, vm, notes } = context;
   const { qmp, store } = ports;
   const { generation } = incarnation;
-  // From its beginning on nobody knows what the QEMU and the nodes have: what they had may be wanted again meanwhile.
+  // From its beginning on it is unknown what the QEMU and the nodes have: a disk may be wanted again in the meantime.
   notes.shared = null;
   const target = qmpTarget(store, vm, incarnation);
-  // What was decided, and not what is made by now: nobody would take back the grant of a disk that the step does not
-  // name.
+  // Uses the disks of the decision, not those that exist by now: nobody would take back the grant of a disk that the
+  // step does not name.
   const named = new Set(disks.split(' '));
   const held = standing(store, heldSharedDisks(vm)).filter(({ disk, lun }) => named.has(`${disk}@${lun}`));
   const open = await qmp.sharedDisks(target);
   for (const { disk } of open) if (!held.some((use) => use.disk === disk)) await qmp.unplug(target, disk);
   await grantAgain(context, { generation, held });
-  // What an earlier leader opened and did not plug is plugged now.
+  // A disk that an earlier leader opened and did not plug is plugged now.
   for (const use of held)
     if (!open.some(({ disk, isPlugged }) => isPlugged && disk === use.disk))
       await qmp.plug(target, await launchSharedDisk(context, use, generation));
@@ -86,9 +87,9 @@ export const share: StepHandler<'share'> = async (context, { incarnation, disks 
 };
 
 /**
- * What runs may have a shared disk that came since its start, which a list without it would cut. It may also not have
- * it yet: then the fence between is needed as in `share`. `held`: the shared disks that are granted; a disk that was
- * made since they were named is not.
+ * A running QEMU may have a shared disk that was added since its start, and a list of grants without that disk would
+ * cut it off. The QEMU may also not have the disk yet: then the fence is needed as in `share`. `held`: the shared disks
+ * that are granted; a disk that was made since they were named is not.
  */
 async function grantAgain(
   context: StepContext,

@@ -59,7 +59,7 @@ export async function launchOrder(
   };
 }
 
-/** What an agent must know to make this machine. */
+/** The facts that an agent needs to make this machine. */
 function needsOf({ spec }: VmRecord): Pick<LaunchOrder, 'needs'> {
   const needs = [
     ...(spec.sharedDisks === undefined ? [] : [SHARED_DISKS]),
@@ -68,7 +68,7 @@ function needsOf({ spec }: VmRecord): Pick<LaunchOrder, 'needs'> {
   return needs.length === 0 ? {} : { needs };
 }
 
-/** With none in it, too: the machine has the controller for those that come. */
+/** The machine gets the controller even without shared disks: some may be added later. */
 async function launchSharedDisks(context: StepContext, generation: Generation): Promise<readonly LaunchSharedDisk[]> {
   const { ports, vm } = context;
   return Promise.all(

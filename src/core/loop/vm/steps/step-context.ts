@@ -1,4 +1,7 @@
-/** What every step is carried out with: the ports, the VM's record it was decided from, and where answers are noted. */
+/**
+ * The context in which every step is carried out: the ports, the VM's record that it was decided from, and the place
+ * where answers are noted.
+ */
 import { CodedError } from '../../../../base/errors.ts';
 import type { DiskId, Generation, HostName, StorageName } from '../../../../base/ids.ts';
 import type { DiskRecord } from '../../../model/cluster.ts';
@@ -90,16 +93,16 @@ export function madeSharedDisks(store: LeaderStore, vm: VmRecord): VmSharedDisk[
   return standing(store, heldSharedDisks(vm)).filter(({ disk }) => sharedDiskOf(store, disk).phase !== 'creating');
 }
 
-/** What a storage node has of one VM. */
+/** The disks of one VM on a storage node. */
 export interface OnNode {
   readonly own: readonly DiskRecord[];
-  /** Whether the VM has, or is just losing, a shared disk there. */
+  /** Whether the VM has a shared disk there, or is just losing one. */
   readonly hasShared: boolean;
 }
 
 /**
- * Groups the VM's disks by storage node; a shared disk that is not made yet is on none. CodedError 'unavailable' if the
- * record of a shared disk is not known yet.
+ * Groups the VM's disks by storage node; a shared disk that does not exist yet is on no node. CodedError 'unavailable'
+ * if the record of a shared disk is not known yet.
  */
 function byNode(store: LeaderStore, vm: VmRecord): Map<StorageName, OnNode> {
   const nodes = new Map<StorageName, { own: DiskRecord[]; hasShared: boolean }>();

@@ -52,7 +52,7 @@ export class World {
   readonly notes = new Acknowledgements();
   /** Orders that begin with one of these fail. */
   readonly failing = new Set<string>();
-  /** What the agent says of a destination. */
+  /** The agent's answer about a destination. */
   listens = false;
   issued = 0;
   readonly executor: Executor;
