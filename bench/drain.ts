@@ -18,7 +18,7 @@ import { median, rounded, summarize } from './lib/stats.ts';
 const MIB = 1024 ** 2;
 const DISK_BYTES = 64 * MIB;
 const VERDICT_MS = 60_000;
-/** Before either kind: see migrate.ts. */
+/** The pause before either kind: see migrate.ts. */
 const SETTLE_MS = 5_000;
 const RATIO_MAX = 1.3;
 const PARALLEL = [1, 2] as const;
@@ -26,7 +26,7 @@ const PARALLEL = [1, 2] as const;
 /** One drain, in ms since the request. */
 interface DrainRun {
   readonly parallel: number;
-  /** The answer that the task succeeded was here. */
+  /** When the answer arrived that the task had succeeded. */
   readonly totalMs: number;
   /** The drain had begun: guests were measured, the plan was made and proven. */
   readonly begunMs: number;

@@ -124,7 +124,7 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** A failover of many VMs is a figure of its own. */
+/** A failover of many VMs has a result file of its own. */
 function resultName(name: string, context: BenchContext): string {
   const vms = context.text('vms');
   return name === 'failover' && vms !== undefined && vms !== '1' ? `failover-${vms}-vms` : name;
@@ -154,7 +154,7 @@ function contextOf(
   return { context, save: values['save'] === true };
 }
 
-/** The options as written; CodedError 'bad-input' where one is unknown. */
+/** The options as written; CodedError 'bad-input' if one is unknown. */
 function optionsOf(argv: readonly string[]): { values: Readonly<Record<string, string | boolean | undefined>> } {
   try {
     return parseArgs({ args: [...argv], options: OPTIONS, strict: true });

@@ -21,9 +21,9 @@ const VM = 'vm1';
 const DISK_BYTES = 64 * MIB;
 const TAP_MS = 60_000;
 /**
- * Before either kind of migration: a guest that was just continued catches up with its timers, and what the other
- * kind's QEMU gave back is taken from this machine where it is itself a VM (free page reporting, 2 s after): whoever
- * comes sooner finds memory that is still backed, and copies in half the time.
+ * The pause before either kind of migration: a guest that was just continued catches up with its timers, and, if this
+ * machine is itself a VM, memory that the other kind's QEMU freed is taken from it 2 s later (free page reporting): a
+ * migration that begins earlier finds memory that is still backed, and copies in half the time.
  */
 const SETTLE_MS = 5_000;
 const RATIO_MAX = 1.15;
@@ -31,7 +31,7 @@ const MORE_PAUSE_MS_MAX = 15;
 
 /** One migration by the cluster, in ms since the request. */
 interface ClusterMigration {
-  /** The answer that the task succeeded was here. */
+  /** When the answer arrived that the task had succeeded. */
   readonly totalMs: number;
   readonly pauseMs: number;
   /** The part of the pause after both sides were complete. */
@@ -154,7 +154,7 @@ async function migrateByCluster(cluster: BenchCluster): Promise<ClusterMigration
   };
 }
 
-/** Watches the next migration; resolves when it watches, with the promise of what it will have seen. */
+/** Watches the next migration; resolves when the watch has begun, with a promise of its result. */
 async function startTap(cluster: BenchCluster): Promise<{ readonly seen: Promise<TapReport> }> {
   const vm = await cluster.vm(VM);
   const machines = await labStatus(cluster.dir);

@@ -13,7 +13,7 @@ export interface RunOptions extends Shape {
   readonly seed: number;
   readonly warmUpS: number;
   readonly steadyS: number;
-  /** Hosts that are lost at once when the steady state was measured; 0: none. */
+  /** The number of hosts that are lost at once after the steady state was measured; 0: none. */
   readonly lost: number;
 }
 
@@ -54,7 +54,8 @@ async function main(options: RunOptions): Promise<void> {
   const requests = await askedTurns(world.backend());
   const losses = options.lost === 0 ? [] : await loseRacks(world, meter, options);
   const rssPeakMb = megabytes(process.resourceUsage().maxRSS * 1_024);
-  // Last: after a full collection V8 begins the next one early, and that would be the loss's.
+  // This is measured last: after a full collection V8 begins the next one early, and that would be counted for the
+  // loss.
   globalThis.gc?.();
   const heapUsedMb = megabytes(process.memoryUsage().heapUsed);
   const memory = { rssSteadyMb, rssPeakMb, heapUsedMb };

@@ -19,7 +19,7 @@ const RACK = 40;
 const HEAP_MIB = 640;
 /** The option that production.md recommends, too. */
 const YOUNG_FIRST = '--no-allocation-site-pretenuring';
-/** Simulated seconds: what a new leader does at first is over; then what is measured. */
+/** Simulated seconds: the end of a new leader's first work; then the end of the measurement. */
 const TIMES = { warmUpS: 15, steadyS: 30 } as const;
 
 /** `--runs 3`: of each size; the bars are medians. */

@@ -73,7 +73,7 @@ function of(events: readonly Event[], kind: string): readonly Event[] {
 }
 
 /**
- * Busy loops that end with the benchmark, with this process, and in any case after `seconds` of processor time each.
+ * Busy loops that end with the benchmark, with this process, and at the latest after `seconds` of processor time each.
  */
 async function saturate(context: BenchContext, { load, seconds }: { load: number; seconds: number }): Promise<void> {
   const loop = ['sh', '-c', 'while :; do :; done'];

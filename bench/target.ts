@@ -1,6 +1,6 @@
 /**
  * Our iSCSI target beside Debian's tgt: the same file in page cache, the same client, in turns. The figures are ratios:
- * both sides share the processors with their client and with whatever else the machine does.
+ * both sides share the processors with their client and with other work of the machine.
  */
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';

@@ -154,7 +154,7 @@ async function workOnce(page: Page, stage: Stage): Promise<void> {
   await page.keyboard.press('Escape');
 }
 
-/** Changes labels of VMs, so many a second, until told to end. */
+/** Changes labels of VMs, this many a second, until told to end. */
 function changeVms(stage: Stage, vms: number, signal: AbortSignal): { ended: Promise<void>; count: () => number } {
   let count = 0;
   const change = async (n: number): Promise<void> => {

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command `gp`. Guarantees: runs src/cli/main.ts under a Node that can, with signals, exit code and terminal passed
- * through.
+ * The command `gp`. Guarantees: runs src/cli/main.ts under a Node version that can run it, with signals, exit code and
+ * terminal passed through.
  */
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';

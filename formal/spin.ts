@@ -65,7 +65,7 @@ export interface Found {
 }
 
 const MODEL = join(import.meta.dirname, 'generations.pml');
-/** More than any search of ours needs; a search that reaches it is not complete. */
+/** More than any of our searches needs; a search that reaches it is not complete. */
 const DEPTH_MAX = 100_000;
 const MEMORY_MIB_MAX = 4_000;
 /** The size of the hash table: as many places as the largest search has states. */
@@ -128,7 +128,7 @@ async function run(
   throw new Error(`${name}: ${program.argv[0]}: ${how}\n${ended.output.slice(-2_000)}`);
 }
 
-/** Reads what pan prints at its end (spin 6.5: pan.c, wrapup). */
+/** Reads the output that pan prints at its end (spin 6.5: pan.c, wrapup). */
 function readFound(output: string, model: string): Found {
   const violation = /^pan:1: (.*?)(?: \(at depth \d+\))?$/m.exec(output)?.[1] ?? null;
   const counts = /depth reached (\d+), errors: (\d+)\n\s*(\d+) states, stored/.exec(output);

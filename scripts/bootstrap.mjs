@@ -35,7 +35,7 @@ const WEB_DEADLINE_MS = 5 * 60_000;
 
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'];
 
-/** One Ctrl-C arrives up to twice: from the terminal and again from npm. The second within this time is dropped. */
+/** One Ctrl-C may arrive twice: from the terminal and again from npm. The second within this time is dropped. */
 const SAME_SIGNAL_MS = 300;
 
 /** Runs the command in a session of its own, so that only we hear the terminal, and ends as it ended. */

@@ -2,8 +2,7 @@
  * The web interface in development: a simulated cluster behind the real API (scripts/mock-api.ts, which takes the
  * options) and Vite with hot reloading in front of it. `GP_API=http://… npm run dev:ui` takes the API from there
  * instead. Both end with this process.
- *
- * Exit status: of whichever ends first.
+ * Exit status: that of the process which ends first.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';

@@ -22,7 +22,7 @@ export async function generatedFiles(): Promise<ReadonlyMap<string, string>> {
   ]);
 }
 
-/** Paths of the generated files that differ from what is committed. */
+/** Paths of the generated files that differ from the committed ones. */
 export async function outdatedFiles(): Promise<readonly string[]> {
   const outdated: string[] = [];
   for (const [path, content] of await generatedFiles()) {

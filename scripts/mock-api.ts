@@ -23,20 +23,20 @@ import { ApiCluster } from '../src/sim/api/api-cluster.ts';
 const USAGE = 'npm run mock-api -- [--port N] [--hosts N] [--storage-nodes N] [--vms N] [--seed N] [--speed N]';
 /** The form of an API token, and no secret: the server listens on the loopback address only. */
 const TOKEN = `gp_api_${'A'.repeat(43)}`;
-/** The server of the only control node stays: it is what answers. */
+/** The server of the only control node is never faulted: it serves the API. */
 const FAULTS = 'kill-host cut-host cut-storage cut-disks kill-agent kill-storage heal-host restore'.split(' ');
 const MIB = 2 ** 20;
 const SHARED_DISK_BYTES = 1_024 * MIB;
-/** Memory of VMs, in turn. */
+/** The memory of VMs, used in turn. */
 const MEMORY_MIB = [256, 512, 256, 1_024, 256, 768];
-/** Memory of a host: at least, and for each VM that it gets. */
+/** The memory of a host: the minimum, and the addition for each VM that it gets. */
 const HOST_BYTES_MIN = 4_096 * MIB;
 const HOST_BYTES_PER_VM = 1_024 * MIB;
-/** More addresses than that the network of a new cluster does not have for VMs. */
+/** The network of a new cluster has no more addresses than this for VMs. */
 const ON_NETWORK_MAX = 200;
-/** Requests under way while VMs are made. */
+/** The number of requests under way while VMs are made. */
 const AT_ONCE = 40;
-/** The members of the guest cluster; how long they may take to run, and how often somebody looks. */
+/** The members of the guest cluster; how long they may take to run, and how often that is checked. */
 const MEMBERS = ['web1', 'web2'];
 const RUNNING_MS = 300_000;
 const LOOK_MS = 200;
@@ -100,7 +100,7 @@ async function startCluster(wish: Wish): Promise<ApiCluster> {
 
 type Api = ReturnType<typeof createApiServer>;
 
-/** Makes a request as the administrator; what is refused is said. */
+/** Makes a request as the administrator; refusals are printed. */
 async function ask({ app }: Api, route: `${Method} ${string}`, body?: object): Promise<Answer> {
   const [method, url] = route.split(' ') as [Method, string];
   const headers = { authorization: `Bearer ${TOKEN}` };
@@ -129,7 +129,7 @@ async function furnish(api: Api, { hosts, vms }: Wish): Promise<void> {
     await Promise.all(numbers.map((n) => ask(api, 'POST /v1/vms', vmOf(n))));
   }
   if (vms < 2) return;
-  // Disks come to a VM that runs or is stopped, not to one that starts.
+  // Disks can be attached to a VM that runs or is stopped, not to one that starts.
   for (const vm of MEMBERS) await untilRunning(api, vm);
   const sharedDisks = [{ name: 'quorum', sizeBytes: SHARED_DISK_BYTES }];
   // With two hosts, one member on each, the guest cluster is a tie.
@@ -155,7 +155,7 @@ function vmOf(n: number): object {
   };
 }
 
-/** Carries out the faults that come on standard input. */
+/** Carries out the faults that arrive on standard input. */
 function listenForFaults({ lab }: ApiCluster): void {
   createInterface({ input: process.stdin }).on('line', (line) => {
     const [verb = '', target] = line.trim().split(/\s+/);

@@ -1,6 +1,6 @@
 /**
  * `npm run package`: makes the Debian package in dist/. `--out DIR`: elsewhere; `--version V`: as another version. The
- * time of everything in it is that of the last commit, or SOURCE_DATE_EPOCH.
+ * time of all files in it is that of the last commit, or SOURCE_DATE_EPOCH.
  */
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';

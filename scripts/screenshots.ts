@@ -13,7 +13,7 @@ const SIZE = { width: 1_360, height: 850 };
 const SETTLED_MS = 1_500;
 
 async function shoot(page: Page, name: string): Promise<void> {
-  // Fonts, the canvas and what was asked for last.
+  // Fonts, the canvas and the last requests.
   await page.waitForTimeout(SETTLED_MS);
   await page.screenshot({ path: join(FOLDER, `${name}.png`) });
 }

@@ -28,7 +28,7 @@ const USAGE =
   'Use --seed N [--story NAME] [--log FILE], or --seeds COUNT [--from N]; --roll small|large plays rolls, --bug NAME plants a mistake.';
 const SEED_MAX = 0xffffffff;
 const SEEDS_MAX = 1_000_000;
-/** Broken rules that are shown of one run, and runs that are shown of many. */
+/** The most broken rules that are shown of one run, and the most runs that are shown of many. */
 const SHOWN_MAX = 10;
 const PROGRESS_MS = 1_000;
 /** How often a new line reports progress if the output is no terminal, in ms. */
@@ -128,12 +128,12 @@ function explain({ seed, violations }: Outcome, { bug, roll }: Wish, commit: str
   ].join('\n');
 }
 
-/** Plays one thing with its log in the file that is wished for. */
+/** Plays a seed or story with its log in the given file. */
 async function logged<T>({ log }: Wish, play: (options: { log?: (line: string) => void }) => Promise<T>): Promise<T> {
   if (log === null) return play({});
   const file = createWriteStream(log);
   const failed = once(file, 'error').then(([error]) => Promise.reject(error as Error));
-  // A file that cannot be written is noticed at the end, or before.
+  // A file that cannot be written is noticed at the end, or earlier.
   failed.catch(() => undefined);
   try {
     return await play({ log: (line) => void file.write(`${line}\n`) });

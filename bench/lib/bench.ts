@@ -16,7 +16,7 @@ export interface BenchContext {
   readonly atEnd: (end: () => Promise<void> | void) => void;
 }
 
-/** A figure beside what it shall reach. */
+/** A figure beside the value that it must reach. */
 export interface Bar {
   readonly figure: string;
   /** The required figure in words and numbers, as the issue states it. */
@@ -24,7 +24,7 @@ export interface Bar {
   readonly measured: number;
   readonly unit: string;
   readonly reached: boolean;
-  /** Why it is missed. */
+  /** The reason why the bar is missed. */
   readonly limitedBy?: string;
 }
 

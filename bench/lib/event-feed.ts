@@ -1,4 +1,4 @@
-/** The cluster's events as they come, kept for whoever waits for one that came already. */
+/** The cluster's events as they arrive, kept for waits that begin after the event. */
 
 import type { Event } from '../../src/api/views.ts';
 import { CodedError } from '../../src/base/errors.ts';
@@ -39,7 +39,7 @@ export class EventFeed {
     return this.#events.slice(mark);
   }
 
-  /** The first one after `mark` that matches. CodedError 'deadline'. */
+  /** The first event after `mark` that matches. CodedError 'deadline'. */
   first(
     what: string,
     { mark, deadlineMs, matches }: { mark: number; deadlineMs: number; matches: (event: Event) => boolean },

@@ -5,7 +5,7 @@ import { tryRun } from '../../src/os/child-process.ts';
 
 const TOOL_MS = 10_000;
 
-/** Cores, memory, kernel and the versions of what is measured. What a machine does not have is null. */
+/** Cores, memory, kernel and the versions of the measured programs. A property that a machine lacks is null. */
 export async function machineFacts(): Promise<Readonly<Record<string, unknown>>> {
   const firstLine = async (...argv: string[]): Promise<string | null> => {
     const result = await tryRun(argv, { deadlineMs: TOOL_MS }).catch(() => undefined);

@@ -42,7 +42,7 @@ export interface HandOptions {
   /** Empty; for disk, credentials and sockets. Visible on the machines. */
   readonly directory: string;
   readonly storage: HandMachine;
-  /** Between which it goes to and fro. */
+  /** The hosts between which the VM moves to and fro. */
   readonly hosts: readonly [HandMachine, HandMachine];
   readonly accelerator: 'kvm' | 'tcg';
   readonly kernelFile: string;
@@ -50,7 +50,7 @@ export interface HandOptions {
   readonly append: string;
   readonly memoryBytes: number;
   readonly diskBytes: number;
-  /** Generations that may be admitted: 1 to this. */
+  /** The number of generations that may be admitted: 1 to this. */
   readonly generationsMax: number;
 }
 
@@ -58,7 +58,7 @@ export interface HandOptions {
 export interface HandMachine {
   /** Its address in the storage network. */
   readonly address: string;
-  /** The argv that runs `argv` on it. */
+  /** The argv that runs `argv` on the machine. */
   readonly enter: (argv: readonly string[]) => Promise<readonly string[]>;
 }
 
@@ -107,7 +107,7 @@ const VM = parseVmId('vm-0123456789ab');
 const DISK = parseDiskId('disk-0123456789ab');
 const STORAGE: PeerIdentity = { kind: 'storage', name: parseStorageName('s1') };
 const DISK_PORT = 49_900;
-/** A high one: no VM of the cluster gets it. */
+/** A high slot: no VM of the cluster gets it. */
 const SLOT = 900;
 const MIGRATION_PORT = portsOfSlot(SLOT).migration;
 const TRIES_MAX = 250;
@@ -152,7 +152,7 @@ export class HandVm {
     await this.prepareNext();
   }
 
-  /** Makes what the next destination needs besides its process. */
+  /** Makes everything except the process that the next destination needs. */
   async prepareNext(): Promise<void> {
     const { generation, host } = this.#present();
     const [one, other] = this.#options.hosts;
@@ -309,7 +309,7 @@ function grant(generation: Generation): { vm: typeof VM; generation: Generation;
   return { vm: VM, generation, readOnly: false };
 }
 
-/** The program itself: child of the child of what entered the machine. */
+/** The program itself: the grandchild of the process that entered the machine. */
 function innermost(process: ProcessIdentity): ProcessIdentity {
   const child = childOf(process.pid);
   return child === undefined ? process : innermost(child);

@@ -20,7 +20,7 @@ export function summarize(samples: readonly number[]): Summary {
   };
 }
 
-/** The middle one, or the mean of the two in the middle. NaN without samples. */
+/** The middle sample, or the mean of the two in the middle. NaN without samples. */
 export function median(samples: readonly number[]): number {
   const sorted = [...samples].sort((a, b) => a - b);
   const middle = sorted.length / 2;

@@ -66,7 +66,7 @@ function usageOfOne(pid: number, part: Part): Usage | undefined {
     const cpuMs = (Number(fields[11]) + Number(fields[12])) * TICK_MS;
     return { part, pid, rssMib: mib('Rss'), pssMib: mib('Pss'), cpuMs };
   } catch {
-    // Ended since it was listed.
+    // The process has ended since it was listed.
     return undefined;
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Debian packages. Guarantees: an ordinary user's machine is not touched, the one command to run is printed; as root
- * nothing is installed that is there already, no service is started or enabled by installing, and the policy
- * that prevents it is gone afterwards. If we are killed, the policy left behind stops having an effect with us.
+ * only missing packages are installed, installing starts or enables no service, and the policy that prevents that is
+ * removed afterwards. If this process is killed, the policy that is left behind has no effect any more.
  */
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { runProgram, Stop, say } from './tell.mjs';
@@ -59,7 +59,7 @@ export async function ensureDebianPackages(packages) {
 async function missingPackages(packages) {
   // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query's own placeholders
   const format = '${Package} ${db:Status-Status}\n';
-  // dpkg-query fails when it does not know one of the names: its output is right all the same.
+  // dpkg-query fails if it does not know one of the names: its output is right nevertheless.
   const { output } = await runProgram('dpkg-query', ['-W', '-f', format, ...packages], { deadlineMs: 30_000 });
   const installed = new Set(
     output
@@ -117,7 +117,10 @@ async function disableServices(installed, env) {
   }
 }
 
-/** Puts a policy in place that holds only while this process lives. Returns what undoes it, safe to call twice. */
+/**
+ * Puts a policy in place that holds only while this process lives. Returns the function that undoes it, safe to call
+ * twice.
+ */
 function forbidServiceStarts() {
   removePolicy();
   if (existsSync(POLICY_FILE)) renameSync(POLICY_FILE, POLICY_SAVED);

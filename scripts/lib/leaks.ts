@@ -87,7 +87,7 @@ function isPid(name: string): boolean {
 function processSeen(pid: string, runId: string): ProcessSeen[] {
   const stat = readIfThere(`/proc/${pid}/stat`);
   const match = /^\d+ \((.*)\) (\S) (\d+) (?:\S+ ){17}(\d+) /s.exec(stat);
-  // A zombie holds nothing any more; its parent, who is at fault, is found where it is ours.
+  // A zombie holds nothing any more; its parent, which is at fault, is found if it is ours.
   if (match === null || match[2] === 'Z' || Number(pid) === process.pid) return [];
   const isOurs = readIfThere(`/proc/${pid}/environ`).includes(`${RUN_VARIABLE}=${runId}\0`);
   const [, name = '', , parentPid, startTicks] = match;

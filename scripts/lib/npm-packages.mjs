@@ -1,7 +1,7 @@
 /**
  * npm packages of the clone. Guarantees: `npm ci` runs only where node_modules is missing, incomplete, or was made from
- * another lockfile; a stamp is written last, so an interrupted installation is repeated, and interrupted it has ended
- * before we do. No package's install script runs (see .npmrc).
+ * another lockfile; a stamp is written last, so an interrupted installation is repeated; npm has ended before an
+ * interrupted run of ours does. No package's install script runs (see .npmrc).
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';

@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 
 /** How a child ended, with the last part of its output. */
 export type Ended = {
-  /** undefined where a signal or the deadline ended it. */
+  /** undefined if a signal or the deadline ended it. */
   readonly exitCode: number | undefined;
   readonly output: string;
   readonly why: 'ended' | 'deadline' | 'cancelled';
@@ -66,7 +66,7 @@ export function runProcess(options: ProcessOptions): Promise<Ended> {
       release();
       reject(error);
     });
-    // A grandchild that holds the pipes would keep 'close' from coming.
+    // A grandchild that holds the pipes would prevent 'close'.
     child.on('exit', () => signalGroup(child.pid, 'SIGKILL'));
     child.on('close', (code) => {
       release();
@@ -80,7 +80,7 @@ function signalGroup(pid: number | undefined, signal: NodeJS.Signals): void {
   try {
     process.kill(-pid, signal);
   } catch {
-    // The group is gone already, which is what was wanted.
+    // The group is gone already, as intended.
   }
 }
 

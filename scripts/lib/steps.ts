@@ -18,10 +18,10 @@ const UNIT_LEFT_BEHIND_MS = 10_000;
 /** One line of the table. */
 export type Step = { readonly name: string; readonly run: (signal: AbortSignal) => Promise<TestCount> };
 
-/** A step that ran. */
+/** The result of a step. */
 export type StepResult = { readonly name: string; readonly count: TestCount; readonly durationMs: number };
 
-/** Seeds of the simulator that the quick check plays, and a whole `npm test`. Always the same ones. */
+/** The seeds of the simulator that the quick check, and a whole `npm test`, run. Always the same ones. */
 export const SEEDS = { quick: 20, whole: 200 } as const;
 
 /**

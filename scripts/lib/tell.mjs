@@ -22,8 +22,9 @@ export class Stop extends Error {
 const INTERRUPTIONS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
 /**
- * Runs a program that may be ended at any time, as `runProgram` does. A signal ends it, and us once it is gone: npm
- * takes back what it has begun, and would do so under the next run's hands. Throws Stop(130 or 143) then.
+ * Runs a program that may be ended at any time, as `runProgram` does. A signal ends it, and this process once it is
+ * gone: npm undoes an interrupted installation, and must not do so while the next run works. Throws Stop(130 or 143)
+ * then.
  */
 export async function runInterruptible(program, args, options) {
   const cancelled = new AbortController();

@@ -13,7 +13,7 @@ async function runPlanted(text: string, deadlineMs = 20_000, leftBehindMs?: numb
   const root = mkdtempSync(join(tmpdir(), 'gp-planted-'));
   try {
     writeFileSync(join(root, 'a.test.ts'), HEAD + text);
-    // The runner would otherwise take itself for a part of ours.
+    // The runner would otherwise take itself for a child of our run.
     const { NODE_TEST_CONTEXT: _, ...env } = process.env;
     return await runTestFiles({
       root,

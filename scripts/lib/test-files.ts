@@ -41,7 +41,7 @@ export function addCounts(a: TestCount, b: TestCount): TestCount {
   };
 }
 
-/** Which kind of test a file is, or undefined where its suffix names none. */
+/** Which kind of test a file is, or undefined if its suffix names none. */
 export function kindOf(file: string): TestKind | undefined {
   const kind = /\.([a-z]+)\.test\.ts$/.exec(file)?.[1];
   switch (kind) {
@@ -70,8 +70,8 @@ export function findTestFiles(options: { root: string; kinds: readonly TestKind[
 }
 
 /**
- * The environment of a program of the checks: what Node has compiled once, the next process takes from a cache in the
- * clone.
+ * The environment of a program of the checks: code that Node has compiled once, the next process takes from a cache in
+ * the clone.
  */
 export function programEnv(root: string, env = process.env): NodeJS.ProcessEnv {
   return { ...env, NODE_COMPILE_CACHE: join(root, '.cache/compiled') };
@@ -126,15 +126,15 @@ export async function runTestFiles(options: TestRunOptions): Promise<TestCount> 
   return withFailure(count, options.files, `ended with exit code ${ended.exitCode}\n${tail(ended.output)}`);
 }
 
-/** Counts what a test process reported; a file that reported no test is a failure. `end`: how the process ended. */
+/** A file that contains no test is reported by the runner as a test named like the file. */
 function countRecords(records: readonly TestRecord[], files: readonly string[], end: string): TestCount {
   // The runner reports a file that holds no test as a test named like the file.
   const isFile = (record: TestRecord): boolean => record.name.endsWith(record.file) && record.name.endsWith('.ts');
   const real = records.filter((record) => !isFile(record) || record.outcome === 'failed');
   const hookFailures = real.filter((record) => record.isSuite && record.outcome === 'failed' && !record.onlyInside);
   const tests = [...real.filter((record) => !record.isSuite), ...hookFailures];
-  // A test is of the file in which it is defined; where one file runs, what it takes from a suite that others share is
-  // its own.
+  // A test belongs to the file that defines it; if only one file runs, tests from a suite that others share belong to
+  // that file.
   const isOf = (record: TestRecord, file: string): boolean => files.length === 1 || record.file === file;
   const empty = files.filter((file) => !real.some((record) => isOf(record, file)));
   const failures = tests.filter((record) => record.outcome === 'failed' && !record.onlyInside);

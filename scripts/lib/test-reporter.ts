@@ -13,7 +13,7 @@ export type TestRecord = {
   readonly name: string;
   readonly outcome: 'passed' | 'failed' | 'skipped';
   readonly isSuite: boolean;
-  /** True where the failure is only that of tests inside, which have records of their own. */
+  /** True if only tests inside of it failed, which have records of their own. */
   readonly onlyInside: boolean;
   readonly durationMs: number;
   /** Empty unless failed. */
@@ -27,7 +27,7 @@ const MESSAGE_CHARS_MAX = 4000;
  */
 export const LEFT_BEHIND_MS = 'GROUNDPLANE_TEST_LEFT_BEHIND_MS';
 
-/** Turns the runner's events into records; everything that is not the end of a test is left out. */
+/** Turns the runner's events into records; only ends of tests are kept. */
 export default async function* report(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   const leftBehindMs = Number(process.env[LEFT_BEHIND_MS] ?? Number.POSITIVE_INFINITY);
   let open = 0;

@@ -8,20 +8,20 @@ import { runSuite } from './test-run.ts';
 
 const HEAD = `import { spawn } from 'node:child_process'; import { existsSync, writeFileSync } from 'node:fs'; import { tmpdir } from 'node:os';
 import { setTimeout } from 'node:timers/promises'; import { test } from 'node:test';\n`;
-/** Waits for the other file, which does the same: only side by side can both pass. */
+/** Waits for the other file, which does the same: both pass only if they run side by side. */
 const meet = (own: string, other: string): string => `test('meets', async () => {
   writeFileSync(${JSON.stringify(own)}, '');
   while (!existsSync(${JSON.stringify(other)})) await setTimeout(20);
 });\n`;
 
-// The runner would otherwise take itself for a part of ours.
+// The runner would otherwise take itself for a child of our run.
 const context = process.env['NODE_TEST_CONTEXT'];
 before(() => void delete process.env['NODE_TEST_CONTEXT']);
 after(() => {
   if (context !== undefined) process.env['NODE_TEST_CONTEXT'] = context;
 });
 
-/** Runs planted test files, and says what failed where. */
+/** Runs planted test files, and returns which test failed in which file. */
 async function runPlanted(texts: Readonly<Record<string, string>>, lanes: number): Promise<TestCount> {
   const root = mkdtempSync(join(tmpdir(), 'gp-planted-'));
   try {

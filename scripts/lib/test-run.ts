@@ -31,7 +31,7 @@ const POLL_MS = 100;
 /** What to run: files relative to `root`, and `endMs`, the end of the whole run by performance.now(). */
 export type SuiteOptions = {
   readonly root: string;
-  /** Run side by side, as many at a time as `lanes`. */
+  /** The files, run side by side, as many at a time as `lanes`. */
   readonly files: readonly string[];
   readonly lanes: number;
   readonly endMs: number;
@@ -91,7 +91,7 @@ async function runOne(file: string, options: SuiteOptions, env: NodeJS.ProcessEn
   return await runTestFiles({ root, files: [file], deadlineMs, signal, env, onTest });
 }
 
-/** Leaks that are still there after the grace. */
+/** The leaks that are still there after the grace period. */
 async function leaksThatStay(look: () => readonly string[]): Promise<readonly string[]> {
   const endMs = performance.now() + LEAVE_DEADLINE_MS;
   let leaks = look();

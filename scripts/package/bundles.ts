@@ -6,9 +6,9 @@ import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
 
-/** The entry points, by where they are in src/ and in the package's lib/. */
+/** The entry points, by their places in src/ and in the package's lib/. */
 const ENTRIES = ['cli/main', 'control/main', 'storage/main', 'agent/main', 'iscsi/main', 'install/configure-role'];
-/** Read beside the module that uses them: in a bundle that is a chunk. */
+/** Files that are read beside the module that uses them: in a bundle that module is in a chunk. */
 const BESIDE_CHUNKS = ['src/images/debian-customize.sh', 'src/images/guest-cluster-customize.sh'];
 
 const COMMON = {
@@ -29,11 +29,11 @@ export interface Bundled {
   readonly version: string;
   /** SPDX. */
   readonly license: string;
-  /** The text of its licence; null where the package has none. */
+  /** The text of its licence; null if the package has none. */
   readonly text: string | null;
 }
 
-/** The programs say the version that the package has. */
+/** The programs report the version of the package. */
 function versioned(version: string): Plugin {
   return {
     name: 'version',
@@ -65,7 +65,7 @@ export async function writeBundles(
     chunkNames: 'chunks/[hash]',
     metafile: true,
   });
-  // Loaded by `require` when a text needs it (cli/table.ts), hence by its name.
+  // `require` loads it when a text needs it (cli/table.ts), hence by its name.
   const widths = await build({
     ...COMMON,
     absWorkingDir: root,

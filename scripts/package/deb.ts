@@ -38,7 +38,7 @@ export async function makePackage(options: PackageOptions): Promise<string> {
     await writeTree(options, tree);
     const name = `groundplane_${version}_amd64.deb`;
     const made = join(work, name);
-    // One thread: with several, xz cuts its blocks by their number.
+    // One thread: with several threads, xz cuts its blocks by their number.
     const argv = [
       'dpkg-deb',
       '--root-owner-group',
@@ -105,11 +105,11 @@ function zipped(text: string): Uint8Array {
   return gzipSync(text, { level: 9 });
 }
 
-/** Debian has the text of this licence already, and does not want it again. */
+/** Debian has the text of this licence already, and packages should not repeat it. */
 const APACHE = /Apache License\s+Version 2\.0, January 2004[\s\S]*?END OF TERMS AND CONDITIONS/g;
 const APACHE_HERE = 'Apache License, version 2.0: its text is in /usr/share/common-licenses/Apache-2.0.';
 
-/** Debian's machine-readable form, with the licences of everything that is in the bundles. */
+/** Debian's machine-readable form, with the licences of all code in the bundles. */
 function copyright(bundled: readonly Bundled[]): string {
   const indented = (text: string): string =>
     text
@@ -156,7 +156,7 @@ async function writeControl(root: string, tree: string, version: string): Promis
     await put(join(tree, 'DEBIAN', script), await readFile(join(root, 'packaging', script)), 0o755);
 }
 
-/** Modes and times that do not depend on who made the files, and when. */
+/** Sets modes and times that do not depend on who made the files, and when. */
 async function settle(tree: string, epochS: number): Promise<void> {
   for (const entry of (await readdir(tree, { recursive: true })).reverse()) {
     const path = join(tree, entry);

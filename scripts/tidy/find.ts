@@ -50,7 +50,7 @@ export function* longFiles(source: Source): Generator<Hit> {
   if (lines > FILE_LINES_MAX) yield { line: lines, name: source.path };
 }
 
-/** Promises that are kept by a timer alone, and Node's promised timers. */
+/** Promises that only a timer settles, and Node's promised timers. */
 export function* sleeps(source: Source): Generator<Hit> {
   for (const node of source.nodes) {
     if (ts.isImportDeclaration(node) && /timers\/promises['"]$/.test(node.moduleSpecifier.getText())) {
@@ -131,7 +131,7 @@ export function* childProcesses(source: Source): Generator<Hit> {
   }
 }
 
-/** Tests in which nothing can fail: no assertion, and no call to a function of the file that asserts. */
+/** Tests that cannot fail: without an assertion, and without a call to a function of the file that asserts. */
 export function* testsWithoutAssertion(source: Source): Generator<Hit> {
   const asserting = assertingFunctions(source);
   for (const node of source.nodes) {

@@ -1,9 +1,9 @@
 /**
- * Names in documents and comments that belong to others, and placeholders: the code of the clone does not have to use
+ * Names in documents and comments that belong to other projects, and placeholders: the code of the clone need not use
  * them.
  */
 
-/** Sorted by where they come from. */
+/** Sorted by their origin. */
 export const FOREIGN_NAMES: readonly string[] = [
   // systemd.exec(5), systemd.service(5), systemd.kill(5)
   'KillMode',

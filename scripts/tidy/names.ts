@@ -90,7 +90,7 @@ function commentsOf({ text, nodes }: Source): readonly { readonly start: number;
       ...(ts.getLeadingCommentRanges(text, node.getFullStart()) ?? []),
       ...(ts.getTrailingCommentRanges(text, node.getEnd()) ?? []),
     ];
-    // A text in a template may look like a comment: the scanner must not start within one.
+    // A text in a template may look like a comment: the scanner must not start inside a template.
     if (!ts.isTemplateMiddleOrTemplateTail(node)) for (const { pos, end } of ranges) ends.set(pos, end);
   }
   return [...ends].sort(([a], [b]) => a - b).map(([start, end]) => ({ start, text: text.slice(start, end) }));

@@ -1,4 +1,4 @@
-/** The tidy rules as data: what is banned, what to do instead, why, where. How each is found is in find.ts. */
+/** The tidy rules as data: each ban with its replacement, reason and scope. find.ts finds the violations. */
 import * as find from './find.ts';
 import { type KnownNames, missingNames } from './names.ts';
 import { type Hit, hitsInText, type Source } from './source.ts';

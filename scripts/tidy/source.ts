@@ -6,14 +6,14 @@ export type Source = {
   readonly path: string;
   readonly text: string;
   readonly tree: ts.SourceFile | undefined;
-  /** Every node of the tree: each rule goes through all of them. */
+  /** Every node of the tree: each rule walks through all of them. */
   readonly nodes: readonly ts.Node[];
 };
 
 /** A place that breaks a rule. `name`: the function, identifier or word, by which an exception can name it. */
 export type Hit = { readonly line: number; readonly name: string };
 
-/** Reads a file's text into what the rules look at. */
+/** Turns a file's text into the form that the rules use. */
 export function sourceOf(path: string, text: string): Source {
   const isCode = /\.(tsx?|mjs|cjs)$/.test(path);
   const tree = isCode ? ts.createSourceFile(path, text, ts.ScriptTarget.ES2024, true) : undefined;
@@ -49,7 +49,7 @@ export function calleeOf(call: ts.CallExpression | ts.NewExpression): string {
   return call.expression.getText();
 }
 
-/** The name a function goes by: its own, or that of what it is assigned to. */
+/** The name of a function: its own, or that of the thing that it is assigned to. */
 export function functionName(node: ts.SignatureDeclaration): string {
   if (node.name !== undefined) return node.name.getText();
   const { parent } = node;

@@ -27,8 +27,8 @@ const CONNECT_DEADLINE_MS = 3_000;
 
 /**
  * Kernels and initial ramdisks that QEMUs on this host read, named by their SHA-256 in one directory. Guarantees: a
- * path that it gives holds the announced content; whoever asks while a file is being fetched waits for that fetch;
- * beyond 512 MiB, what was used least recently goes first.
+ * returned path has the announced content; a caller that asks while a file is being fetched waits for that fetch;
+ * beyond 512 MiB, the least recently used files are deleted first.
  */
 export class ArtifactCache {
   readonly #directory: string;
@@ -49,12 +49,12 @@ export class ArtifactCache {
     );
     if (size === artifact.sizeBytes) {
       const now = new Date();
-      // A file that is used is the last to go.
+      // The most recently used file is deleted last.
       await utimes(path, now, now).catch(() => undefined);
       return path;
     }
     const what = `the fetch of ${artifact.sha256}`;
-    // A caller that gives up ends its own wait, and not the fetch: others may wait for it.
+    // A caller that gives up ends its own wait, not the fetch: others may wait for it.
     return withDeadline(() => this.#fetchOnce(artifact, path, { deadlineMs: options.deadlineMs, what }), {
       ...options,
       what,
@@ -109,7 +109,7 @@ export class ArtifactCache {
     });
   }
 
-  /** Removes the files that were not used for longest until `sizeBytes` more fit. QEMU reads them only at its start. */
+  /** Removes the least recently used files until `sizeBytes` more fit. QEMU reads them only at its start. */
   async #makeRoom(sizeBytes: number): Promise<void> {
     const names = await readdir(this.#directory);
     const files = await Promise.all(
@@ -130,7 +130,7 @@ export class ArtifactCache {
   }
 }
 
-/** Passes bytes on and fails where they are not the announced ones. */
+/** Passes bytes on and fails if they are not the announced ones. */
 function checker({ sha256, sizeBytes }: ArtifactLocation): Transform {
   const hash = createHash('sha256');
   let seenBytes = 0;

@@ -1,6 +1,4 @@
-/**
- * The agent's configuration file. Guarantees: what is returned was checked field by field; an unknown field is refused.
- */
+/** The agent's configuration file. Guarantees: every field was checked; an unknown field is refused. */
 
 import { CodedError } from '../base/errors.ts';
 import { type HostName, parseHostName } from '../base/ids.ts';

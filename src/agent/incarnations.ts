@@ -12,7 +12,7 @@ import { type ProcessIdentity, readProcess } from '../os/process-table.ts';
 import { parseTap, type Tap } from './network/taps.ts';
 import { parseNeeds } from './qemu/needs.ts';
 
-/** One run of a VM, as an agent names it. */
+/** The key of one run of a VM, as an agent uses it. */
 export interface IncarnationKey {
   readonly vm: VmId;
   readonly generation: Generation;
@@ -34,12 +34,12 @@ export const FIRST_QEMU_UID = 600_000;
 const MARKER = /^null,id=gp\.(vm-[0-9a-f]{12})\.g([1-9]\d{0,15})\.s(\d{1,3})$/;
 const MARKER_BYTES = Buffer.from('null,id=gp.vm-');
 
-/** The argument of `-chardev` by which a QEMU is recognized: a device without any effect, on the host's side only. */
+/** The argument of `-chardev` that identifies our QEMUs: a device without any effect, on the host's side only. */
 export function markerArgument({ vm, generation, slot }: IncarnationKey): string {
   return `null,id=gp.${vm}.g${generation}.s${slot}`;
 }
 
-/** What the arguments of a process say about it; undefined when it is no QEMU of ours. */
+/** What the arguments of a process say about it; undefined if it is no QEMU of ours. */
 export function parseIncarnation(argv: readonly string[]): Omit<Found, 'process'> | undefined {
   for (const argument of argv) {
     const [, vm, generation, slot] = MARKER.exec(argument) ?? [];
@@ -57,7 +57,7 @@ export function parseIncarnation(argv: readonly string[]): Omit<Found, 'process'
 }
 
 /**
- * Returns true for a user that an agent starts the QEMU of a slot as: processes of other users may have such arguments
+ * Returns true for a user as which an agent starts the QEMU of a slot: processes of other users may have such arguments
  * as well. The agent's own user counts because a program has it until it has become the slot's.
  */
 export function isUserOfSlot(uid: number, slot: number): boolean {

@@ -190,7 +190,7 @@ function identityOf({ pid, startTicks }: ProcessName): ProcessIdentity {
   return { pid, startTicks: Number(startTicks) };
 }
 
-/** A signal that fires when the work is called off, with the same reason. */
+/** A signal that fires when the work is cancelled, with the same reason. */
 function signalOf(cancellation: Cancellation): AbortSignal {
   const controller = new AbortController();
   cancellation.onCancel((reason) => controller.abort(reason));

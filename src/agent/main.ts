@@ -124,7 +124,7 @@ function prepareMachine(config: AgentConfig, log: Log): void {
     throw new CodedError('bad-input', 'qemuUsers "per-slot" needs root.', {
       advice: 'Run the agent as root, or set qemuUsers to "self".',
     });
-  // Pass through, not look around.
+  // Others may pass through, but not list the directory.
   chmodSync(config.runDir, (statSync(config.runDir).mode & 0o777) | 0o711);
   try {
     // As systemd-udevd does it (50-udev-default.rules): a tap is protected by its owner, not by the mode of this file.

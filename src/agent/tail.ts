@@ -1,4 +1,4 @@
-/** The ends of files that others write: logs are looked at from their end, and kept short there. */
+/** The ends of files that others write: logs are read at their end, and kept short. */
 
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { CodedError } from '../base/errors.ts';
@@ -33,7 +33,7 @@ export async function readTail(path: string, bytesMax: number): Promise<string> 
 export function cutToTail(path: string, { limitBytes, keepBytes }: { limitBytes: number; keepBytes: number }): boolean {
   let file: number;
   try {
-    // The directory is the guest's process's own: it must not point us at another file.
+    // The process of the guest owns the directory: it must not point us at another file.
     file = openSync(path, constants.O_RDWR | constants.O_APPEND | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch {
     return false;

@@ -8,7 +8,7 @@ import { LIMITS, type Limit } from '../core/model/limits.ts';
 /** A schema's type, read-only all the way down. */
 export type View<T extends TSchema> = Frozen<Static<T>>;
 
-/** Read-only all the way down: records of the core are assignable to the API's views. */
+/** Read-only at all levels: records of the core are assignable to the API's views. */
 export type Frozen<T> = T extends readonly (infer Item)[]
   ? readonly Frozen<Item>[]
   : T extends object

@@ -1,4 +1,4 @@
-/** The lab of a one-machine cluster: its machines, and the faults that may be done to them. */
+/** The lab of a one-machine cluster: its machines, and the faults that can be injected into them. */
 import { Type } from 'typebox';
 import { Name, strict, type View } from './common.ts';
 

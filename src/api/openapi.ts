@@ -46,7 +46,7 @@ export function buildOpenApi(version: string): Json {
       schemas: Object.fromEntries([...components].sort(([a], [b]) => (a < b ? -1 : 1))),
       securitySchemes: {
         bearer: { type: 'http', scheme: 'bearer' },
-        // Browsers only: the name ends with the port, so that two clusters at one address keep theirs apart.
+        // For browsers only: the name ends with the port, so that two clusters at one address keep separate cookies.
         session: { type: 'apiKey', in: 'cookie', name: '__Host-groundplane-PORT' },
       },
     },

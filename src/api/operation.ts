@@ -1,4 +1,4 @@
-/** The shape of an operation of the API, and how one is written down (operations.ts has all of them). */
+/** The shape of an operation of the API, and how one is declared (operations.ts has all of them). */
 import type { TObject, TSchema } from 'typebox';
 import type { ErrorCode } from '../base/errors.ts';
 import { SMALL_BODY_BYTES_MAX } from './common.ts';
@@ -24,13 +24,13 @@ export interface Operation {
   readonly status: 101 | 200 | 201 | 202 | 204;
   readonly answer: TSchema | null;
   readonly answerMedium: Medium;
-  /** `none`: anybody may ask. */
+  /** `none`: no token is needed. */
   readonly auth: 'bearer' | 'none';
   /** Answered by the control node that was asked, leader or not. */
   readonly anyNode: boolean;
   /** Whether the answer sets the session cookie in the browser, or clears it. */
   readonly cookie: 'set' | 'clear' | null;
-  /** Refusals beyond those every operation can give. */
+  /** The refusals in addition to those that every operation can give. */
   readonly errors: readonly ErrorCode[];
 }
 

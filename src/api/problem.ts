@@ -1,4 +1,6 @@
-/** The errors that the API's problem details describe, and readable sentences from what the validator found. Pure. */
+/**
+ * The errors that the API's problem details describe, and readable sentences made from the validator's findings. Pure.
+ */
 import { CodedError, type ErrorCode, isErrorCode } from '../base/errors.ts';
 import { type FieldError, NeedsAcceptance } from '../base/problem.ts';
 import type { Problem } from './views.ts';
@@ -15,7 +17,7 @@ export interface Finding {
 /** Most field errors reported for one request. */
 const FIELD_ERRORS_MAX = 20;
 
-/** The error that problem details describe; what is not of this API becomes `failed`. */
+/** The error that problem details describe; problem details of another API become `failed`. */
 export function errorOfProblem(status: number, body: unknown): CodedError {
   if (isProblem(body)) {
     const { acceptance, advice = '' } = body;

@@ -35,7 +35,7 @@ const CpuModel = Type.String({
   pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$',
   description: '`baseline`, or a QEMU CPU model every host can offer',
 });
-/** Moves at once from and to one host. */
+/** How many moves run at once from and to one host. */
 const Parallel = Type.Integer({
   minimum: 1,
   maximum: 8,
@@ -117,7 +117,7 @@ const Instant = Type.String({
   pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,3})?)?(Z|[+-][0-9]{2}:[0-9]{2})$',
   description: 'RFC 3339',
 });
-/** A command, as it is recorded: it runs where `gp` runs. */
+/** A command as it is recorded: it runs where `gp` runs. */
 const RollCommand = Type.String({
   minLength: 1,
   maxLength: COMMAND_CHARS,

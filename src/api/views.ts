@@ -665,7 +665,7 @@ export const ProblemSchema = Type.Object(
 );
 export type Problem = View<typeof ProblemSchema>;
 
-/** The kinds of objects whose changes are streamed. Whether a control node answers is in no record: ask for those. */
+/** The kinds of objects whose changes are streamed. No record says whether a control node answers: ask for those. */
 export const WATCH_KINDS = [
   'vm',
   'host',

@@ -15,7 +15,7 @@ export function unreachable(value: never): never {
   throw new AssertionFailed(`unreachable: ${JSON.stringify(value)}`);
 }
 
-/** The value, or AssertionFailed naming what was missing. */
+/** The value; AssertionFailed with its name if it is missing. */
 export function present<T>(value: T | undefined | null, what: string): T {
   if (value === undefined || value === null) throw new AssertionFailed(`missing: ${what}`);
   return value;

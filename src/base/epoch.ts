@@ -17,7 +17,7 @@ export function epochOf(of: number): number {
   return Math.floor(of / EPOCH_SPAN);
 }
 
-/** The generation that every VM has at least from the beginning of an epoch on: above all that were given before. */
+/** The lowest generation that a VM can have from the beginning of an epoch on: above all that were given before. */
 export function floorOfEpoch(epoch: number): Generation | 0 {
   return (epoch * EPOCH_SPAN) as Generation | 0;
 }

@@ -45,7 +45,7 @@ export class CodedError extends Error {
   }
 }
 
-/** One line for a log or a person from anything that was thrown. */
+/** One line for a log or a person from any thrown value. */
 export function messageOf(error: unknown): string {
   if (error instanceof CodedError)
     return error.advice === undefined ? error.message : `${error.message} ${error.advice}`;

@@ -45,7 +45,7 @@ test('both names lead back to the identity, and fit into a certificate', () => {
       assert.deepEqual(parseCommonName(commonName(value)), value);
       assert.deepEqual(parseDnsName(dnsName(value)), value);
       assert(commonName(value).length <= 64);
-      // RFC 4514 would escape these; then the string QEMU compares would be another one.
+      // RFC 4514 would escape these; the string that QEMU compares would then differ.
       assert.doesNotMatch(commonName(value), /[,+"\\<>;=#\s]/);
     }),
     { seed: 2 },

@@ -91,7 +91,7 @@ export function isEtcdName(text: string): boolean {
 
 /**
  * The string that QEMU's authz-simple and authz-list compare: gnutls_x509_crt_get_dn, which is RFC 4514 form. A colon
- * is not escaped there, and our names hold no character that is; seen with QEMU 7.2.
+ * is not escaped there, and our names contain no character that would be; seen with QEMU 7.2.
  */
 export function qemuAuthzName(identity: PeerIdentity): string {
   return `CN=${commonName(identity)}`;

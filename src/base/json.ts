@@ -1,6 +1,6 @@
 /** Bounds for JSON texts from other processes and users. No I/O. */
 
-/** The value of a JSON text from outside; undefined where it is none, which no JSON text means. */
+/** The value of a JSON text from outside; undefined if it is not valid JSON (no JSON text has that value). */
 export function jsonOf(text: string): unknown {
   try {
     return JSON.parse(text);

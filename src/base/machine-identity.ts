@@ -25,7 +25,7 @@ export interface DeniedCertificate {
 
 /** The identities and certificates that every process of the cluster refuses in handshakes. */
 export interface Denied {
-  /** Common names: whatever certificate they show. */
+  /** Common names that are denied whatever certificate they show. */
   readonly identities: readonly string[];
   /** Only where both agree. */
   readonly certificates: readonly DeniedCertificate[];
@@ -40,7 +40,7 @@ export interface MachineIdentity {
   readonly certificate: IssuedCertificate;
   /** A request (PKCS #10) to certify its key again. */
   readonly requestPem: string;
-  /** The tag of the trust that it was given last; null: none. */
+  /** The tag of the last trust that the machine got; null: none. */
   readonly trust: string | null;
   /** Ids of the authorities whose keys the machine has: control nodes. Absent: it does not report them. */
   readonly authorities?: readonly string[] | undefined;
@@ -64,6 +64,9 @@ export interface IdentityOrder {
    */
   readonly certPem: string | null;
   readonly trust: Trust;
-  /** An authority that is to issue, with its key: for control nodes. Absent: it has all that it needs. */
+  /**
+   * An authority that is to issue, with its key: for control nodes. Absent: the machine has all authorities that it
+   * needs.
+   */
   readonly authority?: { readonly certPem: string; readonly keyPem: string } | undefined;
 }

@@ -2,7 +2,7 @@
 
 /** A clock that can call back later; every Clock can. */
 export interface Timer {
-  /** Calls back once after `delayMs`; the answer cancels it. */
+  /** Calls back once after `delayMs`; the returned function cancels the call. */
   after(delayMs: number, callback: () => void): () => void;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Work that is done one after the other, in the order in which it was asked for. Guarantees: at most so many wait, and
- * none begins after it has waited for longer than its caller does; work that fails is no obstacle to the next.
+ * Runs work one after the other, in the order of the requests. Guarantees: the number of waiting requests is bounded;
+ * work does not begin after its caller has stopped waiting; a failure does not affect the next work.
  */
 import { CodedError } from './errors.ts';
 
@@ -22,7 +22,7 @@ export class TurnQueue {
     this.#options = options;
   }
 
-  /** Does `act` after everything that was asked for before it. CodedError 'unavailable' where that takes long. */
+  /** Runs `act` after all earlier work. CodedError 'unavailable' if that takes too long. */
   async do<T>(act: () => Promise<T>): Promise<T> {
     const { what, waitingMax, waitMsMax, monotonicMs } = this.#options;
     if (this.#waiting >= waitingMax)

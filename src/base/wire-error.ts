@@ -8,7 +8,7 @@ export interface WireError {
   readonly advice?: string | undefined;
 }
 
-/** The error again. A code that this version does not know becomes 'failed'; cause and stack stayed behind. */
+/** Restores the error. A code that this version does not know becomes 'failed'; cause and stack are not transmitted. */
 export function fromWire(error: WireError): CodedError {
   const code = isErrorCode(error.code) ? error.code : 'failed';
   return new CodedError(code, error.message, error.advice === undefined ? {} : { advice: error.advice });

@@ -1,4 +1,4 @@
-/** `--accept --owner WHO --reason WHY --until DATE`: somebody signs for what would otherwise be refused. */
+/** `--accept --owner WHO --reason WHY --until DATE`: a person signs for a change that would otherwise be refused. */
 import type { Command } from 'commander';
 import type { Accept } from '../api/ties.ts';
 import { CodedError } from '../base/errors.ts';
@@ -21,7 +21,7 @@ export function withAccept(command: Command): Command {
   );
 }
 
-/** Adds the options that say who signs. */
+/** Adds the options for a signature. */
 export function withSignature(command: Command): Command {
   return command
     .option('--owner <who>', 'who answers for it')

@@ -1,4 +1,4 @@
-/** One action on many VMs as one request and one task: waits for it, and says of each VM that refused why. */
+/** One action on many VMs as one request and one task: waits for it, and prints the reason for each VM that refused. */
 import type { BulkActionRequest } from '../api/requests.ts';
 import { printable } from '../base/printable.ts';
 import type { WaitOptions } from './commands/common.ts';
@@ -10,7 +10,7 @@ interface Many extends Pick<BulkActionRequest, 'action' | 'mode' | 'patienceMs' 
   readonly vms: readonly string[];
 }
 
-/** `done`: as people say that it is done, such as `stopped`. CodedError 'failed' if a VM refused or failed. */
+/** `done`: the result in words, such as `stopped`. CodedError 'failed' if a VM refused or failed. */
 export async function actOnMany(
   session: Session,
   request: Many,

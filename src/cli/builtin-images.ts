@@ -6,9 +6,9 @@ import { makeImage } from './image-upload.ts';
 import type { Io } from './io.ts';
 
 const MIB = 1024 ** 2;
-/** A busybox guest needs no more; its disk is for trying things out. */
+/** Enough for a busybox guest; its disk is for experiments. */
 const TINY_DEFAULTS = { memoryBytes: 128 * MIB, vcpus: 1, blankDiskBytes: 64 * MIB };
-/** Tried: it boots with 96 MiB, and with 64 MiB it never says a word. */
+/** Tested: it boots with 96 MiB, and prints nothing with 64 MiB. */
 const TINY_MIN_MEMORY_BYTES = 96 * MIB;
 const DEBIAN_DEFAULTS = { memoryBytes: 512 * MIB, vcpus: 1 };
 /** Corosync's locked memory, Pacemaker and a database: a quarter of it is free when all of that runs. */

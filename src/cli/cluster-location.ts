@@ -89,7 +89,7 @@ export async function readTarget(context: Context): Promise<Target> {
   return { apiUrl: context.apiUrl, caPem, token: token.trim() };
 }
 
-/** Makes `dir` the cluster of commands that name none. */
+/** Makes `dir` the cluster of commands without `--dir`. */
 export async function useContext(io: Pick<Io, 'env' | 'cwd'>, dir: string): Promise<Context> {
   const context = await readContext({ dir: resolve(io.cwd, dir), foundBy: 'context file' });
   const file = contextFilePath(io.env);

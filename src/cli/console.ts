@@ -56,7 +56,7 @@ function attached(io: Io, serial: Duplex, isTerminal: boolean): Promise<void> {
   });
 }
 
-/** Raw mode where standard input is a terminal; null where it is none. */
+/** Raw mode if standard input is a terminal; null if it is none. */
 function rawMode({ stdin }: Io): { restore(): void } | null {
   if (stdin.isTTY !== true || stdin.setRawMode === undefined) return null;
   const restore = (): void => {

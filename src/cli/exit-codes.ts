@@ -1,4 +1,4 @@
-/** Exit codes of the command (documented in docs/operating/cli.md) and how an error is told to a person. */
+/** Exit codes of the command (documented in docs/operating/cli.md) and how an error is shown to a person. */
 import { CodedError, type ErrorCode, messageOf } from '../base/errors.ts';
 import { printable, printableLines } from '../base/printable.ts';
 
@@ -40,7 +40,7 @@ export class Interrupted extends Error {
   override readonly name = 'Interrupted';
 }
 
-/** The exit code for whatever was thrown. */
+/** The exit code for any thrown value. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof Interrupted) return EXIT.interrupted;
   return error instanceof CodedError ? BY_CODE[error.code] : EXIT.failed;

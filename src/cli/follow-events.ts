@@ -61,7 +61,7 @@ async function printMissed(session: Session, revision: string, filter: EventFilt
   return cluster.revision;
 }
 
-/** One line per event: JSON lines where JSON was asked for. */
+/** One line per event: JSON lines if JSON was asked for. */
 async function printLine(session: Session, event: Event): Promise<void> {
   const { output } = session.options;
   if (output === 'json') session.io.out(`${jsonShown(event)}\n`);

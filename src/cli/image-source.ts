@@ -22,7 +22,7 @@ import type { Io } from './io.ts';
 const READ_BYTES = 1024 * 1024;
 /** Bytes left free in the file system of the temporary file. */
 const KEPT_BYTES = 64 * 1024 ** 2;
-/** Free space is checked again after so many bytes were written. */
+/** Free space is checked again after this many bytes were written. */
 const LOOK_EVERY_BYTES = 64 * 1024 ** 2;
 const HEAD_BYTES = 6;
 /** Memory limit for xz: an xz file itself says how much memory its decoder needs. */
@@ -109,7 +109,7 @@ function packingBy(head: Buffer): Packing | null {
   return PACKINGS.find(({ magic }) => head.subarray(0, magic.length).equals(magic)) ?? null;
 }
 
-/** Writes the stream, unpacked if it is compressed, into a new file. */
+/** Writes the stream, unpacked if it is compressed, to a new file. */
 async function store(
   from: Readable,
   path: string,

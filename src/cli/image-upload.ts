@@ -1,6 +1,6 @@
 /**
- * Files to the cluster as artifacts under the SHA-256 of their content: hashed, sent only where it is not there yet,
- * with progress.
+ * Sends files to the cluster as artifacts under the SHA-256 of their content: hashed, sent only if the cluster lacks
+ * them, with progress.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -24,7 +24,7 @@ export interface FileToUpload {
   readonly kind: Upload['kind'];
 }
 
-/** Uploads a file where it is missing, and returns its SHA-256. `bad-input` where it cannot be read. */
+/** Uploads a file if it is missing, and returns its SHA-256. `bad-input` if it cannot be read. */
 export type UploadFile = (file: FileToUpload) => Promise<string>;
 
 export interface ImageToMake {
@@ -50,7 +50,7 @@ export async function makeImage({ io, client, name }: ImageToMake, bodyOf: (uplo
     io.signal.throwIfAborted();
     return await client.call(client.http.PUT('/v1/images/{image}', { params: { path: { image: name } }, body }));
   } catch (error) {
-    // The cluster deletes by itself, some minutes later, what is not deleted now.
+    // If it is not deleted now, the cluster deletes it some minutes later.
     await Promise.allSettled(
       sent.map((sha256) => client.call(client.http.DELETE('/v1/artifacts/{sha256}', { params: { path: { sha256 } } }))),
     );

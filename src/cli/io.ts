@@ -5,7 +5,7 @@ import pico from 'picocolors';
 export interface Io {
   out(content: string | Uint8Array): void;
   err(text: string): void;
-  /** The exit code of a command that succeeded in running something that did not. */
+  /** Sets the exit code of a command that itself succeeded in running something that failed. */
   setExitCode(code: number): void;
   readonly stdin: TerminalInput;
   readonly outIsTty: boolean;
@@ -18,7 +18,7 @@ export interface Io {
   readonly killSignal: AbortSignal;
 }
 
-/** Standard input; `setRawMode` where it is a terminal. */
+/** Standard input; `setRawMode` if it is a terminal. */
 export type TerminalInput = NodeJS.ReadableStream & {
   readonly isTTY?: boolean;
   setRawMode?(raw: boolean): unknown;

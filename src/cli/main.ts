@@ -20,7 +20,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     else interrupt.abort(new Error(signal));
   });
 }
-// `gp … | head`: whoever reads has enough.
+// `gp … | head`: the reader has enough.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failed);
 });
@@ -47,5 +47,5 @@ const io: Io = {
 const { runCli } = await import('./run-cli.ts');
 const code = await runCli(process.argv.slice(2), io, VERSION);
 const status = code === EXIT.ok ? (exitCode ?? EXIT.ok) : code;
-// The command is done, whatever connections are still kept for a next call; what was printed is handed over first.
+// The command is done, although connections may be kept open for a next call; its output is flushed first.
 process.stderr.write('', () => process.stdout.write('', () => process.exit(status)));

@@ -60,7 +60,7 @@ export function demandSuccess(task: Task): void {
 
 /**
  * Cancels a task and waits until it has ended, as cancelled or for another reason. CodedError 'conflict' if the task
- * succeeded all the same or cannot be cancelled; 'deadline' after `timeoutMs`.
+ * succeeded nevertheless or cannot be cancelled; 'deadline' after `timeoutMs`.
  */
 export async function cancelTask(session: Session, id: string, timeoutMs: number): Promise<Task> {
   const client = await session.client();

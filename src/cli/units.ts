@@ -105,7 +105,7 @@ export function formatAge(ms: number): string {
   return seconds < 86_400 ? `${Math.floor(seconds / 3_600)}h` : `${Math.floor(seconds / 86_400)}d`;
 }
 
-/** `0.4 s`, `12 s`, `3 min`, `2 h 5 min`: rounded, for what is foretold. */
+/** `0.4 s`, `12 s`, `3 min`, `2 h 5 min`: rounded, for what is predicted. */
 export function formatSpan(ms: number): string {
   if (ms < 9_950) return `${(ms / 1_000).toFixed(1)} s`;
   if (ms < 90_000) return `${Math.round(ms / 1_000)} s`;

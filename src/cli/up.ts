@@ -76,7 +76,7 @@ function upDir(io: Io, option: string | undefined): string {
 }
 
 /**
- * The first network and image, where they are missing. A cluster without them is a cluster all the same: a warning, no
+ * The first network and image, where they are missing. A cluster without them is a cluster nevertheless: a warning, no
  * failure. Returns a one-time link to the web interface; null if none could be made.
  */
 export async function furnish(io: Io, dir: string): Promise<string | null> {

@@ -1,7 +1,7 @@
 /**
  * `gp vm vnc`: a VM's display for a VNC viewer on this machine. Guarantees: by default only this user's programs can
- * look, through a Unix socket in a directory of mode 0700, which is gone when the command ends; with a port, whoever is
- * on this machine can.
+ * look, through a Unix socket in a directory of mode 0700, which is removed when the command ends; with a port, every
+ * user of this machine can.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';

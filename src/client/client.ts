@@ -85,8 +85,8 @@ export interface ApiClient {
   /** The result of a call of `http`: its data. */
   call<T>(work: Promise<{ readonly data?: T }>): Promise<T>;
   /**
-   * Reads a whole list, page after page. Objects that are created or deleted meanwhile may be missing; every other
-   * object is returned exactly once.
+   * Reads a whole list, page after page. Objects that are created or deleted in the meantime may be missing; every
+   * other object is returned exactly once.
    */
   list<P extends ListPath>(path: P, options?: ListOptions<P>): Promise<ItemOf<P>[]>;
   /** Returns the latest `count` objects, oldest first, of a list whose first page has the latest ones. */

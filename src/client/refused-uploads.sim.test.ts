@@ -154,7 +154,7 @@ test(`an upload that is refused while it is sent hears why, ${RUNS} times, at a 
     assert(target !== undefined);
     // The pool fills at another place each time.
     room = (run * 7) % 97;
-    // Many wrong tokens from one address are told that they are many.
+    // Many wrong tokens from one address are answered with "too many".
     const answers = code === 'unauthorized' ? [code, 'too-many'] : [code];
     const heard = await send(target);
     assert(answers.includes(heard), `run ${run} at c${at + 1}: ${code} wanted, and heard: ${heard}`);

@@ -167,7 +167,7 @@ export class ClusterAuthority implements Certifier, AuthorityKeys {
     return { caPem: this.caPem, keyPem: own.keyPem, certPem: own.certPem + (this.#entry.crossPem ?? '') };
   }
 
-  /** Resolves when the files are as etcd last said. */
+  /** Resolves when the files match etcd's last record. */
   async settled(): Promise<void> {
     await this.#last;
   }

@@ -14,8 +14,8 @@ const SIGNALS = { crash: 'SIGKILL', freeze: 'SIGSTOP' } as const;
 
 /**
  * Sends this process the signal that `file` asks for before the step that it names, and removes the file first, so that
- * the next leader is spared. A frozen one goes on with that very step when it is thawed (SIGCONT), without having heard
- * of anything meanwhile.
+ * the next leader is spared. A frozen one continues with that very step when it is thawed (SIGCONT), without having
+ * heard of anything in the meantime.
  */
 export function crashPointFrom(file: string): CrashPoint {
   return async (workflow, step) => {

@@ -131,7 +131,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     onUnexpected: (error, request) => log.warn('unexpected failure', { request, error: messageOf(error) }),
   });
   const api = await startApi(config, { credentials, backend, log, peers: peerNodes });
-  // Before any other request to etcd: a full etcd refuses them all.
+  // Before any other request to etcd: a full etcd refuses all requests.
   etcdSpace.start();
   const until = { log, signal, state };
   const accounts = await prepareEtcd(etcd, config, until);
@@ -170,7 +170,9 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   for (const part of [qmp, clients, etcd]) part.close();
 }
 
-/** Returns what is told when a term begins (true) or ends: in each term storage nodes are let in once more. */
+/**
+ * Returns the function to call when a term begins (true) or ends: in each term storage nodes are given access again.
+ */
 function readersByTerm(parts: Parameters<typeof letReadersIn>[0]): (leads: boolean) => void {
   let termOver = new AbortController();
   return (leads) => {
@@ -340,7 +342,7 @@ function portsOf(
 }
 
 /**
- * Resolves when everything in the store was read once. `following` goes on from there; it ends with `signal`, or
+ * Resolves when everything in the store was read once. `following` continues from there; it ends with `signal`, or
  * throws.
  */
 async function readAll(
@@ -356,8 +358,8 @@ async function readAll(
 }
 
 /**
- * Makes etcd admit control nodes only (storage nodes are added as they join, and in each term), and the key of the accounts at the
- * targets where there is none. Goes on until etcd has a majority.
+ * Makes etcd admit control nodes only (storage nodes are added as they join, and in each term), and the key of the
+ * accounts at the targets if there is none. Goes on until etcd has a majority.
  */
 async function prepareEtcd(etcd: EtcdClient, config: ControlConfig, until: UntilEtcd): Promise<TargetAccounts> {
   const controls = config.peers.map(({ name }) => commonName({ kind: 'control', name }));

@@ -1,10 +1,9 @@
 /**
  * Lets every storage node of the records read etcd, from the beginning of each term on: users and roles are no records,
- * so a backup does not contain them, and after a restore no storage node may read.
- * Guarantees: permissions that are right already are left alone; one node after the other, each attempt by the deadline
- * of etcd's calls; a node that failed is tried again until it is let in or the term is over, at pauses that grow to
- * `AGAIN_MS_MAX`, and the term waits for none of it; a node that is removed or declared lost meanwhile does not keep
- * the permission.
+ * so a backup does not contain them, and after a restore no storage node may read. Guarantees: permissions that are
+ * right already are left alone; one node after the other, each attempt by the deadline of etcd's calls; a node that
+ * failed is tried again until it is let in or the term is over, at pauses that grow to `AGAIN_MS_MAX`, and the term
+ * waits for none of it; a node that is removed or declared lost in the meantime does not keep the permission.
  */
 import { messageOf } from '../base/errors.ts';
 import type { StorageName } from '../base/ids.ts';

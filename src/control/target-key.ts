@@ -29,7 +29,7 @@ export class TargetAccounts {
     return targetSecret(await this.ensureKey(), account);
   }
 
-  /** Makes the key where there is none, and reads it once. */
+  /** Makes the key if there is none, and reads it once. */
   ensureKey(): Promise<Uint8Array> {
     this.#key ??= this.#readOrMake().catch((error: unknown) => {
       this.#key = null;

@@ -8,7 +8,7 @@
 import type { Clock } from '../core/ports/clock.ts';
 import type { KeyValue, Transaction, WatchEvent } from './records.ts';
 
-/** Options of every call. `deadlineMs`: default that of the client, 2 s unless it was told otherwise. */
+/** Options of every call. `deadlineMs`: by default that of the client (2 s unless set otherwise). */
 export interface CallOptions {
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
@@ -21,7 +21,7 @@ export interface ListOptions extends CallOptions {
 }
 
 export interface Listing {
-  /** The revision of the whole listing; a watch goes on at the next one. */
+  /** The revision of the whole listing; a watch continues at the next one. */
   readonly revision: number;
   /** In the order of their keys. */
   readonly entries: readonly KeyValue[];

@@ -54,9 +54,7 @@ after(async () => {
   await cluster?.stop();
 });
 
-/**
- * Resolves when a lease of the shortest kind has run out that nobody renewed: others that live on were renewed since.
- */
+/** Resolves when a lease of the shortest kind has expired without renewal: leases that live on were renewed since. */
 async function untilALeaseRanOut(client: EtcdClient, key: string): Promise<void> {
   const { lease } = await client.leaseGrant(1);
   const { revision } = await client.txn({ compare: [], success: [{ put: key, value: '', lease }] });

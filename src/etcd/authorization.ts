@@ -129,7 +129,7 @@ export async function forbidWriting(
 }
 
 /**
- * Refuses every later request of that common name; it is no error when it is no user. What it watches already goes on
+ * Refuses every later request of that common name; it is no error when it is no user. What it watches already continues
  * until its connection ends. Throws `forbidden` when we are not a control node.
  */
 export async function revokeUser(client: EtcdClient, commonName: string, options: CallOptions = {}): Promise<void> {

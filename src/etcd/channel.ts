@@ -30,11 +30,11 @@ export interface WatchStream {
 
 export interface KeepAliveStream {
   /**
-   * Asks for one renewal: the TTL in seconds, 0 or less when the lease is gone, undefined when the stream ended. Throws
+   * Asks for one renewal: the TTL in seconds, 0 or less when the lease is gone, undefined if the stream ended. Throws
    * EtcdStreamLost.
    */
   renew(lease: string): Promise<number | undefined>;
-  /** Resolves when the stream has ended, whoever ended it. */
+  /** Resolves when the stream has ended, on either side. */
   readonly ended: Promise<void>;
   /** Ends the stream and the waits on it; always call it when done. */
   close(outcome: StreamOutcome): void;

@@ -348,8 +348,8 @@ export class EtcdClient implements Etcd {
   }
 
   /**
-   * Defragments one member: its free pages go back to the file system. The member answers no request meanwhile: seconds
-   * for a gibibyte.
+   * Defragments one member: its free pages go back to the file system. The member answers no request in the meantime:
+   * seconds for a gibibyte.
    */
   async defragment(endpoint: string, { deadlineMs, signal }: CallOptions = {}): Promise<void> {
     const request = create(DefragmentRequestSchema);

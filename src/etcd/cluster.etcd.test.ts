@@ -44,7 +44,7 @@ test('two campaigners: one leads, the other follows when it resigns, with a high
   assert.ok(one.isValid());
   assert.equal(await mayWrite(one, '/e/work'), true);
   assert.equal(secondWon, false);
-  // An observer learns of a leader when its watch tells it: maybe later than the leader does.
+  // An observer learns of a leader from its watch: maybe later than the leader itself.
   await until('the observer sees the first leader', () => seen.some((leader) => leader?.value === 'one'));
   await one.resign();
   await one.lost;

@@ -75,7 +75,7 @@ function isTemporary(error: unknown): boolean {
   return error instanceof CodedError && (error.code === 'not-found' || error.code === 'unavailable');
 }
 
-/** One lease's campaign; undefined when the lease or its key was lost before it won. */
+/** One lease's campaign; undefined if the lease or its key was lost before it won. */
 async function campaignOnce(etcd: Etcd, options: CampaignOptions): Promise<Leadership | undefined> {
   const { signal } = options;
   const granted = await etcd.leaseGrant(options.ttlSeconds, signal === undefined ? {} : { signal });
@@ -231,7 +231,7 @@ async function giveUp(etcd: Etcd, kept: KeptLease): Promise<void> {
   }
 }
 
-/** Reports the leader, now and at each change, until the signal aborts. `undefined`: nobody leads. */
+/** Reports the leader, now and at each change, until the signal aborts. `undefined`: there is no leader. */
 export async function observe(
   etcd: Etcd,
   prefix: string,

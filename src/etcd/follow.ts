@@ -1,6 +1,6 @@
 /**
- * Following a prefix: its records once, then every change; when history was compacted meanwhile, its records again.
- * Guarantees: what the handlers were given, applied in order, is the state of the prefix at some revision.
+ * Following a prefix: its records once, then every change; when history was compacted in the meantime, its records
+ * again. Guarantees: what the handlers were given, applied in order, is the state of the prefix at some revision.
  */
 
 import { sleep } from '../base/sleep.ts';

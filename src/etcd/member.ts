@@ -9,7 +9,7 @@ export interface EtcdMemberOptions {
   /** Name of this member, unique in the cluster: letters, digits, dots, dashes. */
   readonly name: string;
   readonly dataDir: string;
-  /** `host:port` to listen on for clients; the first is told to others. */
+  /** `host:port` to listen on for clients; the first is announced to other members. */
   readonly clientAddresses: readonly string[];
   /** `host:port` to listen on for other members. */
   readonly peerAddress: string;
@@ -20,7 +20,7 @@ export interface EtcdMemberOptions {
   /** Keeps clusters apart that ever shared addresses: the cluster's identifier. */
   readonly clusterToken: string;
   readonly tls: EtcdMemberTls;
-  /** Between heartbeats of the leader, default 100 ms. */
+  /** The time between heartbeats of the leader, default 100 ms. */
   readonly heartbeatMs?: number;
   /** Time without a heartbeat until an election, default 1000 ms; at least five heartbeats, at most 50,000 ms. */
   readonly electionMs?: number;
@@ -122,7 +122,7 @@ export function etcdCommand(options: EtcdMemberOptions): EtcdCommand {
   return {
     program: 'etcd',
     argv: Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`),
-    // etcd 3.4 starts on arm64 only when told that it may.
+    // etcd 3.4 starts on arm64 only with this permission.
     env: options.arch === 'arm64' ? { ETCD_UNSUPPORTED_ARCH: 'arm64' } : {},
     leaseTtlSecondsMin: leaseTtlSecondsMin({ heartbeatMs, electionMs }),
   };

@@ -1,11 +1,10 @@
 /**
  * Calls and streams to whichever etcd member answers.
- *
  * Guarantees:
  * - Every call ends by its deadline, whatever the network does.
  * - A call that must not be repeated is sent once: it goes to a member whose connection is up, and whatever then
- *   happens to it without an answer is reported as unknown. A call that may be repeated moves on to other members.
- * - A member that failed a call is passed over for a second, so that the next call does not pay for it again.
+ * happens to it without an answer is reported as unknown. A call that may be repeated moves on to other members.
+ * - A member that failed a call is skipped for a second, so that the next call does not pay for it again.
  * - Calls carry `hasleader`: a member that knows no leader refuses at once instead of holding them.
  */
 
@@ -118,7 +117,7 @@ export class Transport {
   #endpoints: readonly Endpoint[];
   readonly #configured: readonly string[];
   #tls: EtcdOptions['tls'];
-  /** Clients with earlier credentials: what runs on them goes on until their connection ends. */
+  /** Clients with earlier credentials: what runs on them continues until their connection ends. */
   #retired: readonly Client[] = [];
   readonly #deadlineMsDefault: number;
   /** The calls and streams under way, which close() ends. */

@@ -35,7 +35,7 @@ interface Member {
   stop(): void;
 }
 
-/** Denies the first `denials` watches, then sends one event; lets everybody read, or nobody. */
+/** Denies the first `denials` watches, then sends one event; lets every client read, or none. */
 async function startMember(denials: number, mayRead: boolean): Promise<Member> {
   let watches = 0;
   const server = new Server();

@@ -44,7 +44,7 @@ export async function makeBuild({ cacheDir, name, kind, make }: BuildOptions): P
     const build = join(work, 'build');
     await mkdir(build);
     await make({ work, build });
-    // QEMU runs as another user: readable by all, changed by nobody.
+    // QEMU runs as another user: all users can read the file, and none can change it.
     for (const file of await readdir(build)) await chmod(join(build, file), 0o444);
     await chmod(build, 0o755);
     await publish(build, target);

@@ -21,7 +21,7 @@ export const TINY_APPEND = [
   // with every copy from user space, saving and restoring of wide registers, security modules, memory accounting,
   // unrequested huge pages.
   'init_on_alloc=0 no5lvl nopku nosmap noxsave lsm= hardened_usercopy=off cgroup_disable=memory transparent_hugepage=madvise nokaslr',
-  // TCG translates a program anew for each address it is found at: where they are drawn by lot, a process starts four
+  // TCG translates a program anew for each address at which it is loaded: with random addresses, a process starts four
   // times as slowly.
   'norandmaps',
 ].join(' ');

@@ -72,7 +72,7 @@ export async function writeBackup(etcd: Pick<Etcd, 'list'>, file: string): Promi
     throw new CodedError('exists', `${file} exists.`, { advice: 'Nothing was changed. Name another file.' });
   await rm(making, { force: true });
   let lines = 0;
-  // Made here, so that nobody else has it open, and it is no link to another file.
+  // Made here, so that no other process has it open, and it is no link to another file.
   const handle = await open(making, 'wx', 0o600);
   try {
     const options = { prefix: ROOT, without: PREFIX.election, takenAt: systemClock.wallMs() };

@@ -19,8 +19,8 @@ const AUTHORITY_DAYS = 3650;
 const FILE_BYTES_MAX = 64 * 1024;
 
 /**
- * Returns the authority in `directory` and makes it where there is none. CodedError 'failed' when its certificate is
- * there and its key is not.
+ * Returns the authority in `directory` and makes it if there is none. CodedError 'failed' when its certificate is there
+ * and its key is not.
  */
 export async function ensureAuthority(directory: string, newClusterName: () => string): Promise<CertifiedKey> {
   const certFile = join(directory, 'ca-cert.pem');
@@ -60,7 +60,7 @@ export async function ensureControlCredentials(
   await writeCredentials(directory, { caPem: authority.certPem, ...own });
 }
 
-/** Returns the administrator's token in `file` and makes it where there is none. */
+/** Returns the administrator's token in `file` and makes it if there is none. */
 export async function ensureAdminToken(file: string): Promise<string> {
   const existing = (await readTextBounded(file, FILE_BYTES_MAX))?.trim();
   if (existing !== undefined && existing !== '') return existing;

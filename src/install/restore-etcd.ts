@@ -84,7 +84,7 @@ export async function restoreEtcd(options: RestoreOptions): Promise<Restored> {
   return { epoch: number, vms, keptIn };
 }
 
-/** Puts the records into an etcd of one member that nobody else reaches. */
+/** Puts the records into an etcd of one member that no client can reach. */
 async function fill(
   dataDir: string,
   { name, peerUrl }: RestoreOptions['member'],

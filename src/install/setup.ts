@@ -39,7 +39,7 @@ const HEALTHY_MS = 60_000;
 const PROMOTED_MS = 120_000;
 const AGAIN_MS = 250;
 
-/** Returns the machine's configuration; undefined where there is none. */
+/** Returns the machine's configuration; undefined if there is none. */
 export async function readMachineConfig(): Promise<MachineConfig | undefined> {
   const text = await readTextBounded(MACHINE_FILE, FILE_BYTES_MAX);
   return text === undefined ? undefined : parseMachineConfig(text, MACHINE_FILE);
@@ -171,7 +171,7 @@ function identityStep(role: MachineRole, { name }: MachineConfig, joined: () => 
     does: `join the cluster as ${role} ${name}`,
     isDone: async () => (await readCredentials(identityDir(role))) !== undefined,
     do: async () => {
-      // The agent listens where the machine proves its addresses. Its VMs run on meanwhile.
+      // The agent listens where the machine proves its addresses. Its VMs run on in the meantime.
       const wasServing = await isActive('agent');
       if (wasServing) await stop('agent');
       try {

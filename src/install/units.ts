@@ -2,8 +2,7 @@
  * The systemd units of an installed machine, as texts. Pure. Guarantees: a unit starts only where its role was set up
  * (its credentials or its identity exist); stopping, restarting and upgrading a unit ends no QEMU, no disk daemon and
  * no target: those are in scopes of slices of their own (os/scope.ts), and what a service started outside of a scope is
- * left alone all the same (KillMode=process).
- *
+ * left alone nevertheless (KillMode=process).
  * Each unit first writes the role's configuration from the machine's (configure-role.ts) to a file system that is empty
  * after a boot: an address that belongs to an interface is looked up each time.
  */
@@ -24,7 +23,7 @@ export const RUN_DIR = '/run/groundplane';
 export const ROLE_CONFIG_DIR = `${RUN_DIR}/config`;
 const NODE = `${PACKAGE_DIR}/node`;
 const CONFIGURE = `${NODE} ${PACKAGE_DIR}/lib/install/configure-role.mjs`;
-/** A process that does not beat for so long is ended and started anew, in s: as in a one-machine cluster. */
+/** A process that does not beat for this long is ended and restarted, in s: as in a one-machine cluster. */
 const WATCHDOG_S = 30;
 
 /** Returns the name of a role's unit. */

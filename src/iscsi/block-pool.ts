@@ -1,6 +1,5 @@
 /**
- * Memory that is used again and again. Guarantees: what it keeps for later is bounded; content is whatever was there
- * before.
+ * Memory that is reused. Guarantees: the amount kept for later is bounded; its content is whatever was there before.
  */
 
 const BLOCK_BYTES = 64 * 1024;
@@ -26,12 +25,12 @@ export class BlockPool {
     return this.#kept.pop() ?? fresh(BLOCK_BYTES);
   }
 
-  /** Blocks that nobody looks at any more. */
+  /** Blocks that are no longer used. */
   give(blocks: readonly Uint8Array[]): void {
     for (const block of blocks) if (this.#kept.length < BLOCKS_KEPT_MAX) this.#kept.push(block);
   }
 
-  /** A piece that nobody else has; the garbage collector takes it back where `release` does not. */
+  /** A piece that no other caller has; the garbage collector takes it back if `release` does not. */
   allocate(bytes: number): Uint8Array {
     if (bytes > SLAB_PIECE_BYTES_MAX) return this.#piece(bytes);
     if (this.#slab === null || this.#slabAt + bytes > SLAB_BYTES) {

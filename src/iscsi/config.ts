@@ -18,7 +18,7 @@ export const parseTargetConfig = object({
   identityDir: optional(path),
   etcdEndpoints: arrayOf(text({ charsMax: 200 }), { itemsMax: 16 }),
   etcdServerName: optional(text({ charsMax: 253 })),
-  /** The name of the node's present boot. Told, because the target's own user need not be able to read it. */
+  /** The id of the node's present boot. It is passed in, because the target's own user need not be able to read it. */
   bootId: text({ charsMax: 100 }),
 });
 

@@ -67,7 +67,7 @@ export class FileStore implements BackingStore {
     this.blockBytes = options.blockBytes;
     this.blockCount = options.sizeBytes / options.blockBytes;
     this.#reads = new InlineIo({ monotonicMs, diskAccesses: () => process.resourceUsage().fsRead });
-    // A slow write waited for dirty pages to leave, whatever the counters say.
+    // A slow write waited for dirty pages to be written, whatever the counters say.
     this.#writes = new InlineIo({ monotonicMs, diskAccesses: monotonicMs });
   }
 
@@ -160,7 +160,8 @@ export class FileStore implements BackingStore {
   }
 
   /**
-   * Memory that nobody else has. Small pieces share a slab: an allocation of their own would cost more than the read.
+   * Memory that no other caller has. Small pieces share a slab: an allocation of their own would cost more than the
+   * read.
    */
   #room(length: number): Uint8Array {
     if (length > SLAB_BYTES / 16) return Buffer.allocUnsafeSlow(length);

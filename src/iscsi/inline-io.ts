@@ -17,8 +17,8 @@ const QUICK_IN_A_ROW = 4_096;
 export interface InlineIoPort {
   monotonicMs(): number;
   /**
-   * Counts disk accesses of this process as far as the kernel tells; a slow operation without one was only a busy
-   * processor.
+   * Counts disk accesses of this process as far as the kernel reports them; a slow operation without one was only a
+   * busy processor.
    */
   diskAccesses(): number;
 }
@@ -37,7 +37,7 @@ export class InlineIo {
     this.#accesses = port.diskAccesses();
   }
 
-  /** Does `operation` synchronously and answers true, or answers false where it should be done asynchronously. */
+  /** Does `operation` synchronously and answers true, or answers false if it should be done asynchronously. */
   attempt(operation: () => void): boolean {
     const startedMs = this.#port.monotonicMs();
     if (this.#isBlocked) {

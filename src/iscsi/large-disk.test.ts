@@ -17,7 +17,7 @@ const WRITE_16 = '8a';
 const GOOD = 0;
 const OUT_OF_RANGE = { status: 2, sense: '5/2100' };
 
-/** A directory whose file system takes a file of 64 TiB; null where there is none. */
+/** A directory whose file system takes a file of 64 TiB; null if there is none. */
 async function roomy(t: TestContext): Promise<string | null> {
   for (const parent of [tmpdir(), '/dev/shm']) {
     const path = await mkdtemp(join(parent, 'gp-large-')).catch(() => null);

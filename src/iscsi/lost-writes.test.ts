@@ -84,7 +84,7 @@ class Node {
     return session;
   }
 
-  /** The target ends and is started anew, in the same boot: the page cache stays. */
+  /** The target ends and is restarted, in the same boot: the page cache stays. */
   async restart(): Promise<void> {
     await this.end();
     this.#target = await SharedTarget.listen({

@@ -112,7 +112,7 @@ async function openUnit(
   }
 }
 
-/** A control node makes the key once: until it is there nobody can log in. */
+/** A control node makes the key once: until then no initiator can log in. */
 async function readKey(etcd: EtcdClient, log: Log): Promise<Uint8Array> {
   for (let hasSaid = false; ; await sleep(systemClock, KEY_RETRY_MS)) {
     try {

@@ -28,7 +28,7 @@ export interface ServeOptions {
 /** A running target. */
 export interface Serving {
   readonly port: number;
-  /** Initiators are told; resolves when everything is written out. */
+  /** Tells the initiators; resolves when all data is written out. */
   close(): Promise<void>;
 }
 

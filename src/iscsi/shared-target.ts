@@ -43,7 +43,7 @@ export interface SharedTargetOptions {
   readonly log: Log;
   /** Opens a disk with its reservations; rejects when either cannot be read: it is tried again. */
   readonly open: (unit: TargetUnit) => Promise<OpenUnit>;
-  /** The secret of an account; null while the cluster's key is not known: nobody logs in. */
+  /** The secret of an account; null while the cluster's key is not known: nobody can log in. */
   readonly secretOf: (account: string) => string | null;
 }
 
@@ -85,7 +85,7 @@ export class SharedTarget {
     this.#options = options;
   }
 
-  /** Listens, and serves nobody yet. Throws CodedError 'conflict' (the port is in use) or 'bad-input'. */
+  /** Listens, and serves no initiator yet. Throws CodedError 'conflict' (the port is in use) or 'bad-input'. */
   static async listen(options: SharedTargetOptions): Promise<SharedTarget> {
     const target = new SharedTarget(options);
     const { host, port, clock, log } = options;
@@ -120,10 +120,10 @@ export class SharedTarget {
     });
   }
 
-  /** Makes this the whole state; see TargetDaemon. New disks are opened afterwards: `ready` tells when. */
+  /** Makes this the whole state; see TargetDaemon. New disks are opened afterwards: `ready` reports when. */
   async apply(state: TargetState): Promise<void> {
     this.#state = state;
-    // Before anything waits: nobody who is admitted now is taken for who was before.
+    // Before any wait: an initiator that is admitted now must not be taken for an earlier one.
     const cuts = this.#applyVms(state.vms);
     for (const [vm, slot] of this.#vms) this.#record(vm, slot);
     const dropped = this.#applyUnits(state.units);
@@ -256,7 +256,7 @@ export class SharedTarget {
       });
   }
 
-  /** Closes a disk after its commands have ended; whoever opens it again waits for that. */
+  /** Closes a disk after its commands have ended; a later opening waits for that. */
   #close(slot: UnitSlot, ended: Promise<unknown>): void {
     const { open, unit } = slot;
     slot.open = null;
@@ -363,7 +363,7 @@ export class SharedTarget {
 
   #targetNamed(name: string): ScsiTarget {
     for (const [vm, { server }] of this.#vms) if (targetName(vm) === name) return server;
-    // Between its admission and the end of its log-in the VM went: a target without units.
+    // The VM was deleted between its admission and the end of its log-in: a target without units.
     return new DeviceServer(new Map());
   }
 

@@ -200,7 +200,7 @@ export class LabCluster {
     }
   }
 
-  /** Erases what a host keeps, while its VMs run, and installs its agent anew with a new join token. */
+  /** Erases a host's state, while its VMs run, and installs its agent anew with a new join token. */
   async reinstallAgent(spec: MachineSpec): Promise<void> {
     const machine = this.running(spec);
     const agent = this.process(spec, 'agent');

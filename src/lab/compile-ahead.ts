@@ -18,7 +18,7 @@ const MARK_BYTES_MAX = 100;
 const SOURCES = fileURLToPath(new URL('../', import.meta.url));
 const LOCK_FILE = fileURLToPath(new URL('../../package-lock.json', import.meta.url));
 
-/** Resolves when the cache `directory` is filled, or cannot be. Nothing is done for stand-ins. */
+/** Resolves when the cache `directory` is filled, or cannot be filled. Does nothing for stand-ins. */
 export async function compileAhead(
   { control, storage, agent, compile }: RoleCommands,
   directory: string,

@@ -33,7 +33,7 @@ export interface FaultVerb {
   readonly on: readonly MachineKind[] | 'none';
   /** Without a machine the fault applies to all of its kinds. */
   readonly targetOptional?: boolean;
-  /** The verb that undoes it; undefined where there is nothing to undo. */
+  /** The verb that undoes it; undefined if there is nothing to undo. */
   readonly undo?: FaultName;
   /** Other arguments that it takes. */
   readonly takes?: readonly (keyof FaultArguments)[];
@@ -225,7 +225,7 @@ export interface MachineStatus {
   readonly name: string;
   readonly kind: MachineKind;
   readonly power: 'on' | 'off';
-  /** Its init in the room's numbering; null when it is off. */
+  /** Its init in the room's numbering; null if it is off. */
   readonly initPid: number | null;
   readonly cutFrom: readonly string[];
   readonly addresses: Readonly<Record<string, string>>;

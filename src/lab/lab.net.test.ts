@@ -1,5 +1,6 @@
 /**
- * The lab with stand-ins in the place of the roles: what faults do to machines, links and processes, and what is left.
+ * The lab with stand-ins in the place of the roles: the effects of faults on machines, links and processes, and what is
+ * left at the end.
  */
 
 import assert from 'node:assert/strict';

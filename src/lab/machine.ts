@@ -95,7 +95,7 @@ export function machineEnv(layout: LabLayout): NodeJS.ProcessEnv {
   };
 }
 
-/** Boots a machine: namespaces, init, links. Throws CodedError 'failed' with what the system said. */
+/** Boots a machine: namespaces, init, links. Throws CodedError 'failed' with the system's message. */
 export async function bootMachine(spec: MachineSpec, layout: LabLayout): Promise<Machine> {
   const hidden = spec.kind === 'control' ? '' : layout.authorityDir;
   const child = spawn(

@@ -19,7 +19,7 @@ import { type LabLayout, MACHINE_POOL_DIR, MACHINE_RUN_DIR } from './layout.ts';
 import { addressIn, type MachineKind, type MachineSpec } from './shape.ts';
 import type { ProcessSpec } from './supervisor.ts';
 
-/** The programs. To etcd's stand-in the machine's name is added, to each of the others `--config FILE`. */
+/** The programs. The machine's name is added for etcd's stand-in, `--config FILE` for each of the others. */
 export interface RoleCommands {
   /** `undefined`: the real etcd member. */
   readonly etcd?: readonly string[] | undefined;

@@ -86,7 +86,7 @@ export function machinesOf(shape: ClusterShape): readonly MachineSpec[] {
   ];
 }
 
-/** The machine's address in a network, or undefined when it has none there. */
+/** The machine's address in a network, or undefined if it has none there. */
 export function addressIn(machine: MachineSpec, network: NetworkRole): string | undefined {
   return machine.nics.find((nic) => nic.network === network)?.address;
 }

@@ -118,7 +118,7 @@ export class SupervisedProcess {
   async thaw(): Promise<void> {
     const process = await this.#process();
     this.#frozen = false;
-    // The process stood still on purpose: its time begins anew.
+    // The process was paused on purpose: its time begins anew.
     if (this.#beatMs !== null) this.#beatMs = monotonicMs();
     if (process !== undefined) signalProcess(process, 'SIGCONT');
     this.#thawParent();
@@ -250,7 +250,7 @@ export class SupervisedProcess {
     this.#restart = undefined;
   }
 
-  /** Moves a log that grew too long aside. The process appends to the same file, so it goes on at the beginning. */
+  /** Moves a log that grew too long aside. The process appends to the same file, so it continues at the beginning. */
   #boundLog(): void {
     try {
       if (statSync(this.#logFile).size < LOG_BYTES_MAX) return;

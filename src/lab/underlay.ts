@@ -42,7 +42,7 @@ table ${TABLE} {
 }
 `;
 
-/** Makes the bridges and the room's own addresses. To be called once, in the room's network namespace. */
+/** Makes the bridges and the room's own addresses. Call this once, in the room's network namespace. */
 export async function createUnderlay(): Promise<void> {
   const lines = ['link set lo up', `address add ${OUTSIDE_ADDRESS}/32 dev lo`];
   for (const { bridge, mtu } of Object.values(NETWORKS)) {

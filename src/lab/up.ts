@@ -29,7 +29,7 @@ export interface UpOptions extends LabOptions {
 
 export interface UpResult {
   readonly info: LabInfo;
-  /** Settles when the cluster has ended, at once with `detach`; `asked`: false when it ended by itself. */
+  /** Settles when the cluster has ended, at once with `detach`; `asked`: false if it ended by itself. */
   readonly ended: Promise<{ readonly asked: boolean }>;
 }
 

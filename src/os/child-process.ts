@@ -36,7 +36,7 @@ export interface RunResult {
 
 const OUTPUT_BYTES_MAX = 16 * 1024 * 1024;
 const STDERR_LINES_IN_ERROR = 5;
-/** A killed program that does not end (blocked in the kernel) is reported after this long all the same. */
+/** A killed program that does not end (blocked in the kernel) is reported after this long nevertheless. */
 const KILL_PATIENCE_MS = 1000;
 
 /** Process groups that must not outlive this process. */

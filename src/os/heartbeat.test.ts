@@ -93,7 +93,7 @@ test("a supervisor that takes no beats stops none of the process's own work", as
   t.after(() => rm(directory, { recursive: true }));
   const fifo = join(directory, 'beats');
   await run(['mkfifo', fifo], { deadlineMs: 10_000 });
-  // Open at both ends, so that nobody needs to read; filled until nothing more fits.
+  // Open at both ends, so that no reader is needed; filled until nothing more fits.
   const fd = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
   t.after(() => closeSync(fd));
   assert.throws(

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PacketFilter } from './packet-filter.ts';
 
-/** A kernel that takes scripts when it is told to. */
+/** A kernel that accepts scripts when the test says so. */
 function setUp() {
   const failures: string[] = [];
   const loads: { readonly script: string; readonly end: PromiseWithResolvers<void> }[] = [];

@@ -22,8 +22,8 @@ export class PacketFilter {
   #failure = '';
 
   /**
-   * `onFailure` is told why a filter could not be set up, once for each reason. `load`, for tests: what nft does with a
-   * script.
+   * `onFailure` gets the reason why a filter could not be installed, once for each reason. `load`, for tests: replaces
+   * nft.
    */
   constructor(onFailure: (reason: string) => void, load: (script: string) => Promise<unknown> = nft) {
     this.#onFailure = onFailure;

@@ -76,10 +76,10 @@ export function isOver({ state, threads }: Pick<Stat, 'state' | 'threads'>): boo
 }
 
 /**
- * Sends a signal to that very process; false when it is gone (a zombie included) or its pid belongs to another one.
- * Node has no pidfd: the start time is compared in the same turn, which leaves the microseconds between two system
- * calls, in which the kernel would have to go once round its whole pid space. For our own children there is no gap at
- * all: they stay unreaped until the event loop turns. Throws when the kernel refuses (EPERM).
+ * Sends a signal to that very process; false if it is gone (a zombie included) or its pid belongs to another one. Node
+ * has no pidfd: the start time is compared in the same turn, which leaves the microseconds between two system calls, in
+ * which the kernel would have to go once round its whole pid space. For our own children there is no gap at all: they
+ * stay unreaped until the event loop turns. Throws when the kernel refuses (EPERM).
  */
 export function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): boolean {
   if (!isRunning(identity)) return false;

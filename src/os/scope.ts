@@ -28,7 +28,7 @@ export interface ScopeLimits {
   readonly cpuWeight: number;
 }
 
-/** Returns the command that runs `argv` in a scope; `argv` itself where there are none. */
+/** Returns the command that runs `argv` in a scope; `argv` itself if there are none. */
 export function inScope(
   argv: readonly string[],
   scope: Scope,

@@ -11,8 +11,8 @@ export function endOfTurn(): number {
 }
 
 /**
- * Runs `work` for every item, some milliseconds at a time. Whether items that are added meanwhile are included depends
- * on their source.
+ * Runs `work` for every item, some milliseconds at a time. Whether items that are added in the meantime are included
+ * depends on their source.
  */
 export async function inTurns<T>(items: Iterable<T>, work: (item: T) => void): Promise<void> {
   let endsAtMs = endOfTurn();

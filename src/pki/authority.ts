@@ -279,7 +279,7 @@ function validity(daysValid: number): { readonly notBefore: Date; readonly notAf
   return { notBefore: new Date(now - BACKDATE_MS), notAfter: new Date(now + daysValid * DAY_MS) };
 }
 
-/** 127 random bits with the highest set: positive, and of one length, whatever the rest is. */
+/** 127 random bits with the highest set: positive, and always of one length. */
 function randomSerial(): string {
   const bytes = randomBytes(16);
   bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40;

@@ -28,7 +28,7 @@ const PEM_BYTES_MAX = 64 * 1024;
 /**
  * Not secret: the group ffdhe2048 (RFC 7919, appendix A.1) as PKCS #3. QEMU generates a group for every server that
  * finds none (crypto/tlscreds.c, 7.2), which takes 0.1 to 3 s of processor time at each start of a QEMU or a storage
- * daemon; our handshakes use elliptic curves all the same.
+ * daemon; our handshakes use elliptic curves nevertheless.
  */
 const DH_PARAMETERS_PEM = `-----BEGIN DH PARAMETERS-----
 MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz

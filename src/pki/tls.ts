@@ -1,6 +1,6 @@
 /**
- * Mutual TLS between the cluster's processes. Guarantees: TLS 1.3 only; nobody is trusted but by the cluster's own
- * authority, never by the system's; the peer's identity is the expected one, or the connection does not come about.
+ * Mutual TLS between the cluster's processes. Guarantees: TLS 1.3 only; only the cluster's own authorities are trusted,
+ * never the system's; the peer's identity is the expected one, or there is no connection.
  */
 
 import { createHash, X509Certificate } from 'node:crypto';
@@ -97,7 +97,7 @@ export function clientTlsOptions(
 }
 
 /**
- * The identity at the other end, once the handshake is done and the certificate verified; undefined when there is no
+ * The identity at the other end, once the handshake is done and the certificate verified; undefined if there is no
  * certificate of the cluster, or one whose two names do not agree.
  */
 export function peerIdentity(socket: TLSSocket): PeerIdentity | undefined {

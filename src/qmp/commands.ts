@@ -82,7 +82,7 @@ export interface MigrationInfo {
   readonly 'total-time'?: number;
   readonly 'setup-time'?: number;
   readonly 'expected-downtime'?: number;
-  /** Milliseconds the guest stood still, once completed. */
+  /** Milliseconds the guest was paused, once completed. */
   readonly downtime?: number;
   readonly 'error-desc'?: string;
   readonly 'blocked-reasons'?: readonly string[];

@@ -133,7 +133,7 @@ class Attempt {
 
   #hold(stream: Duplex): void {
     this.#stream = stream;
-    // After an attempt is given up, its stream may still fail: nobody is left to be told.
+    // After an attempt is given up, its stream may still fail: that error is ignored.
     stream.on('error', () => undefined);
   }
 

@@ -107,7 +107,7 @@ export class QmpSession {
     }
   }
 
-  /** QEMU's version, as told in the greeting. */
+  /** QEMU's version according to its greeting. */
   get version(): QmpGreeting['version'] | undefined {
     return this.#greeting?.version;
   }

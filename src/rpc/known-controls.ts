@@ -1,6 +1,6 @@
 /**
- * The control nodes that a service knew last, in its own directory: so that it finds etcd when it starts again, whoever
- * joined or left since it was installed. The truth is in etcd.
+ * The control nodes that a service knew last, in its own directory: so that it finds etcd when it starts again,
+ * although nodes may have joined or left since it was installed. The truth is in etcd.
  */
 import { join } from 'node:path';
 import { readJsonFile, writeFileAtomic } from '../os/files.ts';
@@ -26,7 +26,7 @@ function fileIn(stateDir: string): string {
   return join(stateDir, 'controls.json');
 }
 
-/** Returns the control nodes in `stateDir`; undefined where none were written. CodedError 'bad-input'. */
+/** Returns the control nodes in `stateDir`; undefined if none were written. CodedError 'bad-input'. */
 export async function readKnownControls(stateDir: string): Promise<readonly KnownControl[] | undefined> {
   const value = await readJsonFile(fileIn(stateDir));
   return value === undefined ? undefined : parseFile(value, fileIn(stateDir)).controls;

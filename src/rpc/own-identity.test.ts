@@ -115,7 +115,7 @@ test('from one authority to the next: trust both, renew one end after the other,
   const client = await identityOf(CONTROL, 'rotated-client');
   const { peer } = await serve(server, client);
   const both = `${first.certPem}${second.certPem}`;
-  // A machine that has not heard of the next authority accepts it by what the first has signed.
+  // A machine that has not been told of the next authority accepts it because the first one has signed it.
   const cross = await crossSign(first, second.certPem);
   await client.take(order(client, { certPem: `${await renewed(client, CONTROL, second)}${cross}`, caPem: both }));
   assert.equal(await get(peer, '/v1/alive'), 'yes');

@@ -362,7 +362,7 @@ test('one host holds no more connections than its share, from whatever addresses
   for (const socket of held) socket.destroy();
 });
 
-/** Sends bytes over a connection with a control node's certificate; everything that is said until it ends. */
+/** Sends bytes over a connection with a control node's certificate; returns everything received until it ends. */
 async function saidTo(text: string): Promise<string> {
   const credentials = credentialsOf.get(CONTROL);
   assert.ok(credentials !== undefined);

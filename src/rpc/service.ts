@@ -26,11 +26,11 @@ export interface RpcRequest {
   /** The values of the path's `:name` elements, percent-decoded. */
   readonly parameters: Readonly<Record<string, string>>;
   readonly query: URLSearchParams;
-  /** The parsed JSON body, unchecked; undefined where there is none. */
+  /** The parsed JSON body, unchecked; undefined if there is none. */
   readonly body: unknown;
   /** The unread body, for routes with `body: 'stream'`. */
   readonly stream: Readable;
-  /** Content-Length, where the peer said it. */
+  /** Content-Length, if the peer sent it. */
   readonly sizeBytes: number | undefined;
   /** Fires when the peer is gone or the service closes. */
   readonly signal: AbortSignal;

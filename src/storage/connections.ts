@@ -1,10 +1,10 @@
 /**
  * The peers that are connected to a port of this node, as its kernel sees them. The parsers are pure. Source:
- * proc_net_tcp (Documentation/networking/proc_net_tcp.rst), proc(5) and ss(8).
- * A fence asks when its exports are gone, and a migrating guest stands still meanwhile. The kernel's table of
- * connections is slow: every read walks its whole hash, however few connections there are, and walks it again at the
- * end (2 to 3 ms each with 24 GB of memory). The list of a process's descriptors is quick, but has only numbers for
- * sockets. So the descriptors show which sockets are left, and the peers of known numbers are remembered.
+ * proc_net_tcp (Documentation/networking/proc_net_tcp.rst), proc(5) and ss(8). A fence asks when its exports are gone,
+ * and a migrating guest is paused in the meantime. The kernel's table of connections is slow: every read walks its
+ * whole hash, however few connections there are, and walks it again at the end (2 to 3 ms each with 24 GB of memory).
+ * The list of a process's descriptors is quick, but has only numbers for sockets. So the descriptors show which sockets
+ * are left, and the peers of known numbers are remembered.
  */
 
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
@@ -86,8 +86,8 @@ export class ConnectionLook {
 }
 
 /**
- * The connections among the sockets that a process holds; undefined when one has no name. In whatever state: of what
- * the peer has closed, a write may still be waiting to be read.
+ * The connections among the sockets that a process holds; undefined if the peer of one is unknown. Connections in every
+ * state count: if the peer has closed one, a write from it may still be waiting to be read.
  */
 export function connectionsAmong(held: readonly string[], names: Names): readonly Connection[] | undefined {
   const connections: Connection[] = [];
@@ -134,7 +134,7 @@ function readOnce(path: string): string {
   }
 }
 
-/** The numbers of the sockets that a process holds; undefined where we may not look, or it is gone. */
+/** The numbers of the sockets that a process holds; undefined if we may not look, or it is gone. */
 function socketsOf(pid: number): readonly string[] | undefined {
   const directory = `/proc/${pid}/fd`;
   try {

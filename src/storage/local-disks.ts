@@ -36,7 +36,7 @@ export interface LocalDisksOptions {
   readonly direct: boolean;
 }
 
-/** Between two daemons that are started anew for their certificates, in ms. */
+/** The time between two daemons that are restarted for their certificates, in ms. */
 const RENEWAL_PAUSE_MS = 2_000;
 
 /** One per service: the process holds the pool's lock. */

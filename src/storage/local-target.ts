@@ -63,7 +63,7 @@ const KILL_MS = 5_000;
 /** The time from an order to the last write of the initiators that it cuts off, in ms. */
 const APPLY_MS = 2_000;
 const COMMAND_MS = 2_000;
-/** The report of a node is evidence for verdicts and must not wait for a target that stands still. */
+/** The report of a node is evidence for verdicts and must not wait for a target that hangs. */
 const SESSIONS_MS = 400;
 /** The target's own deadline, and the way. */
 const READY_MS = 4_000;
@@ -155,7 +155,7 @@ export class LocalTarget implements TargetBackend {
     return this.#options.pool.delete(disk);
   }
 
-  /** The directory, made anew, and the command line. */
+  /** The directory, made again, and the command line. */
   async #prepare(): Promise<readonly string[]> {
     const { runDir, credentials, confine, name, address, port, pool, etcdEndpoints, etcdServerName } = this.#options;
     const owner = confine ? { owner: { uid: TARGET_UID, gid: TARGET_UID } } : {};

@@ -68,7 +68,7 @@ const NBD_BLOCK_BYTES = 512;
 const QCOW2_MAGIC = Buffer.from('QFI\xfb', 'latin1');
 /** The offset of the virtual size in a qcow2 header: 64 bits, big-endian (QEMU's document about the format). */
 const QCOW2_SIZE_AT = 24;
-/** Options by which a tool opens no backing file, whatever the image names. */
+/** Options with which a tool opens no backing file, whatever the image names. */
 const NO_BACKING = { qcow2: { backing: null }, raw: {} } as const;
 const FILE_BLOCK_BYTES = 4096;
 /** Interval between two checks of the whole pool, in ms. */
@@ -196,7 +196,7 @@ export class Pool {
     }
   }
 
-  /** Idempotent. The caller has ended whoever has it open. */
+  /** Idempotent. The caller has ended the process that had it open. */
   async deleteDisk(disk: DiskId): Promise<void> {
     const temporary = this.#path('tmp', randomBytes(8).toString('hex'));
     try {

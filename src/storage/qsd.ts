@@ -64,10 +64,7 @@ const ADMITTED = 'admitted';
 /** The list's rules, by a partial path: there is no other object of that name. */
 const RULES = { path: ADMITTED, property: 'rules' } as const;
 
-/**
- * A rule of QEMU's authz-list: the first that matches decides. Where no format is said, the name must be exactly this
- * one.
- */
+/** A rule of QEMU's authz-list: the first match decides. Without a format, the name must be exactly this one. */
 interface Rule {
   readonly match: string;
   readonly policy: 'allow' | 'deny';

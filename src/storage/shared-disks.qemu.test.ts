@@ -48,7 +48,7 @@ const SIZE_BYTES = 64 * MIB;
 const g = parseGeneration;
 const anything: Parser<unknown> = (value) => value;
 const isRoot = process.geteuid?.() === 0;
-/** A user that nobody is. */
+/** A user id that no user has. */
 const QEMU_UID = 731_000;
 const GONE_MS = 5_000;
 
@@ -267,8 +267,8 @@ test('a live migration keeps disk and reservation; the fence cuts the source, wh
   // As a source does that does not know that it is one: it reaches no disk.
   const stood = sequences(await consoleOf(1)).length;
   await qmp.cont(source);
-  // A write that was acknowledged before it stood still is told only now, as the destination has told it; never a
-  // second one.
+  // A write that was acknowledged before it was paused is told only now, as the destination has told it; never a second
+  // one.
   await goesOn(2, 20);
   const before = sequences(await consoleOf(1)).length;
   assert.ok(before - stood <= 1, `${before - stood} writes`);

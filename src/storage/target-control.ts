@@ -43,7 +43,7 @@ export class TargetControl {
     });
   }
 
-  /** Connects; CodedError 'unavailable' where nobody listens. A Unix socket answers at once or not at all. */
+  /** Connects; CodedError 'unavailable' if no process listens. A Unix socket answers at once or not at all. */
   static connect(path: string): Promise<TargetControl> {
     return new Promise((resolve, reject) => {
       const socket = connect(path);

@@ -1,8 +1,7 @@
 /**
- * The language of the stories under scenarios/: one step per line, told from the outside of a cluster, so that any
- * world that has a `gp` command and can be observed can play them. Pure: text in, statements out. The whole language is
- * in scenarios/README.md.
- *
+ * The language of the stories under scenarios/: one step per line, seen from outside of a cluster, so that any world
+ * that has a `gp` command and can be observed can play them. Pure: text in, statements out. The whole language is in
+ * scenarios/README.md.
  * Guarantees: a story that parses has a deadline on everything that it waits for.
  */
 import { own } from '../base/own.ts';

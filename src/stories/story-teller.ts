@@ -13,7 +13,7 @@ export interface Seen {
   readonly what: string;
 }
 
-/** Kept from the beginning of one `expect` to its end. */
+/** The state of one `expect`, from its beginning to its end. */
 export interface Waiting {
   /** The highest sequence number when the waiting began, by VM. */
   readonly since: Map<string, number>;

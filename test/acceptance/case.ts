@@ -19,7 +19,7 @@ export interface Case {
 const POLL_MS = 150;
 const VM_DEADLINE_MS = 60_000;
 
-/** Runs `gp` and demands its exit code (0 unless told). */
+/** Runs `gp` and demands its exit code (by default 0). */
 export async function gp(cluster: StoryCluster, words: readonly string[], exitCode = 0): Promise<RunResult> {
   const ran = await cluster.gp(words);
   const said = `gp ${words.join(' ')}: exit code ${ran.exitCode}\n${ran.stdout}\n${ran.stderr}`;

@@ -69,7 +69,7 @@ function exec(cluster: StoryCluster, target: string, argv: readonly string[], de
   return cluster.lab('exec', { target, argv, input: '', deadlineMs }) as Promise<RunResult>;
 }
 
-/** Runs the flooder on a host as user nobody, or as the cluster's own user if there is no other one. */
+/** Runs the flooder on a host as user `nobody`, or as the cluster's own user if there is no other one. */
 function floodFrom(cluster: StoryCluster, host: string): Promise<RunResult> {
   const asNobody = process.getuid?.() === 0 ? ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] : [];
   const perl = ['sh', '-c', 'ulimit -n 4000; exec perl -e "$0" "$@"', FLOODER, String(SECONDS_MAX), ...targets()];

@@ -1,6 +1,6 @@
 /**
  * The shell on a tiny guest's serial line, used as a person would: through the API's console. Guarantees: a command's
- * output is told from what else the guest prints; every wait has a deadline; `close` leaves the console to others.
+ * output is separated from other output of the guest; every wait has a deadline; `close` leaves the console to others.
  */
 import type { Duplex } from 'node:stream';
 import { sleep } from '../../src/base/sleep.ts';
@@ -78,7 +78,7 @@ export class Guest {
     this.#stream.write(text);
   }
 
-  /** Waits until what was said matches. */
+  /** Waits until the output matches. */
   waitFor(pattern: RegExp, deadlineMs: number, what: string): Promise<RegExpExecArray> {
     const found = async (signal: AbortSignal): Promise<RegExpExecArray> => {
       for (;;) {

@@ -1,4 +1,4 @@
-/** Guests that stand still: no operation on them loses their memory. */
+/** Paused guests: no operation on them loses their memory. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
@@ -81,7 +81,7 @@ const movesTwice: Case = {
       if (generation === 2) await gp(cluster, ['vm', 'reset', 'p2']);
     }
     assert.equal(await acknowledged(cluster, 'p1'), before);
-    // Attaches and detaches devices while a guest stands still that was never continued on this host.
+    // Attaches and detaches devices while a guest is paused that was never continued on this host.
     await gp(cluster, ['shared-disk', 'detach', 'pshared', 'p3']);
     await gp(cluster, ['vm', 'migrate', 'p3']);
     await gp(cluster, ['shared-disk', 'attach', 'pshared', 'p3']);

@@ -1,4 +1,4 @@
-/** Hosts are taken out of service: every VM leaves, running on, and nobody is asked. */
+/** Hosts are taken out of service: every VM is moved while it runs, without any question. */
 import assert from 'node:assert/strict';
 import type { Drain } from '../../src/api/maintenance-views.ts';
 import type { Host } from '../../src/api/views.ts';

@@ -15,7 +15,7 @@ async function addressOf(cluster: StoryCluster, name: string): Promise<string> {
   return present((await vmOf(cluster, name)).nics[0]?.address, `address of ${name}`);
 }
 
-/** Creates VMs that run on given hosts: all others are cordoned meanwhile. */
+/** Creates VMs that run on given hosts: all others are cordoned in the meantime. */
 async function createOn(cluster: StoryCluster, name: string, host: string, network: string): Promise<void> {
   const others = ['h1', 'h2', 'h3'].filter((one) => one !== host);
   for (const other of others) await gp(cluster, ['host', 'cordon', other]);

@@ -143,7 +143,7 @@ async function nothingIsLeft(user: OrdinaryUser): Promise<void> {
   assert.deepEqual(await strayFiles(user.home), []);
 }
 
-/** Why this machine cannot show it; undefined where it can. */
+/** Why this machine cannot show it; undefined if it can. */
 async function obstacle(): Promise<string | undefined> {
   if (process.geteuid?.() !== 0) return 'the tests are run by an ordinary user: every other story is this one';
   const probe = await tryRun([...BECOME, 'unshare', '--user', '--map-root-user', '--net', '--mount', 'true'], {

@@ -40,7 +40,7 @@ function read(path: string): string {
   try {
     return readFileSync(path, 'latin1');
   } catch {
-    // A process or file that has gone meanwhile.
+    // A process or file that has gone in the meantime.
     return '';
   }
 }
@@ -86,7 +86,7 @@ const noLeaks: Case = {
       try {
         roots.set(readlinkSync(`/proc/${pid}/ns/mnt`), `/proc/${pid}/root/run`);
       } catch {
-        // Gone meanwhile.
+        // Gone in the meantime.
       }
     }
     const places = [

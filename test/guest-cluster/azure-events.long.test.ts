@@ -71,7 +71,7 @@ function step(name: string, run: Run): void {
   test(name, (t) => assertHolds(run, (line) => t.diagnostic(line)));
 }
 
-/** Runs a step; its failure also says what the cluster and the members said last. */
+/** Runs a step; its failure also shows the last output of the cluster and of the members. */
 async function assertHolds(run: Run, say: (line: string) => void): Promise<void> {
   try {
     await run(say);

@@ -30,16 +30,17 @@ const EVENT_DEADLINE_MS = 150_000;
 const WRITES_DEADLINE_MS = 60_000;
 const WHOLE = new RegExp(`membership ring=\\S+ quorate=Yes members=${NAMES.join()}\r`);
 /**
- * Reads a block of the shared disk and writes the same again, past every cache; says what dd says of an error, and
- * `rc=` with its exit code. dd writes a line piece by piece, and whoever else writes to the console comes in between:
- * so its lines are written whole, afterwards.
+ * Reads a block of the shared disk and writes the same again, bypassing every cache; prints dd's message for an error,
+ * and `rc=` with its exit code. dd writes a line piece by piece, and other output on the console comes in between: so
+ * its lines are written whole, afterwards.
  */
 const WRITE =
   'said=$(dd if=/dev/sda of=/dev/sda bs=512 count=1 skip=8 seek=8 oflag=direct conv=notrunc 2>&1); printf "%s\\nrc=%s\\n" "$said" $?';
 
 /**
- * The second shared disk's size in blocks of 512 bytes, read anew from the disk. The cluster calls a disk attached when
- * QEMU has plugged it in; the guest's kernel finds the disk some time later, so the command waits for it, 30 s at most.
+ * Prints the second shared disk's size in blocks of 512 bytes, read anew from the disk. The cluster calls a disk
+ * attached when QEMU has plugged it in; the guest's kernel finds the disk some time later, so the command waits for it,
+ * 30 s at most.
  */
 const SIZE_OF_SECOND = [
   'n=0; while [ ! -e /sys/block/sdb/size ] && [ $n -lt 300 ]; do busybox usleep 100000; n=$((n+1)); done',
@@ -101,7 +102,7 @@ function step(name: string, run: Run): void {
   test(name, (t) => assertHolds(run, (line) => t.diagnostic(line)));
 }
 
-/** Runs a step; its failure also tells what the members and the cluster's logs say. */
+/** Runs a step; its failure also shows the output of the members and the cluster's logs. */
 async function assertHolds(run: Run, say: (line: string) => void): Promise<void> {
   try {
     await run(say);

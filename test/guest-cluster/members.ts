@@ -13,7 +13,7 @@ import type { StoryCluster } from '../stories/story-cluster.ts';
 /** The end of each incarnation's console at one time, by VM's name and generation. */
 export type Mark = ReadonlyMap<string, ReadonlyMap<number, number>>;
 
-/** One match, and who said it. */
+/** One match, and the member that printed it. */
 export interface Said {
   readonly name: string;
   readonly generation: number;
@@ -51,7 +51,7 @@ export class Members {
     return new Map(this.names.map((name) => [name, lengths(name)]));
   }
 
-  /** Every match in what these members said since the mark, by member and generation. */
+  /** Every match in the output of these members since the mark, by member and generation. */
   heard(names: readonly string[], pattern: RegExp, since: Mark = new Map()): Said[] {
     this.#cluster.serial.look();
     return names.flatMap((name) =>

@@ -28,14 +28,14 @@ export class Writes {
     return found.process;
   }
 
-  /** Waits for writes that were not there before, on whatever host. */
+  /** Waits for new writes, on any host. */
   async goOn(count = 10): Promise<void> {
     const before = this.#logs.acknowledged(this.#vm);
     const what = `${count} writes after ${before}`;
     await until(what, () => this.#logs.acknowledged(this.#vm) >= before + count, { deadlineMs: GROWS_MS });
   }
 
-  /** Runs `work` and returns the longest time without an acknowledged write meanwhile, in ms. */
+  /** Runs `work` and returns the longest time without an acknowledged write in the meantime, in ms. */
   async silentMsMax(work: () => Promise<void>): Promise<number> {
     this.#silentMsMax = 0;
     await work();

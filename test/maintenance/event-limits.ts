@@ -20,7 +20,7 @@ interface Move {
   readonly to: string;
 }
 
-/** Events by which a guest began anew, or may have. */
+/** Events by which a guest was restarted, or may have been. */
 const DISTURBED = new Set(['lost', 'crashed', 'launch-failed', 'starting', 'stopping', 'stopped', 'reset']);
 
 /** Fails unless the events, oldest first, kept the limits at every instant. Returns how often each VM has arrived. */
@@ -44,7 +44,7 @@ export function assertLimits(events: readonly Event[], limits: EventLimits): Rea
   return arrived;
 }
 
-/** Fails if one of these VMs began anew. */
+/** Fails if one of these VMs was restarted. */
 export function assertUndisturbed(events: readonly Event[], vms: readonly string[]): void {
   const found = events.filter(({ vm, kind }) => vm !== null && vms.includes(vm) && DISTURBED.has(kind));
   assert.deepEqual(

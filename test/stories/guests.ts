@@ -32,7 +32,7 @@ interface OpenLog {
   grewAtMs: number;
 }
 
-/** Every QEMU of a cluster that runs now, on whatever host. */
+/** Every running QEMU of a cluster, on all hosts. */
 export function runningQemus(): SeenQemu[] {
   return processIds().flatMap((pid) => qemuOf(pid)?.seen ?? []);
 }
@@ -49,7 +49,7 @@ function processIds(): string[] {
 function qemuOf(pid: string): FoundQemu | undefined {
   const line = commandLine(pid);
   const marker = MARKER.exec(line);
-  // Before QEMU itself there are programs that confine it, with the same arguments: it is the one without them.
+  // Before QEMU itself there are programs that confine it, with the same arguments: QEMU is the one without them.
   if (marker === null || !/^[^\0]*qemu-system-[^\0]*\0/.test(line)) return undefined;
   const identity = processIdentity(Number(pid));
   if (identity === undefined || !isRunning(identity)) return undefined;

@@ -104,7 +104,7 @@ export class StoryCluster {
     return events.filter((event) => BigInt(event.revision) > revision);
   }
 
-  /** Revision of the newest event; 0 where there is none. */
+  /** Revision of the newest event; 0 if there is none. */
   async newestEvent(): Promise<bigint> {
     const events = await this.eventsAfter(0n);
     return events.reduce((newest, { revision }) => (BigInt(revision) > newest ? BigInt(revision) : newest), 0n);

@@ -1,4 +1,4 @@
-/** Stands between a browser and a server, and counts the requests that are open. Plain HTTP, on loopback. */
+/** A proxy between a browser and a server that counts the open requests. Plain HTTP, on loopback. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';

@@ -1,7 +1,7 @@
 /**
  * A browser in front of a simulated cluster behind the real API, which serves the web interface as control nodes do.
- * Guarantees: whatever breaks the content security policy, throws in a page or is logged as an error there is a failure
- * of the test (`faults`); browser and cluster end with `close`.
+ * Guarantees: a violation of the content security policy, an error thrown in a page or logged there is a failure of the
+ * test (`faults`); browser and cluster end with `close`.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';

@@ -95,7 +95,7 @@ test('a form says at once what admission would say, and asks for what is typed l
   await says.filter({ hasText: /new1 would be created, its disks on s[12]\./ }).waitFor();
   await page.getByLabel('Memory in MiB').fill('33554432');
   await says.filter({ hasText: /Nothing was created|at most/ }).waitFor();
-  // A change of the cluster meanwhile asks once more; a name that was typed half is never asked for.
+  // A change of the cluster in the meantime asks once more; a name that was typed half is never asked for.
   assert.deepEqual([...new Set(asked)], ['web1', 'new1']);
   await stage.go(page, '/vms/web3?tab=edit');
   await page.getByLabel('Memory in MiB').fill('2048');

@@ -17,7 +17,7 @@ export type Assignment =
 export type Solver = (estate: Estate, hosts: readonly HostName[], seconds: number) => Assignment;
 
 /**
- * The package's types are those of a CommonJS module; what is loaded is its ES module, whose default export is the
+ * The package's types are those of a CommonJS module; the loaded module is its ES module, whose default export is the
  * loader.
  */
 const load = highsLoader as unknown as typeof highsLoader.default;
@@ -42,7 +42,7 @@ export async function loadSolver(): Promise<Solver> {
 class Program {
   readonly #estate: Estate;
   readonly #open: readonly EstateHost[];
-  /** Hosts that each VM may be on, by number. */
+  /** The hosts that each VM may be on, by number. */
   readonly #may: ReadonlyMap<EstateVm, readonly number[]>;
   readonly #numbers: ReadonlyMap<string, number>;
   readonly #rows: string[] = [];
@@ -96,7 +96,7 @@ class Program {
     return `x${this.#numbers.get(vm.id)}_${host}`;
   }
 
-  /** The VMs of a list on the hosts that `isThere`, each with a factor. */
+  /** The VMs of a list on the hosts that `isThere` selects, each with a factor. */
   #sum(vms: Iterable<EstateVm>, isThere: (host: number) => boolean, factor: (vm: EstateVm) => number): string[] {
     return [...vms].flatMap((vm) =>
       (this.#may.get(vm) ?? []).filter(isThere).map((host) => `${factor(vm)} ${this.#column(vm, host)}`),

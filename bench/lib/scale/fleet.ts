@@ -88,7 +88,7 @@ export class Fleet {
     this.nodes.get(disk.node)?.disks.set(disk.id, { vm: id, generations: new Set([generation]) });
   }
 
-  /** The power of these hosts goes at one instant. */
+  /** Cuts the power of these hosts at one instant. */
   lose(names: readonly HostName[]): void {
     for (const name of names) this.#host(name).machine.powerOff();
   }
@@ -210,7 +210,7 @@ export class Fleet {
     }
   }
 
-  /** A new object each time, as one that was parsed. */
+  /** A new object each time, like one that was parsed. */
   #report(name: HostName, host: Host): HostReport {
     return {
       host: name,

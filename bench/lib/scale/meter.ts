@@ -17,7 +17,7 @@ export interface Cost {
   /** Processor time of everything: leader, etcd, hosts, storage, network, clock. */
   readonly wholeCpuS: number;
   readonly simulatedS: number;
-  /** Simulated events, and those of them that entered the leader. */
+  /** Simulated events, and how many of them entered the leader. */
   readonly events: number;
   readonly leaderEvents: number;
 }

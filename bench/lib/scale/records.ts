@@ -1,4 +1,4 @@
-/** The records of a large cluster in which everything runs: as a leader finds them that begins to lead. */
+/** The records of a large cluster in which every VM runs, as a leader finds them when it begins to lead. */
 
 import type { Generation } from '../../../src/base/ids.ts';
 import { parseDiskId, parseHostName, parseNetworkName, parseStorageName, parseVmId } from '../../../src/base/ids.ts';
@@ -49,7 +49,7 @@ export function hostCapacity(vmsPerHost: number): HostRecord['capacity'] {
   return { memoryBytes: vmsPerHost * SPARE * VM_BYTES, vcpus: 64, accelerator: 'kvm', cpuModels: ['EPYC', 'Skylake'] };
 }
 
-/** The disk of VM `n`: it has one. */
+/** The disk of VM `n`: each VM has one. */
 export function diskRecord(n: number, { storageNodes }: Shape): DiskRecord {
   return {
     id: parseDiskId(`disk-${hex(n)}`),
@@ -68,7 +68,7 @@ function macOf(n: number): string {
     .replace(/(..)(..)(..)/, '$1:$2:$3')}`;
 }
 
-/** VM `n`, running as generation 1 where its number puts it. */
+/** VM `n`, running as generation 1 on the host that its number determines. */
 export function vmRecord(n: number, shape: Shape): VmRecord {
   const slot = Math.floor(n / shape.hosts);
   const network = Math.floor(n / shape.vmsPerNetwork);

@@ -99,7 +99,7 @@ export class ScaleWorld {
     return keys;
   }
 
-  /** Starts the server: it reads everything, is elected, and leads. */
+  /** Starts the server: it reads all records, is elected, and leads. */
   lead(): void {
     const { leader, fleet } = this;
     const { signal } = new AbortController();

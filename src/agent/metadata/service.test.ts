@@ -100,7 +100,7 @@ test('headers that do not end or are too large, and a body that does not come, a
     untilClosed('127.0.0.10', `${post}content-length: 1000\r\n\r\n{`),
   ]);
   assert.ok(Math.max(...tookMs) < 10_000, `${tookMs.join()} ms`);
-  // More than that is not even waited for.
+  // More than that is not even awaited.
   const large = await untilClosed('127.0.0.10', `${REQUEST}x: ${'y'.repeat(32 * 1024)}`);
   assert.ok(large < 3_000, `${large} ms`);
   assert.equal(await ask('127.0.0.10'), 200);

@@ -81,7 +81,7 @@ export class MetadataService {
     server.listen(this.#port, gateway);
   }
 
-  /** Counts a connection of a guest, or ends it: of a stranger, or one too many. */
+  /** Counts a connection of a guest, or ends it: if it is a stranger's, or one too many. */
   #admit(vni: number, socket: Socket): void {
     socket.on('error', () => undefined);
     const peer = `${vni} ${socket.remoteAddress ?? ''}`;

@@ -1,7 +1,6 @@
 /**
  * DHCP for one network on this host: a dnsmasq that answers reservations and nothing else. Guarantees: found by its
- * arguments, so it outlives the agent; an address that was given to somebody else is not held back for its former
- * owner.
+ * arguments, so it outlives the agent; an address that was given to another VM is not held back for its former owner.
  */
 
 import { chmod, mkdir, rm } from 'node:fs/promises';
@@ -48,7 +47,7 @@ export function dhcpConfiguration(network: NetworkOnHost, directory: string, opt
     'bind-interfaces',
     'dhcp-authoritative',
     'no-ping',
-    // The reservations say which VM has which address: there is nothing to remember.
+    // The reservations say which VM has which address: dnsmasq need not remember leases.
     'leasefile-ro',
     `dhcp-range=${first},static,${netmask},infinite`,
     `dhcp-hostsfile=${join(directory, 'hosts')}`,
@@ -77,7 +76,7 @@ export function dhcpHosts(reservations: NonNullable<NetworkOnHost['dhcp']>): str
   return lines.sort().join('');
 }
 
-/** Starts, tells, restarts and ends dnsmasqs so that exactly the networks with DHCP are served. */
+/** Starts, reloads, restarts and ends dnsmasqs so that exactly the networks with DHCP are served. */
 export async function applyDhcp(networks: readonly NetworkOnHost[], options: DhcpOptions): Promise<void> {
   const wanted = networks.filter(({ dhcp, gateway }) => dhcp !== null && gateway !== null);
   const running = findServers(options.runDir);
@@ -113,7 +112,7 @@ async function serve(network: NetworkOnHost, running: Server | undefined, option
   // Independent of the umask: dnsmasq reads the reservations after it has become nobody.
   await chmod(directory, 0o755);
   await writeFileAtomic(hostsFile, hosts, { mode: 0o644 });
-  // dnsmasq keeps a lease in memory for ever: where a reservation went, only a new process forgets it.
+  // dnsmasq keeps a lease in memory for ever: if a reservation was removed, only a new process forgets it.
   const kept = new Set(hosts.split('\n'));
   const onlyMore = oldHosts?.split('\n').every((line) => kept.has(line)) ?? false;
   if (alive && oldConfig === config && onlyMore) {
@@ -128,7 +127,7 @@ async function serve(network: NetworkOnHost, running: Server | undefined, option
   await spawnDaemon(argv, { env: DAEMON_ENV, cwd: '/' });
 }
 
-/** Finds the dnsmasqs that agents of this host started: as our own user, and as nobody after they gave up root. */
+/** Finds the dnsmasqs that agents of this host started: as our own user, and as `nobody` after they gave up root. */
 function findServers(runDir: string): readonly Server[] {
   const prefix = configArgument(join(runDir, 'net-'));
   return processesWith(Buffer.from(prefix)).flatMap(({ pid }) => {

@@ -18,7 +18,7 @@ import { slotOfTap } from './taps.ts';
 
 export interface NetworkOptions {
   readonly endpoint: OverlayEndpoint;
-  /** The host's own addresses: what guests must not reach. */
+  /** The host's own addresses, which guests must not reach. */
   readonly hostAddresses: readonly string[];
   readonly runDir: string;
   readonly dropsRoot: boolean;
@@ -43,7 +43,7 @@ export class NetworkDriver {
     this.#options = options;
   }
 
-  /** Makes the networks as the plan says; `wanted` returns the plan, and is called as late as possible. */
+  /** Brings the networks into line with the plan; `wanted` returns the plan, and is called as late as possible. */
   async make(asked: NetworkPlan, wanted: WantedTaps): Promise<void> {
     const { endpoint, hostAddresses, runDir, dropsRoot, log } = this.#options;
     const observed = await observe();
@@ -136,7 +136,7 @@ function setForwarding(plan: NetworkPlan, { defaultDevice }: Observed, log: Log)
 }
 
 /**
- * Bounds how long a dead TCP connection is believed in, for every process of this host: an unanswered segment is given
+ * Bounds how long a dead TCP connection counts as alive, for every process of this host: an unanswered segment is given
  * up after 6.2 s (tcp_retries2 = 4, RTO from 0.2 s), an unanswered connection attempt after 7 s, and a silent peer
  * after 5 + 3 s (for those who ask for keepalive, as QEMU does for its disks), so that a QEMU cut off from its disk
  * notices within seconds, and only then its patience begins.

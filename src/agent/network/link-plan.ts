@@ -1,6 +1,6 @@
 /**
  * Computes, from a network plan and the kernel's present state, the commands that make the kernel match the plan. Pure.
- * Guarantees: the list is empty when nothing is to be done; objects that bear our names and are not in the plan are
+ * Guarantees: the list is empty if nothing is to be done; objects that bear our names and are not in the plan are
  * removed; objects of others are never touched.
  */
 
@@ -31,7 +31,7 @@ export interface LinkPlan {
 
 const FLOOD_MAC = '00:00:00:00:00:00';
 
-/** Everything to do; `taps`: of the QEMUs that run or are about to. */
+/** All commands to run; `taps`: of the QEMUs that run or are about to. */
 export function planLinks(
   plan: NetworkPlan,
   taps: readonly WantedTap[],

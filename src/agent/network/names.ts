@@ -4,7 +4,7 @@
 export const VXLAN_OVERHEAD_BYTES = 50;
 /** Where guests look for the metadata service: link-local (RFC 3927), the address that clouds agree on. */
 export const METADATA_ADDRESS = '169.254.169.254';
-/** The smallest underlay: what guests are told (GUEST_MTU) must fit into the tunnel. */
+/** The smallest MTU of an underlay: the MTU that guests are told (GUEST_MTU) must fit into the tunnel. */
 export const UNDERLAY_MTU_MIN = 1500;
 
 /**

@@ -8,7 +8,7 @@ export interface Link {
   readonly device: string;
   readonly mtu: number;
   readonly mac: string;
-  /** The bridge it is a port of. */
+  /** The bridge that it is a port of. */
   readonly master: string | null;
   readonly up: boolean;
   /** `bridge`, `vxlan`, `tun`, `veth` …; null for hardware. */
@@ -26,7 +26,7 @@ export interface ForwardingEntry {
 export interface Observed {
   readonly links: ReadonlyMap<string, Link>;
   readonly addresses: readonly (Ipv4Range & { readonly device: string })[];
-  /** Entries of tunnels: the flood list (all-zero MAC) and what was learned. */
+  /** Forwarding entries of tunnels: the flood list (all-zero MAC) and learned addresses. */
   readonly forwarding: readonly ForwardingEntry[];
   readonly defaultDevice: string | null;
 }

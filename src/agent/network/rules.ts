@@ -148,8 +148,8 @@ function inetTable({ networks, drop }: NetworkPlan, { underlay, onlyGuests }: Ru
 }
 
 /**
- * The way to the metadata service. Where it listens is the gateway: no address of the host's own is in its way, nor in
- * that of a service that the host itself reaches at 169.254.169.254.
+ * The rules that lead guests to the metadata service. It listens at the gateway: so it collides with no address of the
+ * host, nor with a service that the host itself reaches at 169.254.169.254.
  */
 function metadataRules(bridges: readonly string[]): string[] {
   return [

@@ -1,11 +1,10 @@
 /**
- * What may come out of a guest's tap: a list of what is allowed. Pure. Guarantees: nothing but untagged IPv4, ARP, IPv6
- * and QEMU's own announcement after a migration passes; from the card's own MAC address; in IPv4 from an address of the
+ * What may come out of a guest's tap: a list of what is allowed. Pure. Guarantees: only untagged IPv4, ARP, IPv6 and
+ * QEMU's own announcement after a migration passes; from the card's own MAC address; in IPv4 from an address of the
  * network that is neither the gateway's nor reserved for another; no DHCP answers, no router advertisements, no
- * redirects, however they are wrapped.
- * Sources: RFC 826 (ARP), 5227 (probes), 8200 (IPv6), 4861 (neighbour discovery), 6105 and 7113 (router advertisements
- * of guests, and how they are hidden behind extension headers and in fragments), 6980 (neighbour discovery is never
- * fragmented).
+ * redirects, however they are wrapped. Sources: RFC 826 (ARP), 5227 (probes), 8200 (IPv6), 4861 (neighbour discovery),
+ * 6105 and 7113 (router advertisements of guests, and how they are hidden behind extension headers and in fragments),
+ * 6980 (neighbour discovery is never fragmented).
  */
 import type { NetworkOnHost } from '../../core/ports/host-link.ts';
 import { cidrOf, lastOf, linkLocalHex, rangeOf } from './names.ts';

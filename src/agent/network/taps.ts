@@ -18,8 +18,8 @@ export function slotOfTap(device: string): number | undefined {
 }
 
 /**
- * The id of the card's `-netdev`: it names the network and the address, so that the process table alone says which tap
- * belongs where. Ids of backends are no part of the migrated machine.
+ * The id of the card's `-netdev`: it names the network and the address, so that the process table alone says to which
+ * network and card a tap belongs. Ids of backends are no part of the migrated machine.
  */
 export function netdevId({ vni, mac }: Omit<Tap, 'device'>): string {
   return `net.v${vni}.${mac.replaceAll(':', '')}`;

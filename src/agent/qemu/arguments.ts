@@ -33,7 +33,7 @@ export interface Confinement {
 export const MACHINE_TYPE = 'pc-q35-7.2';
 /** UEFI firmware of Debian's package `ovmf`; its variables are a disk of the VM. */
 const OVMF_CODE_FILE = '/usr/share/OVMF/OVMF_CODE_4M.fd';
-/** Files that QEMU writes (serial log, its own messages) cannot get longer than this. */
+/** The greatest size of files that QEMU writes (serial log, its own messages), in bytes. */
 const FILE_BYTES_MAX = 4 * 1024 * 1024;
 /**
  * The MTU that guests are told: what is left of Ethernet's 1500 in a VXLAN tunnel (RFC 7348). It is a constant and not
@@ -49,7 +49,7 @@ const DISK_PORT = 8;
 /** Displays are numbered from this port on (RFC 6143, appendix A). */
 const VNC_BASE_PORT = 5_900;
 const PORT_GROUP = 4;
-/** The smallest that QEMU's rounding of memory sizes leaves. */
+/** The smallest difference that QEMU's rounding of memory sizes keeps. */
 const TCG_ODD_KIB = 8;
 /** QEMU's model under KVM that every x86-64-v2 machine with AES can offer. */
 const KVM_BASELINE = 'qemu64,+aes,+popcnt,+pni,+sse4.1,+sse4.2,+ssse3';
@@ -171,14 +171,16 @@ function remoteArguments({ slot }: LaunchOrder, { directory }: QemuContext): str
 }
 
 /**
- * A chardev that listens for control nodes. Without nodelay an answer that follows another one waits for the client's
+ * A chardev that listens for control nodes. Without nodelay an answer directly after another one waits for the client's
  * delayed acknowledgement: 40 ms each time.
  */
 function listen(id: string, port: number): string {
   return `socket,id=${id},host=0.0.0.0,port=${port},server=on,wait=off,nodelay=on,tls-creds=tls-server,tls-authz=control-only`;
 }
 
-/** The port by whose name guests' agents know it (QEMU's manual, "QEMU Guest Agent"). Port 0 would be a console. */
+/**
+ * The port under the name by which guest agents know it (QEMU's manual, "QEMU Guest Agent"). Port 0 would be a console.
+ */
 function guestAgentArguments({ machine, slot }: LaunchOrder): string[] {
   if (machine.guestAgent !== true) return [];
   return [
@@ -238,8 +240,8 @@ function diskDeviceArguments(disk: LaunchDisk, index: number, order: LaunchOrder
 }
 
 /**
- * The place for shared disks, and those that are there from the start. Their secrets are in files of the incarnation's
- * own.
+ * The controller for shared disks, and the disks that are there from the start. Their secrets are in files of the
+ * incarnation.
  */
 function sharedDiskArguments({ sharedDisks }: LaunchOrder, { directory }: QemuContext): string[] {
   if (sharedDisks === undefined) return [];

@@ -41,7 +41,7 @@ export class InstalledVersion {
       this.#version = parseQemuVersion(stdout) ?? this.#version;
       this.#asked = program;
     } catch {
-      // The next look is the next attempt.
+      // The next check is the next attempt.
     } finally {
       this.#isLooking = false;
     }
@@ -57,7 +57,7 @@ async function identify(): Promise<string | null> {
   return null;
 }
 
-/** The version in what `--version` prints; null: there is none. */
+/** The version in the output of `--version`; null: there is none. */
 export function parseQemuVersion(printed: string): string | null {
   return /^QEMU emulator version (\d+\.\d+(?:\.\d+)?)/m.exec(printed)?.[1] ?? null;
 }

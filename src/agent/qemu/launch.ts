@@ -51,9 +51,9 @@ const REFUSALS = [
 const QEMU_LOG = 'qemu.log';
 
 /**
- * Makes the directory, starts QEMU and waits until it answers. CodedError with QEMU's last words when it ends
- * ('bad-input' where it never starts with such a kernel or memory, else 'failed'), 'deadline', or the signal's reason;
- * the directory is then the caller's to remove.
+ * Makes the directory, starts QEMU and waits until it answers. CodedError with QEMU's last output if it ends
+ * ('bad-input' if it never starts with such a kernel or memory, else 'failed'), 'deadline', or the signal's reason; the
+ * caller must then remove the directory.
  */
 export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Promise<ProcessIdentity> {
   const { confinement, context, deadlineMs, signal } = options;
@@ -82,7 +82,7 @@ export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Pr
       });
     });
     ended.catch(() => undefined);
-    // A QEMU that fails closes its monitor before it ends: its status and its words say more than that.
+    // A QEMU that fails closes its monitor before it ends: its exit status and output say more than that.
     const answered = (inner: AbortSignal): Promise<void> =>
       ready
         .answered(order, { deadlineMs, signal: inner })
@@ -105,8 +105,8 @@ export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Pr
 
 /**
  * The limits of a QEMU's scope. Its memory is the guest's and an overhead that no healthy QEMU reaches (migration,
- * consoles, disks; code that software emulation translates: 1 GiB at most): the limit is for one that leaks, before the
- * machine is without memory.
+ * consoles, disks; code that software emulation translates: 1 GiB at most): the limit ends a QEMU that leaks before the
+ * machine runs out of memory.
  */
 function limitsOf({ machine }: LaunchOrder, accelerator: QemuContext['accelerator']): ScopeLimits {
   const overheadBytes = OVERHEAD_BYTES_MAX + (accelerator === 'tcg' ? TRANSLATED_BYTES_MAX : 0);
@@ -130,7 +130,7 @@ export async function killProcess(process: ProcessIdentity): Promise<void> {
   await waitGone(process, KILL_DEADLINE_MS);
 }
 
-/** The end of what QEMU printed. */
+/** The last output of QEMU. */
 export async function lastWords(directory: string): Promise<string> {
   const text = await readTail(join(directory, QEMU_LOG), MESSAGE_BYTES_MAX);
   return text.trim().split('\n').slice(-5).join('\n') || 'it said nothing.';

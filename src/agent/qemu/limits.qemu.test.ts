@@ -10,7 +10,7 @@ const GIB = 1024 ** 3;
 const many = <T>(count: number, make: (index: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i));
 const hex = (number: number): string => number.toString(16).padStart(2, '0');
 
-/** An order with the maximum of everything that a VM may have. */
+/** An order with the maximum of every property of a VM. */
 function largest(machine: { readonly vcpus: number; readonly memoryBytes: number }, disks: number): LaunchOrder {
   const at = { address: '127.0.0.1', port: 30_000, name: 'g1', tlsName: 's1' };
   return {

@@ -7,7 +7,7 @@ const NBD_SERVER = /^\{"driver":"nbd",.*"server":\{"type":"inet","host":"([\d.]+
 /** The beginning of the QEMU argument that creates the controller for shared disks. */
 export const SHARED_CONTROLLER_DEVICE = `virtio-scsi-pci,id=${SHARED_CONTROLLER},`;
 
-/** Returns what the QEMU of a launch order connects to. */
+/** Returns the ports that the QEMU of a launch order connects to. */
 export function needsOf({ disks, sharedDisks }: LaunchOrder): Omit<SlotNeeds, 'uid'> {
   return {
     disks: disks.map(({ export: { address, port } }) => ({ address, port })),

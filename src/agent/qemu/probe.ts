@@ -13,9 +13,9 @@ import { MACHINE_TYPE } from './arguments.ts';
 
 export interface AcceleratorProbe {
   readonly accelerator: 'kvm' | 'tcg';
-  /** `baseline` and QEMU's names of the models that can be offered here in full. */
+  /** `baseline` and QEMU's names of the CPU models that can be offered here in full. */
   readonly cpuModels: readonly string[];
-  /** Why it is not KVM, for people; null when it is, or was not asked for. */
+  /** The reason why it is not KVM, for people; null if it is, or if KVM was not asked for. */
   readonly reason: string | null;
 }
 
@@ -37,7 +37,10 @@ export function exitDisk(): Uint8Array {
   return disk;
 }
 
-/** Never throws: what cannot be found out is TCG with the baseline model. `directory` is for a file of 1 MiB. */
+/**
+ * Never throws: if nothing can be found out, the result is TCG with the baseline model. `directory` is for a file of 1
+ * MiB.
+ */
 export async function probeAccelerator(
   wanted: 'auto' | 'kvm' | 'tcg',
   directory: string,
@@ -45,14 +48,14 @@ export async function probeAccelerator(
 ): Promise<AcceleratorProbe> {
   let reason: string | null = null;
   if (wanted !== 'tcg') {
-    // A probe guest of root's proves nothing for QEMUs that run as users of their own.
+    // A probe guest that runs as root proves nothing for QEMUs that run as users of their own.
     reason = (uid === null ? null : await whyNotOpened(uid)) ?? (await whyNotKvm(directory));
     if (reason === null) return { accelerator: 'kvm', cpuModels: await cpuModels('kvm'), reason };
   }
   return { accelerator: 'tcg', cpuModels: await cpuModels('tcg'), reason };
 }
 
-/** Why a user cannot open /dev/kvm, or null when it can. */
+/** The reason why a user cannot open /dev/kvm, or null if it can. */
 async function whyNotOpened(uid: number): Promise<string | null> {
   const asUser = ['setpriv', '--reuid', `${uid}`, '--regid', `${uid}`, '--clear-groups', '--'];
   try {
@@ -93,7 +96,7 @@ async function whyNotKvm(directory: string): Promise<string | null> {
   }
 }
 
-/** QMP query-cpu-definitions (CpuDefinitionInfo): models that can be migrated and of which no feature is missing. */
+/** QMP query-cpu-definitions (CpuDefinitionInfo): models that can be migrated and that lack no feature. */
 async function cpuModels(accelerator: 'kvm' | 'tcg'): Promise<readonly string[]> {
   try {
     const { stdout } = await run(
@@ -112,7 +115,7 @@ async function cpuModels(accelerator: 'kvm' | 'tcg'): Promise<readonly string[]>
   }
 }
 
-/** The usable models in what QEMU printed, sorted. */
+/** The usable models in QEMU's output, sorted. */
 export function parseCpuDefinitions(printed: string): readonly string[] {
   for (const line of printed.split('\n')) {
     if (!line.includes('"unavailable-features"')) continue;

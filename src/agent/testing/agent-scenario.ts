@@ -323,7 +323,7 @@ test('what a guest draws is seen by two viewers, by control nodes only, and afte
   await assert.rejects(displayOf(12, SLOT), { code: 'unavailable' }, 'another incarnation than the expected one');
   const [one, two] = [await displayOf(13, SLOT), await displayOf(13, SLOT)];
   await qmp(13, 'cont');
-  // SeaBIOS writes what it is and what it boots from.
+  // SeaBIOS prints its name and the device that it boots from.
   await until('the firmware has written something', async () => litPixels(await one.look()) > 500);
   assert.equal((await one.look()).name, 'QEMU (web1)');
   await until('the other viewer sees it', async () => litPixels(await two.look()) > 500);

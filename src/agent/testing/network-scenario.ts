@@ -1,6 +1,6 @@
 /**
  * Two hosts and their guests as network namespaces, run by network.net.test.ts inside `unshare`. A guest is a pair of
- * veths whose host end has a tap's name: what the driver does with a tap it does with that.
+ * veths whose host end has a tap's name: the driver treats it like a tap.
  */
 
 import assert from 'node:assert/strict';
@@ -120,7 +120,7 @@ async function makeGuest(host: Host, { number, vni }: { number: number; vni: num
   return { pid, address };
 }
 
-/** The notices that a host's guests have acknowledged, as its last answer said. */
+/** The notices that a host's guests have acknowledged, according to its last answer. */
 const acknowledged = new Map<string, readonly string[]>();
 
 async function ask(host: Host, plan: object): Promise<number> {
@@ -285,7 +285,7 @@ const guestOf = (name: string, { address }: Guest, more: object = {}): object =>
   ...more,
 });
 
-/** The answer that a guest gets; null: none within three seconds. */
+/** The answer to a guest; null: none within three seconds. */
 async function metadata({ pid }: Guest, url = EVENTS, more: readonly string[] = []): Promise<string | null> {
   const argv = [
     'busybox',
@@ -319,7 +319,7 @@ test('the metadata service: each guest is told its own, nobody else anything, an
   // A guest in another network, and an address that no guest has.
   assert.equal(await metadata(c), null);
   assert.equal(await metadata(d), null);
-  // Nor with the address of another guest of its host.
+  // Nor does a frame with the address of another guest of its host pass.
   await inside(d.pid, ['ip', 'address', 'add', `${a.address}/32`, 'dev', 'eth0']);
   await inside(d.pid, ['ip', 'route', 'add', '169.254.169.254', 'via', GATEWAY, 'src', a.address]);
   assert.equal(await metadata(d), null);

@@ -1,6 +1,6 @@
 /**
- * Ethernet frames as an evil guest makes them, for network-scenario.ts; each carries its own name as text. Perl sends
- * and receives them, because Node has no packet sockets.
+ * Ethernet frames of a hostile guest, for network-scenario.ts; each carries its own name as text. Perl sends and
+ * receives them, because Node has no packet sockets.
  */
 
 import { spawn } from 'node:child_process';

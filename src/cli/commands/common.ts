@@ -46,7 +46,7 @@ export function action<Args extends unknown[]>(
   };
 }
 
-/** Waits for a task's success where that is wanted; true when it was waited for. */
+/** Waits for a task's success if that is wanted; returns true if it waited. */
 export async function settle(session: Session, task: Task, options: WaitOptions): Promise<boolean> {
   if (!options.wait) {
     if (!(await session.printedAsData(task))) session.io.out(`${task.id}\n`);

@@ -401,7 +401,7 @@ function parseShared(text: string): CreateSharedDisk {
   );
 }
 
-/** A new disk, or one that exists. Throws `bad-input`. */
+/** A new disk, or an existing one. Throws `bad-input`. */
 function parseAdded(text: string): AddDisk {
   return text.includes(':') ? parseShared(text) : { disk: nameArgument(text) };
 }
@@ -432,7 +432,7 @@ function printDisk(session: Session, disk: SharedDisk): Promise<void> {
   return session.printOne<SharedDisk>(disk, SHARED_DISK_TABLE, describeSharedDisk);
 }
 
-/** After a change: the disk as it is now. */
+/** Prints the disk after a change. */
 async function sayDisk(session: Session, name: string, done: string): Promise<void> {
   await session.printOne<SharedDisk>(
     await getDisk(session, name),
@@ -441,7 +441,7 @@ async function sayDisk(session: Session, name: string, done: string): Promise<vo
   );
 }
 
-/** After a change: the guest cluster as it is now. */
+/** Prints the guest cluster after a change. */
 async function printCluster(session: Session, name: string, done: string): Promise<void> {
   await session.printOne<GuestCluster>(await getCluster(session, name), GUEST_CLUSTER_TABLE, (cluster) => {
     const members = cluster.members.map(({ vm }) => vm).join(', ');

@@ -1,4 +1,4 @@
-/** `gp host`: hosts, which rack they are in, whether they take VMs, and their removal. */
+/** `gp host`: hosts, their racks, whether they take VMs, and their removal. */
 import { type Command, Option } from 'commander';
 import type { Host } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';

@@ -1,4 +1,4 @@
-/** `gp init`, `gp join`, `gp leave`, `gp doctor`: this machine and its cluster. They ask nothing. */
+/** `gp init`, `gp join`, `gp leave`, `gp doctor`: this machine and its cluster. They ask no questions. */
 import { connect } from 'node:net';
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
@@ -136,7 +136,7 @@ async function demandMachine(): Promise<MachineConfig> {
   });
 }
 
-/** The cluster as another control node shows it: this machine's own server ends. */
+/** The cluster as another control node shows it: this machine's own server is about to end. */
 async function elsewhere(session: Session, name: string) {
   const target = await readTarget(await findContext(session.io, session.options.dir));
   const { createClient } = await import('../../client/client.ts');

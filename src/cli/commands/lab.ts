@@ -10,7 +10,7 @@ import { formatTable } from '../table.ts';
 import { parseCount, parseDuration, parseSize } from '../units.ts';
 import { action } from './common.ts';
 
-/** The table of faults; only loaded for `gp lab`, so that the other commands stay quick. */
+/** The table of faults; loaded only for `gp lab`, so that the other commands stay quick. */
 export type Faults = Readonly<Record<string, FaultVerb>>;
 
 /** Adds `gp up` and `gp down`. */

@@ -1,4 +1,4 @@
-/** `gp host drain`, `gp host undrain` and `gp maintenance`: hosts are emptied, and what was done is shown. */
+/** `gp host drain`, `gp host undrain` and `gp maintenance`: hosts are emptied, and the result is shown. */
 
 import { type Command, Option } from 'commander';
 import type { Drain, DrainPlan, DrainSummary } from '../../api/maintenance-views.ts';
@@ -15,7 +15,7 @@ import { formatAge, formatBytes, parseCount, parseDeadline, parseDuration } from
 import { action, nameArgument, type QuietOptions, quietOverrideOf } from './common.ts';
 import { addRollCommands } from './roll.ts';
 
-/** A drain of many VMs takes long; it goes on whether or not somebody waits. */
+/** A drain of many VMs takes long; it continues whether or not somebody waits. */
 const TIMEOUT_MS = 3_600_000;
 
 interface DrainOptions extends QuietOptions {

@@ -68,7 +68,7 @@ export function addNodeDrains(
   );
 }
 
-/** The options are those of `gp host drain`, as far as nothing moves. */
+/** The options are those of `gp host drain`, except those about moves. */
 function addDrain(command: Command, description: string): Command {
   return addVerb(command, 'drain', description)
     .option('--dry-run', 'show what it would do and change nothing')
@@ -76,7 +76,7 @@ function addDrain(command: Command, description: string): Command {
     .option('--change <number>', 'the change that it belongs to');
 }
 
-/** Shows what a drain would do, before it is done or instead; returns true for the latter. */
+/** Shows the effect of a drain, before it begins or instead of it; returns true for the latter. */
 async function isShown(session: Session, plan: NodeDrainPlan, dryRun = false): Promise<boolean> {
   const text = `${plan.node}: ${plan.consequences.join(' ')}`;
   if (dryRun) await session.printOne(plan, { name: ({ node }) => node }, () => `${text}\n`);
@@ -88,12 +88,12 @@ function addVerb(command: Command, verb: string, description: string): Command {
   return command.command(verb).description(description).argument('<node>', 'name', nameArgument);
 }
 
-/** The node once another one leads. CodedError 'deadline': the node stays drained, and may lead for longer. */
+/** The node once another one leads. CodedError 'deadline': the node stays drained, and may still lead. */
 async function untilHandedOver(session: Session, io: Io, name: string): Promise<ControlNode> {
   const deadline = systemClock.monotonicMs() + HAND_OVER_MS;
   for (;;) {
     const client = await session.client();
-    // While nobody leads, the list names no leader.
+    // While no control node leads, the list names no leader.
     const nodes: readonly ControlNode[] = await client.list('/v1/control-nodes', { signal: io.signal });
     const drained = nodes.find((node) => node.name === name);
     if (drained !== undefined && nodes.some((node) => node.leader && node.name !== name)) return drained;

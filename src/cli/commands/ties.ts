@@ -1,4 +1,4 @@
-/** `gp ties`: what ties VMs to hosts, what somebody signed for, and what each costs. */
+/** `gp ties`: ties of VMs to hosts, debts that were signed for, and the cost of each. */
 import type { Command } from 'commander';
 import type { Tie } from '../../api/ties.ts';
 import { type AcceptOptions, signatureOf, withSignature } from '../accept.ts';

@@ -1,4 +1,4 @@
-/** `gp vm`: everything one does with virtual machines. */
+/** `gp vm`: all operations on virtual machines. */
 import { type Command, Option } from 'commander';
 import type { Admission } from '../../api/overview-views.ts';
 import type { CreateVm } from '../../api/requests.ts';
@@ -97,7 +97,7 @@ function addCreate(vm: Command, io: Io): void {
   );
 }
 
-/** CodedError with the words of the refusal, as `gp vm create` would end. */
+/** CodedError with the text of the refusal, as `gp vm create` would end. */
 async function printAdmission(session: Session, name: string, admission: Admission): Promise<void> {
   const { admitted, code, reason, advice, node } = admission;
   if (!admitted) throw new CodedError(code ?? 'failed', reason ?? '', advice === null ? {} : { advice });
@@ -518,7 +518,7 @@ async function getVm(session: Session, name: string): Promise<VmDetail> {
   return client.call(client.http.GET('/v1/vms/{vm}', { params: { path: { vm: name } }, signal: session.io.signal }));
 }
 
-/** After a change: the VM as it is now. */
+/** Prints the VM after a change. */
 async function printVm(session: Session, name: string, done: string): Promise<void> {
   await session.printOne(await getVm(session, name), VM_TABLE, (vm) => {
     const where = vm.host === null ? '' : `  host ${vm.host}`;

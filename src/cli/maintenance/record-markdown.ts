@@ -17,7 +17,7 @@ function table(header: readonly string[], rows: readonly (readonly string[])[]):
 
 const ms = (value: number | null): string => (value === null ? 'not known' : `${Math.round(value)} ms`);
 
-/** Before: what will be done, in which order, how long it takes, and how to go back. */
+/** The plan before a drain: the actions, their order and duration, and how to go back. */
 export function planMarkdown(plan: MaintenancePlan): string {
   const moves = plan.waves.flatMap((wave) => wave.moves);
   const hosts = plan.waves.flatMap((wave) => wave.hosts);

@@ -31,7 +31,7 @@ export interface CommandResult {
 
 const AGAIN_MS = 5_000;
 const TAIL_CHARS = 1_500;
-/** More than the end that is told: work is not ended because it writes much. */
+/** The output that is kept, more than its reported end: a command is not ended because it writes much. */
 const OUTPUT_BYTES = 64 * 1024;
 
 /** Runs it, again and again where it is repeated. Rejects with the signal's reason, and CodedError 'bad-input'. */

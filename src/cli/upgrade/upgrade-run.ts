@@ -45,7 +45,7 @@ export async function readFacts(client: ApiClient, signal: AbortSignal): Promise
 export async function runUpgrade(session: Session, client: ApiClient, run: UpgradeRun): Promise<UpgradePlan> {
   const { signal } = session.io;
   for (;;) {
-    // Anew before each machine: another control node may lead meanwhile.
+    // Anew before each machine: another control node may lead in the meantime.
     const plan = await planNow(client, run, signal);
     demandAlive(plan);
     const next = plan.machines.find(({ isDone }) => !isDone);
@@ -87,7 +87,7 @@ export function commandFor(
   });
 }
 
-/** Waits until every role of the machine answers with the version. Control nodes may not answer meanwhile. */
+/** Waits until every role of the machine answers with the version. Control nodes may not answer in the meantime. */
 async function untilBack(
   session: Session,
   client: ApiClient,

@@ -11,7 +11,7 @@ import type { WatchKind } from '../../api/views.ts';
 export interface Principal {
   /** Name of the API token, also of one from which a session comes. */
   readonly name: string;
-  /** SHA-256 of the token or session; absent where nobody had to prove anything. */
+  /** SHA-256 of the token or session; absent if no proof was needed. */
   readonly sha256?: string;
   /** The browser's session; null: an API token itself. */
   readonly session?: { readonly id: string; readonly expiresAt: number } | null;

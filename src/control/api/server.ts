@@ -90,7 +90,7 @@ export interface ApiServer {
   readonly app: FastifyInstance;
   /** Registers the handler of another upgrade protocol on this port (the relay's). */
   onUpgrade(protocol: string, handler: UpgradeHandler): void;
-  /** Listens (loopback unless told otherwise; port 0: any) and returns the port. */
+  /** Listens (by default on loopback; port 0: any) and returns the port. */
   listen(options?: { readonly host?: string; readonly port?: number }): Promise<number>;
   /** Ends watches, consoles and requests, then the server. */
   close(): Promise<void>;
@@ -166,7 +166,7 @@ interface Admission {
   readonly closing: AbortSignal;
 }
 
-/** Before anything of a request is looked at: who asks, from where, and whether this node answers. */
+/** Runs before a request is read: who asks, from where, and whether this node answers. */
 function admitRequests(app: FastifyInstance, admission: Admission): void {
   const { options, contexts, authenticator, gate, open, closing } = admission;
   app.addHook('onRequest', async (request, reply) => {

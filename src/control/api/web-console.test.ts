@@ -49,7 +49,7 @@ async function refused(socket: WebSocket): Promise<number | undefined> {
     once(socket, 'unexpected-response'),
     once(socket, 'open').then(() => [null, { statusCode: 101 }]),
   ]);
-  // An answer that nobody reads would hold its connection, and the process.
+  // An unread answer would keep its connection, and the process.
   if (answer instanceof IncomingMessage) answer.destroy();
   return (answer as { readonly statusCode?: number }).statusCode;
 }

@@ -103,7 +103,7 @@ async function attach(
     return;
   }
   const webSocket = await new Promise<WebSocket | null>((resolve) => {
-    // A handshake that is not valid is answered by the library, and nobody is called.
+    // The library answers an invalid handshake, and no callback runs.
     socket.once('close', () => resolve(null));
     sockets.handleUpgrade(request, socket, head, (opened) => resolve(opened));
   });
@@ -118,7 +118,7 @@ async function attach(
   for (const each of [stream, guest]) each.on('error', () => each.destroy());
   stream.pipe(guest, { end: false });
   guest.pipe(stream, { end: false });
-  // The close code tells the reason: the viewer opens a display that moved again at once.
+  // The close code gives the reason: the viewer reopens a display that moved at once.
   const isMoved = await Promise.race([moved, ...ends.map((end) => end.then(() => false))]).catch(() => false);
   if (stream.writableLength > 0)
     await once(stream, 'drain', { signal: AbortSignal.timeout(LAST_WORDS_MS) }).catch(noop);

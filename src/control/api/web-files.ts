@@ -53,7 +53,7 @@ export interface WebFiles {
   readonly version: string;
 }
 
-/** Headers that every answer has, whatever it is. */
+/** Headers that every answer has. */
 const ALWAYS = {
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'no-referrer',
@@ -62,8 +62,8 @@ const ALWAYS = {
 } as const;
 
 /**
- * Serves the interface beside the API. Every answer names the build, so that a page that was loaded before the server
- * was upgraded can offer to load itself anew.
+ * Serves the interface beside the API. Every answer names the build, so that a page that was loaded before an upgrade
+ * of the server can offer to reload itself.
  */
 export function serveWebFiles(app: FastifyInstance, { dir, version }: WebFiles): void {
   app.addHook('onSend', async (_request, reply, payload) => {

@@ -44,7 +44,7 @@ export class AccessBackend {
     demandRead(this.#context);
     const found = this.#known.ofToken(token);
     if (found === null) return null;
-    // A token in the control nodes' configuration cannot be revoked: it is valid whatever etcd holds.
+    // A token in the control nodes' configuration cannot be revoked: it is valid whatever etcd contains.
     if (found.isConfigured) return found.principal;
     await this.#freshness.demand();
     return this.#known.ofToken(token)?.principal ?? null;

@@ -116,7 +116,7 @@ function dueDebts(context: BackendContext): readonly Alarm[] {
   );
 }
 
-/** Hosts that cannot be drained, or lost, for some time, though nobody signed for that. */
+/** Hosts that cannot be drained, or lost, for some time, although nobody signed for that. */
 function refusedHosts(context: BackendContext, asked: 'drain' | 'loss'): readonly Alarm[] {
   const standing = context.leading()?.controller.evacuability.standing ?? [];
   return standing

@@ -61,7 +61,7 @@ export interface Backend {
 
 /** Makes the backend of one control node, for as long as its process lives. */
 export function createBackend(context: BackendContext): Backend {
-  // Before etcd is read: it takes the records in as they come.
+  // Before etcd is read: the index takes the records in as they arrive.
   indexOfStore(context.store);
   const artifacts = new Artifacts(context);
   const known = new KnownTokens(context);

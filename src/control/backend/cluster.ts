@@ -123,7 +123,7 @@ export class ClusterBackend {
       type: 'gauge',
       samples,
     });
-    // Before the samples of all VMs, whose text takes the last turn.
+    // Before the samples of all VMs, whose text is made in the last turn.
     const ties = this.#tieMetrics();
     const alarms = countedByKind(alarmsOf(this.#context));
     const vms = await this.#summary.vmSamples();

@@ -70,7 +70,7 @@ export interface BackendContext extends ChangeContext {
   askConsolePeers: AskPeers;
   /** Null while another node leads, or none. */
   leading(): Leading | null;
-  /** The leader by the election, whoever it is. */
+  /** The leader according to the election. */
   leader(): { readonly name: string; readonly address: string } | null;
 }
 

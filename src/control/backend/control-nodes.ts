@@ -29,7 +29,7 @@ export class ControlNodesBackend {
     this.#context = context;
   }
 
-  /** The leader; null while nobody leads, or while this node was elected and has not begun to lead. */
+  /** The leader; null while no node leads, or while this node was elected and has not begun to lead. */
   leader(): Leader | null {
     return leaderOf(this.#context);
   }

@@ -1,10 +1,9 @@
 /**
  * One client's serial console of a VM, which outlives the incarnation at which it was opened: after a live migration,
  * or a start after a loss, it continues at the next incarnation.
- *
- * Guarantees: input that arrives while no incarnation is connected is kept for the next one; output of the guest
- * meanwhile is lost, and the console says so on a line of its own; the console ends with a sentence if the VM is
- * stopped or deleted, another person takes it over, or waiting for the next incarnation takes too long.
+ * Guarantees: input that arrives while no incarnation is connected is kept for the next one; output of the guest in the
+ * meantime is lost, and the console says so on a line of its own; the console ends with a sentence if the VM is stopped
+ * or deleted, another person takes it over, or waiting for the next incarnation takes too long.
  */
 import { Duplex } from 'node:stream';
 import type { VmId } from '../../base/ids.ts';

@@ -15,7 +15,7 @@ import { type Effect, effectOf } from '../../core/request/effect.ts';
 import { basisOf, change, taskOf } from './changes.ts';
 import { type BackendContext, observedByLeader } from './context.ts';
 
-/** A request of the API with whoever signs, the name of the token included. */
+/** A request of the API with its signature, including the name of the token. */
 export type Signed<T extends { readonly accept?: Accept }> = Omit<T, 'accept'> & { readonly accept?: Signature };
 
 /** The request as a backend takes it. `by`: the name of the token. */

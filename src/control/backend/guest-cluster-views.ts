@@ -74,7 +74,7 @@ export function guestClusterView(context: ViewContext, entry: Entry<GuestCluster
   };
 }
 
-/** The guest clusters that nobody declared. */
+/** The views of undeclared guest clusters. */
 export function undeclaredViews(context: ViewContext): readonly GuestCluster[] {
   return undeclaredOf(context.store).map(({ disks, vms, because }) => ({
     name: null,

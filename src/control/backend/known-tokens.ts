@@ -26,7 +26,7 @@ export class KnownTokens {
     });
   }
 
-  /** The record with this hash, whatever it is worth. */
+  /** The record with this hash, valid or not. */
   find(sha256: string): TokenRecord | undefined {
     this.#bySha256 ??= new Map([...this.#context.store.tokens.values()].map(({ value }) => [value.sha256, value]));
     return this.#bySha256.get(sha256);

@@ -65,7 +65,7 @@ export class RollsBackend {
     return this.get(id);
   }
 
-  /** Records what is said of work on a host. The errors of `reportWork`. */
+  /** Records a report about work on a host. The errors of `reportWork`. */
   async report(id: string, report: RollWorkReport): Promise<Roll> {
     await change(this.#context, (basis) => reportWork(basis, id, report));
     return this.get(id);
@@ -111,7 +111,7 @@ export function rollSummary({ value, revision }: Entry<RollRecord>, now: number)
   };
 }
 
-/** The first work that a host waits for and nobody does; null: there is none. */
+/** The first work that a host waits for and that no runner has taken; null: there is none. */
 function waitsFor(roll: RollRecord, now: number): string | null {
   if (isRollOver(roll)) return null;
   for (const { host, state, work, done } of roll.hosts) {

@@ -84,7 +84,7 @@ export class SessionsBackend {
     const { token: link, tokenSha256: sha256 } = createBrowserSecret('link');
     const parent = this.#rootOf(principal);
     const { expiresAt } = await change(this.#context, (basis) => createLink(basis, parent, sha256));
-    // After the '#': browsers send it to no server, and no log has it.
+    // After the '#': browsers send this part to no server, and it appears in no log.
     return { link, path: `/login#${link}`, expiresAt: timeOf(expiresAt) };
   }
 

@@ -14,7 +14,7 @@ import { basisOf, change } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { verdictOfHost } from './evacuability-views.ts';
 
-/** A tie that nobody signed for, or a debt; or a host that is refused without either. */
+/** A tie or debt; or a host that is refused without either. */
 interface Found {
   readonly owed: Owed | null;
   readonly kind: Tie['kind'];

@@ -1,4 +1,4 @@
-/** Guest clusters that nobody declared, by the records of a store. */
+/** Undeclared guest clusters, according to the records of a store. */
 import { recordsOf } from '../../core/model/cluster-index.ts';
 import { type Undeclared, undeclaredClusters } from '../../core/plan/guest-clusters/undeclared.ts';
 import type { ClusterStore } from '../store/cluster-store.ts';

@@ -1,4 +1,4 @@
-/** Kept RPC clients, one per peer; a peer whose address changed gets a new one. */
+/** Cached RPC clients, one per peer; a peer whose address changed gets a new one. */
 
 import { commonName } from '../../base/identity.ts';
 import type { Credentials } from '../../pki/credentials.ts';

@@ -85,7 +85,7 @@ function demand(isSo: boolean, what: string): void {
   if (!isSo) throw new CodedError('unavailable', `The display and this control node do not agree about ${what}.`);
 }
 
-/** Reads exactly so many bytes; what follows stays in the stream. */
+/** Reads exactly this many bytes; what follows stays in the stream. */
 async function read(stream: Duplex, count: number): Promise<Buffer> {
   if (count === 0) return Buffer.alloc(0);
   for (;;) {

@@ -1,9 +1,8 @@
 /**
  * A conversation with the agent inside a guest, over a stream to its port.
- *
  * Guarantees, whatever the guest sends: it is no answer until the guest has repeated a number that was never sent
  * before, behind a delimiter; then each command gets the message that follows it; a guest that sends BYTES_MAX in one
- * conversation, or closes, ends it. Deadlines are the caller's: whoever destroys the stream ends every wait.
+ * conversation, or closes, ends it. The caller sets deadlines: destroying the stream ends every wait.
  */
 import { randomInt } from 'node:crypto';
 import type { Duplex } from 'node:stream';

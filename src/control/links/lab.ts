@@ -14,7 +14,8 @@ export function createLabLink(socket: string | undefined): LabLink | null {
   if (socket === undefined) return null;
   return {
     call: (request) => {
-      // Faults are for whoever evaluates the cluster; programs on its machines are for who is on this machine.
+      // Faults are for people who evaluate the cluster; the commands that run programs on its machines are for users of
+      // this machine.
       if (request.verb === 'exec') throw new CodedError('forbidden', 'Programs are run by "gp lab exec" only.');
       return withDeadline(
         async (signal) => {

@@ -1,4 +1,4 @@
-/** The paths from a control node to hosts (core/model/paths.ts), with the relays that stand on them. */
+/** The paths from a control node to hosts (core/model/paths.ts), with their relays. */
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CodedError } from '../../base/errors.ts';

@@ -1,5 +1,5 @@
 /**
- * Streams to the chardevs of QEMUs (serial port, guest agent) from this control node, over whatever path leads there.
+ * Streams to the chardevs of QEMUs (serial port, guest agent) from this control node, over any path that leads there.
  * TLS is spoken end to end with the incarnation itself.
  */
 import { Socket } from 'node:net';

@@ -128,7 +128,7 @@ test('a session is kept; three control nodes have a monitor each; a fourth hears
   const fourth = connector(1);
   for (let again = 0; again < 3; again++) assert.match(await statusOf(fourth, target), /^(mute|silent)$/);
   links[1]?.close();
-  // The monitor first serves what waited in its queue and has gone meanwhile.
+  // The monitor first serves what waited in its queue and has gone in the meantime.
   await until('the monitor is free', async () => (await statusOf(fourth, target)) === 'prelaunch');
   const [first] = links;
   assert.ok(first !== undefined);
@@ -192,7 +192,7 @@ test('a VM moves between two QEMUs over TLS; each step may be repeated', async (
   link.close();
 });
 
-/** Moves a guest that stands still; its source stays in `postmigrate`. */
+/** Moves a guest that is paused; its source stays in `postmigrate`. */
 async function moveHalted(link: QmpSessions, source: QmpTarget, destination: QmpTarget): Promise<void> {
   await link.listen(destination, source);
   for (let again = 0; again < 2; again++) await link.activate(source);

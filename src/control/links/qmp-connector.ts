@@ -108,7 +108,7 @@ function dialed(connection: QmpConnection): Dialed {
     : { outcome: connection.outcome };
 }
 
-/** A relay says only that it could not connect; whether the host's kernel refused, its probe tells. */
+/** A relay reports only that it could not connect; its probe finds out whether the host's kernel refused. */
 async function failureBehind(
   relay: RpcClient,
   target: { readonly address: string; readonly port: number },

@@ -48,14 +48,14 @@ import { follow } from '../../etcd/follow.ts';
 import { type Compare, type KeyValue, NOT_TEXT, type Op, type WatchEvent } from '../../etcd/records.ts';
 import { type Listing, Table } from './table.ts';
 
-/** One key's change. `expect`: the revision it must have, 0 for absent, null for whatever it is. */
+/** One key's change. `expect`: the revision it must have, 0 for absent, null for any. */
 export interface Write {
   readonly key: string;
   readonly value: object | string | null;
   readonly expect: number | null;
 }
 
-/** A key that a transaction does not write and that must be unchanged all the same. */
+/** A key that a transaction does not write and that must be unchanged nevertheless. */
 export type Unchanged = Pick<Write, 'key'> & { readonly expect: number };
 
 export type Outcome =
@@ -450,7 +450,7 @@ export class ClusterStore {
     if (now?.modRevision === modRevision) throw unknown;
   }
 
-  /** Merges a listing, with pauses; objects that the watch has updated meanwhile are newer and stay. */
+  /** Merges a listing, with pauses; objects that the watch has updated in the meantime are newer and stay. */
   async #replace(entries: readonly KeyValue[], revision: number): Promise<void> {
     const present = new Set<string>();
     let changes: Noted[] = [];

@@ -74,7 +74,7 @@ export class Table<T, K extends string = string> {
     return known < revision;
   }
 
-  /** Notes a value (null: deleted) as of `revision`; false where that changes nothing or something newer is known. */
+  /** Notes a value (null: deleted) as of `revision`; false if that changes nothing or something newer is known. */
   note(key: string, value: unknown, revision: number): boolean {
     if (!this.isNews(key, revision)) return false;
     const before = this.get(key);
@@ -91,8 +91,8 @@ export class Table<T, K extends string = string> {
   }
 
   /**
-   * Every change up to `revision` was noted: a key that is absent now was absent or deleted then, whatever arrives
-   * later.
+   * Every change up to `revision` was noted: a key that is absent now was absent or deleted then, even if older changes
+   * arrive later.
    */
   completedTo(revision: number): void {
     if (revision <= this.#completeTo) return;

@@ -19,8 +19,8 @@ export interface EtcdOfFile extends Pick<TestCluster, 'clientOptions' | 'signal'
 }
 
 /**
- * Registers the file's hooks; to be called once, before the file's own hooks. Nothing of the answer may be used outside
- * a test.
+ * Registers the file's hooks; call this once, before the file's own hooks. Nothing of the answer may be used outside a
+ * test.
  */
 export function etcdOfFile(): EtcdOfFile {
   let cluster: TestCluster | undefined;

@@ -34,7 +34,7 @@ export class RfbViewer {
     stream.once('close', () => stream.emit('more'));
   }
 
-  /** Begins, beside whoever looks already. */
+  /** Begins, beside existing viewers. */
   async begin(): Promise<void> {
     this.#stream.write(Buffer.from([1]));
     const init = await this.#read(SERVER_INIT_BYTES);

@@ -65,7 +65,7 @@ test('orders of an older term are refused, whatever they are, and change nothing
   const machine = new FakeMachine();
   const { agent } = agentOn(machine);
   await agent.launch(launchOrder(5));
-  // A refused order counts as heard: a leader of its term has begun.
+  // A refused order counts as received: a leader of its term has begun.
   await assert.rejects(agent.launch(launchOrder(4, term(7))), coded('stale-order', /Generation 5/));
   const older = coded('stale-order', /of term 6; term 7 has begun/);
   await assert.rejects(agent.launch(launchOrder(6, term(6))), older);
@@ -167,7 +167,7 @@ test('a kill that comes when QEMU is just up ends it', async () => {
   const { agent } = agentOn(machine);
   const launching = agent.launch(launchOrder(5));
   while (machine.processes.length === 0) await Promise.resolve();
-  // The process is there, and the agent has not heard of it yet.
+  // The process exists, and the agent has not noticed it yet.
   const killing = agent.kill(killOrder([5]));
   await assert.rejects(agent.launch(launchOrder(5)), coded('stale-order', /ordered to end/));
   assert.deepEqual(await killing, { killed: [5] });

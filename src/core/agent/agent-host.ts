@@ -146,7 +146,7 @@ export class AgentHost {
     return this.#options.machine.probe(order);
   }
 
-  /** The tail of an incarnation's serial console, 1 MiB at most; empty when it never ran here, or is gone. */
+  /** The tail of an incarnation's serial console, 1 MiB at most; empty if it never ran here, or is gone. */
   serialTail(name: IncarnationName, bytes: number): Promise<string> {
     return this.#options.machine.serialTail(name, Math.min(bytes, SERIAL_TAIL_BYTES_MAX));
   }

@@ -57,7 +57,7 @@ export interface Machine {
   remains(): Promise<readonly IncarnationName[]>;
   /** Shortens the serial log of a running incarnation where it has grown too long. */
   shortenLog(process: RunningIncarnation): void;
-  /** Removes the files of an incarnation; the answer is what its QEMU said last, for the log. */
+  /** Removes the files of an incarnation; returns the last output of its QEMU, for the log. */
   removeRemains(name: IncarnationName): Promise<string>;
   /** Tries one connection to a port from this host. Never throws. */
   probe(target: ProbeOrder): Promise<ProbeResult>;

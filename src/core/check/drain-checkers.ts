@@ -15,7 +15,7 @@ import type { Checker } from './trace.ts';
  * (docs/specs/maintenance.md, MN5).
  */
 const LATE_MS = 5_000;
-/** A promise of this age was known to whoever placed a VM since, in ms. */
+/** A promise of this age was known to every later placement, in ms. */
 const PROMISED_MS = 2_500;
 /** The memory that a QEMU takes beside its guest's (docs/operating/limits.md), in bytes. */
 const QEMU_BYTES = 96 * 1024 ** 2;
@@ -96,9 +96,12 @@ export function nothingComesIntoMaintenance(): Checker {
   };
 }
 
-/** Hosts that a record comes to name. Of one that is seen for the first time nobody knows when it was written. */
+/**
+ * Hosts that a record names for the first time. For a record that is seen for the first time it is unknown when it was
+ * written.
+ */
 function newHosts(before: VmRecord | undefined, after: VmRecord): readonly HostName[] {
-  // Nor of one that was found there after a restore.
+  // The same holds for a record that was found after a restore.
   if (before === undefined || before.restored !== undefined) return [];
   const known = new Set(namedIncarnations(before).map(({ host }) => host));
   return namedIncarnations(after)

@@ -14,7 +14,7 @@ import { namedIncarnations } from './records.ts';
 /** The subject of a rule. A group is one of anti-affinity. */
 export type SubjectKind = 'vm' | 'host' | 'group' | 'guest-cluster';
 
-/** Called with each object whose state a change may have broken or mended; more than once for some. */
+/** Called with each object whose state a change may have broken or mended; for some objects more than once. */
 export type OnConcerned = (kind: SubjectKind, id: string) => void;
 
 /** See the module's comment. */

@@ -109,7 +109,7 @@ export function grantsAreAdmitted(): Checker {
 
 /**
  * G5: a leader continues an incarnation only while it is current, everything below it is fenced on every storage node
- * of the VM, and nobody else holds a grant.
+ * of the VM, and no other incarnation holds a grant.
  */
 export function contOnlyCurrentAndFenced(): Checker {
   const records = new Map<VmId, VmRecord>();
@@ -145,9 +145,7 @@ export function contOnlyCurrentAndFenced(): Checker {
   };
 }
 
-/**
- * G6: once a VM is recorded as running nobody but its current generation is granted, and once it is stopped nobody is.
- */
+/** G6: once a VM is recorded as running only its current generation is granted, and once it is stopped none is. */
 export function nothingElseGranted(): Checker {
   const grants = new Grants();
   const nodes = new DiskNodes();

@@ -1,10 +1,10 @@
-/** Checker of moves in guest clusters: written anew from docs/specs/guest-clusters.md, as all of this folder is. */
+/** Checker of moves in guest clusters: written anew from docs/specs/guest-clusters.md, like all of this folder. */
 import { FollowedRecords } from './followed-records.ts';
 import type { Checker } from './trace.ts';
 
 const BUSY: ReadonlySet<string> = new Set(['migrating', 'switching', 'unwinding', 'starting']);
 
-/** GC2: a leader moves no member while as many others as its cluster bears are on their way. */
+/** GC2: a leader moves no member while as many others as its cluster allows are on their way. */
 export function fewMembersMove(): Checker {
   const records = new FollowedRecords();
   return (entry) => {

@@ -1,4 +1,4 @@
-/** Judges where the VMs of a lost host are said to restart. Shares nothing with the planner. */
+/** Judges the places where the VMs of a lost host would restart. Shares nothing with the planner. */
 import type { HostName, VmId } from '../../base/ids.ts';
 import type { LossWitness } from '../maintenance/plan.ts';
 import type { MaintenanceWorld } from './maintenance-world.ts';

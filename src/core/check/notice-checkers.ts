@@ -1,5 +1,5 @@
 /**
- * Checkers of the notices that members of guest clusters are given, and of their ready-checks: written anew from
+ * Checkers of notices to members of guest clusters, and of their ready-checks: written anew from
  * docs/specs/guest-clusters.md.
  */
 import type { Generation, GuestClusterName, VmId } from '../../base/ids.ts';

@@ -1,6 +1,6 @@
 /**
- * Moves of which some come after others, and what that means whatever order they are carried out in: how many may run
- * at once, and whether what they take is always there. Pure; exact, not by trying orders.
+ * A partial order of moves, and what it guarantees for every possible order of execution: how many moves may run at
+ * once, and whether the resources that they take are always free. Pure; exact, not by trying orders.
  */
 
 /** See the module's comment. Moves are numbers from 0; `after[n]` names moves below `n`. */

@@ -76,7 +76,7 @@ export function onlyLeadersDecide(): Checker {
  * checked at the end of a run.
  */
 export function tasksEndOnce(): Checker {
-  /** Tasks that stand and have ended, as they ended. */
+  /** Ended tasks that still have a record, in their final state. */
   const ended = new Map<TaskId, string>();
   const running = new Set<TaskId>();
   return (entry) => {

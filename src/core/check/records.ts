@@ -12,7 +12,7 @@ export function namedIncarnations({ phase, restored }: VmRecord): readonly Incar
   return 'source' in phase ? [phase.source, phase.destination] : [];
 }
 
-/** The generation that may run the guest; null where none may. */
+/** The generation that may run the guest; null if none may. */
 export function currentGeneration({ phase, restored }: VmRecord): Generation | null {
   if (restored !== undefined) return null;
   if ('incarnation' in phase) return phase.incarnation.generation;

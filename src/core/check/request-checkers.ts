@@ -1,6 +1,6 @@
 /**
- * Rules of what people ask for: whatever requests meet at the same time, a name, a disk's port and an address each
- * belong to one object.
+ * Rules about requests of people: however requests overlap, a name, a disk's port and an address each belong to one
+ * object.
  */
 import type { Change } from '../ports/store.ts';
 import type { Checker } from './trace.ts';

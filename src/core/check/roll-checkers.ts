@@ -10,7 +10,7 @@ import type { RollHost, RollHostState, RollRecord } from '../model/roll.ts';
 import type { Change } from '../ports/store.ts';
 import type { Checker } from './trace.ts';
 
-/** A commit of somebody else's was known to whoever decided so much later, in ms. */
+/** A commit of another writer was known to every decision that came this much later, in ms. */
 const KNOWN_MS = 5_000;
 
 /** The way of a host through a roll. A state is followed by later ones only, and the last is the end. */
@@ -263,7 +263,7 @@ export function fewHostsAreAway(): Checker {
   });
 }
 
-/** MR5: nothing begins while a host is given up that nobody took down. */
+/** MR5: no host of a roll begins while another host is unexpectedly down. */
 export function nothingBeginsWhileAHostIsLost(): Checker {
   const lost = new Map<HostName, number>();
   const judge = (step: RollStep, _known: FollowedRolls, at: number): string | null => {

@@ -6,7 +6,7 @@ import type { HostName } from '../../base/ids.ts';
 import type { PlannedMove, PlannedWave } from '../maintenance/plan.ts';
 import type { MaintenanceWorld } from './maintenance-world.ts';
 
-/** Returns what is wrong with the foretold times and peaks of a wave. */
+/** Returns what is wrong with the predicted times and peaks of a wave. */
 export function checkTimetable(world: MaintenanceWorld, wave: PlannedWave): string[] {
   const moves = new Map(wave.moves.map((move) => [move.id, move]));
   const findings = wave.moves.flatMap((move) => timesOf(move, moves));

@@ -15,7 +15,7 @@ export type TraceEntry = { readonly at: number } & (
     }
   /**
    * The cluster was restored from a snapshot: from here on its records are these, and no others. What happened before
-   * has happened all the same: to disks, to storage nodes and to generations that were given.
+   * has happened nevertheless: to disks, to storage nodes and to generations that were given.
    */
   | { readonly kind: 'restored'; readonly changes: readonly Change[] }
   /** A storage service has revoked everything of `vm` below `below`. */

@@ -141,7 +141,8 @@ class PathsSeen {
 
 /**
  * P1: an incarnation with a network card begins only on a host that drops the tunnels of every host that was
- * quarantined when, or before, it was decided upon, and has been since: what still speaks there is not heard by it.
+ * quarantined when, or before, it was decided upon, and has been since: processes that still send there do not reach
+ * it.
  */
 export function lostTunnelsAreDropped(): Checker {
   const hosts = new Map<HostName, HostRecord>();

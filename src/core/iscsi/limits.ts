@@ -4,7 +4,7 @@ export const LIMITS = {
   commandWindow: 128,
   /** Immediate commands beyond the window, and task management requests, of one session. */
   immediateMax: 16,
-  /** Data of admitted commands of one connection, in bytes; one larger command alone is admitted all the same. */
+  /** Data of admitted commands of one connection, in bytes; one larger command alone is admitted nevertheless. */
   connectionBytes: 32 * 1024 * 1024,
   /**
    * Unsolicited data of one connection's commands that are not admitted yet; what comes beyond it is discarded and

@@ -231,7 +231,7 @@ export class Session {
     return new Promise((resolve) => void this.#quiet.push(resolve));
   }
 
-  /** A new command, or null where it is to be ignored. */
+  /** A new command, or null if it is to be ignored. */
   #accept(header: PduHeader): Task | null {
     const { numbers, parameters } = this.#port;
     if (this.#isOver || !numbers.accept(header)) return null;

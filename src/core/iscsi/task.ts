@@ -75,7 +75,7 @@ export class Task {
   }
 
   /**
-   * Checks a Data-Out of so many bytes and answers where they go; null where one before it is missing, by its number.
+   * Checks a Data-Out of this many bytes and answers where they go; null if one before it is missing, by its number.
    * Throws IscsiProtocolError where it is not the one that comes next: error recovery level 0 knows no repetition, and
    * in-order delivery was agreed.
    */

@@ -98,7 +98,7 @@ export class Controller {
   /** The kept estate: the basis of plans for maintenance, and the verdict of each host. */
   readonly estate: EstateKeeper;
   readonly #debts: DebtWatch;
-  /** Hosts that cannot be drained, or lost, and that nobody signed for. */
+  /** Hosts that cannot be drained, or lost, without a signature. */
   readonly evacuability: EvacuabilityWatch;
   readonly #drains: DrainLoop;
   readonly #rolls: RollLoop;
@@ -208,7 +208,7 @@ export class Controller {
     const { store } = this.#ports;
     const { snapshot } = store;
     this.index.load(snapshot);
-    // The index first: whatever is decided because of a change must see the change in it.
+    // The index first: every decision because of a change must see the change in it.
     store.onChange(({ kind, id }) => {
       this.estate.recordChanged();
       if (kind === 'vm') this.#vmChanged(id as VmId);

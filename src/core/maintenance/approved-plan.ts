@@ -145,7 +145,7 @@ function wantedOf(layout: Layout, { moves }: ApprovedWave): ReadonlyMap<number, 
   );
 }
 
-/** Differences that are told one by one. */
+/** The most differences that are listed one by one. */
 const TOLD_MAX = 10;
 
 /** The differences between a wave and the approved one, in sentences; empty: none in the approved parts. */

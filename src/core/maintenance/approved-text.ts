@@ -17,7 +17,7 @@ export interface ApprovedWave {
   readonly moves: readonly ApprovedMove[];
   /** Foretold for all moves together. */
   readonly durationMs: number;
-  /** The longest pause foretold for a VM. */
+  /** The longest pause predicted for a VM. */
   readonly pauseMs: number;
 }
 

@@ -18,7 +18,7 @@ const DEVIATIONS_MAX = 100;
  * (migration-request.ts). After that, a person has to look.
  */
 const VM_WAIT_MS_MAX = 900_000;
-/** A move that was undone so often is planned anew, perhaps to another host. */
+/** A move that was undone this often is planned anew, perhaps to another host. */
 const FAILURES_MAX = 3;
 
 /** The facts from which one decision is made. */
@@ -47,7 +47,7 @@ export type DrainStep =
   | { readonly do: 'begin'; readonly move: DrainMove; readonly vm: VmRecord }
   /** Starts a VM again that was stopped for its move, and writes both records in one transaction. */
   | { readonly do: 'restart'; readonly move: DrainMove; readonly vm: VmRecord }
-  /** Makes the rest of the plan anew. */
+  /** Plans the rest of the drain anew. */
   | { readonly do: 'replan'; readonly why: string }
   /** Ends the drain and its task. */
   | { readonly do: 'end'; readonly state: 'drained' | 'returned' | 'cancelled'; readonly message: string }

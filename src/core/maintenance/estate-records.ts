@@ -1,6 +1,6 @@
 /**
  * The snapshot that maintenance is planned from, made from the records and what the leader observes: object by object,
- * for whoever keeps it as they change (core/loop/maintenance/estate-keeper.ts); around some hosts, to check a plan; and
+ * for the keeper that follows changes (core/loop/maintenance/estate-keeper.ts); around some hosts, to check a plan; and
  * whole, to compare with.
  */
 import type { DrainId, Generation, HostName, VmId } from '../../base/ids.ts';
@@ -95,7 +95,7 @@ export function estateAround(
   );
 }
 
-/** The VMs of a host that is lost are restarted elsewhere, by whatever plan: no move is made for them. */
+/** The VMs of a lost host are restarted elsewhere, independent of any plan: no move is made for them. */
 export function withoutLost(estate: Estate, lost: ReadonlySet<HostName>): Estate {
   return lost.size === 0 ? estate : { ...estate, vms: estate.vms.filter(({ host }) => !lost.has(host)) };
 }

@@ -81,7 +81,7 @@ export interface EstateGuestCluster {
   readonly members: readonly VmId[];
   /** Members that may move or be down at once, at least 1. */
   readonly maxDisturbed: number;
-  /** The longest pause that its heartbeat bears, in ms. */
+  /** The longest pause that its heartbeat tolerates, in ms. */
   readonly toleratesMs: number;
   /** Somebody consented to members on one host: then they are apart where that costs nothing. */
   readonly sharesHosts: boolean;

@@ -135,7 +135,7 @@ export class Evacuability {
     return done;
   }
 
-  /** Settles one verdict; false where it is settled already. */
+  /** Settles one verdict; false if it is settled already. */
   settleOne({ host: name, question }: Asked): boolean {
     const host = this.#model.host(name);
     if (!this.#dirty[question].delete(host)) return false;
@@ -281,7 +281,7 @@ export class Evacuability {
       (host) => (this.#model.freeMib[host] ?? 0) > (before.get(host) ?? Number.POSITIVE_INFINITY),
     );
     this.#touch([...hosts, ...this.#hostsOf(this.#model.dependentOn(id))]);
-    // More room helps nobody who is stuck.
+    // More room does not help a VM that is stuck.
     if (isRoomGained) this.#retryRefused(({ proof }) => proof !== 'stuck');
   }
 

@@ -40,7 +40,7 @@ export class Exclusions {
   readonly #emptied: ReadonlySet<HostName>;
   readonly #isRestart: boolean;
 
-  /** `isRestart`: the VM begins anew; where it ran does not matter. */
+  /** `isRestart`: the VM starts from its disk; the host where it ran does not matter. */
   constructor(
     layout: Layout,
     vm: number,

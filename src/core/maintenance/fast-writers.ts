@@ -21,7 +21,7 @@ export interface FastWriter {
   readonly toleratesMs: number | null;
 }
 
-/** Returns what is done about the VM's writing: null where its move converges, or where that was not measured. */
+/** Returns what is done about the VM's writing: null if its move converges, or where that was not measured. */
 export function remedyOf(vm: VmRecord, writer: FastWriter): Remedy | 'nothing-allowed' | null {
   const { dirtyMibPerSecond, policy } = writer;
   if (dirtyMibPerSecond === null || !outrunsCopy(policy, dirtyMibPerSecond)) return null;

@@ -37,7 +37,7 @@ export class Layout {
   readonly kind: Int32Array;
   /** The rack to which VMs that must share a rack go, by group, while none of them has a place. */
   readonly rackFor = new Map<number, number>();
-  /** Leads that begin anew, from their disks, wherever they are put: where they ran does not matter. */
+  /** Leads that restart from their disks, on whichever host: the host where they ran does not matter. */
   restarting: ReadonlySet<number> = new Set();
   readonly #tier: Int8Array;
   /** VMs that are on their way to a host and count as there, each with the host that it comes from. */
@@ -174,19 +174,19 @@ export class Layout {
     this.#shift(lead, host);
   }
 
-  /** Returns true if the host could ever take the lead: whatever is there now, and however full it is. */
+  /** Returns true if the host could ever take the lead, however full it is now. */
   suits(lead: number, host: number): boolean {
     return this.isOpen(host) && this.#isKindFit(lead, this.kind[host] ?? -1) && this.#isTieFit(lead, host);
   }
 
-  /** Returns true if no other VM stands in the way: hard rules and guest clusters. */
+  /** Returns true if no hard rule or guest cluster forbids it because of other VMs. */
   agrees(lead: number, host: number): boolean {
     for (const vm of this.bundle(lead))
       if (!this.#isApartFit(vm, host, true) || !this.#isTogetherFit(vm, host, true)) return false;
     return true;
   }
 
-  /** Returns true if neither a soft rule stands in the way. */
+  /** Returns true if no soft rule forbids it either. */
   pleases(lead: number, host: number): boolean {
     for (const vm of this.bundle(lead))
       if (!this.#isApartFit(vm, host, false) || !this.#isTogetherFit(vm, host, false)) return false;

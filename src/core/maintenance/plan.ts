@@ -5,7 +5,7 @@
 import type { HostName, VmId } from '../../base/ids.ts';
 
 export interface PlannedMove {
-  /** From 0, in an order in which the moves can be carried out. Numbers go on from wave to wave. */
+  /** From 0, in an order in which the moves can be carried out. Numbers continue from wave to wave. */
   readonly id: number;
   readonly vm: VmId;
   readonly name: string;
@@ -76,7 +76,7 @@ export interface Refusal {
   readonly vms: readonly VmId[];
   /** The constraint that no plan met when every VM had a place: room for a loss, or an order of the moves. */
   readonly obstacle: 'no-place' | 'no-room-for-loss' | 'no-order';
-  /** True where it is proven that there is no plan; false where the search ended without one. */
+  /** True where it is proven that there is no plan; false if the search ended without one. */
   readonly proven: boolean;
   /** The waves that were planned before. */
   readonly wavesDone: number;

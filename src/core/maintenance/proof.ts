@@ -43,7 +43,7 @@ function freeMib(layout: Layout): number {
   return openHosts(layout).reduce((sum, host) => sum + Math.max(0, layout.free[host] ?? 0), 0);
 }
 
-/** After the wave some host is lost: at best the smallest. What is tied to its host need not restart. */
+/** After the wave a host is lost: at best the smallest. VMs that are tied to that host need not restart. */
 function isTooFullForLoss(layout: Layout, hosts: readonly number[]): boolean {
   const { model } = layout;
   let needed = toGo(layout, hosts);

@@ -5,7 +5,7 @@
 import type { HostName, VmId } from '../../base/ids.ts';
 import type { Estate, EstateHost, EstateVm } from './estate.ts';
 
-/** One constraint. Equal constraints have equal `kind` and `name`; `name` is empty where there is one of the kind. */
+/** One constraint. Equal constraints have equal `kind` and `name`; `name` is empty if there is one of the kind. */
 export interface Constraint {
   readonly kind: ConstraintKind;
   readonly name: string;
@@ -19,7 +19,7 @@ export type ConstraintKind =
   | 'rule'
   /** Members of the guest cluster share no host. */
   | 'guest-cluster'
-  /** The guest cluster bears no more disturbed members; its heartbeat bears no longer pause. */
+  /** The guest cluster allows no more disturbed members; its heartbeat tolerates no longer pause. */
   | 'disturbed'
   | 'pause'
   | 'tie'
@@ -40,7 +40,7 @@ export type Relaxation =
   | { readonly kind: 'without'; readonly constraints: readonly Constraint[] }
   /** This much more memory on the host. */
   | { readonly kind: 'memory'; readonly host: HostName; readonly mib: number }
-  /** The VMs are stopped meanwhile. */
+  /** The VMs are stopped in the meantime. */
   | { readonly kind: 'stopped'; readonly vms: readonly VmId[] };
 
 /** More than any host needs. */

@@ -24,8 +24,8 @@ import type { ApprovedPlan } from './approved-text.ts';
 import { openingAt, waveMs } from './roll-holds.ts';
 
 /**
- * After its work a host's agent must answer this long after: a host that restarts itself a moment after its command
- * ended is seen to fall silent first.
+ * How long after the work a host's agent must answer: a host that restarts itself a moment after its command ended
+ * falls silent first.
  */
 const BACK_MS = 5_000;
 
@@ -53,7 +53,7 @@ export interface RollSituation {
 export type RollDecision =
   /** Writes what became of hosts, or why nothing begins. */
   | { readonly do: 'note'; readonly roll: RollRecord }
-  /** Proves everything anew, then begins to empty hosts of one wave. */
+  /** Checks all conditions anew, then begins to empty hosts of one wave. */
   | { readonly do: 'begin'; readonly wave: number; readonly hosts: readonly HostName[] }
   /** Takes a host back into service. */
   | { readonly do: 'return'; readonly host: RollHost; readonly as: 'done' | 'skipped' }
@@ -253,7 +253,7 @@ export function closing(
   return `Wave ${wave + 1} takes about ${minutes} min, and nothing begins from ${closes} on: it waits.`;
 }
 
-/** Why no host may begin now: one is down that nobody took down, or one of these is in maintenance already. */
+/** The reason why no host may begin now: one is unexpectedly down, or one of these is in maintenance already. */
 function obstacleOf(situation: RollSituation, next: readonly RollHost[]): string | null {
   const down = downHosts(situation);
   if (down.length > 0) return `Down, and not in maintenance: ${listed(down)}. Nothing begins until that is over.`;
@@ -272,7 +272,7 @@ export function downHosts({ hosts, agent }: Pick<RollSituation, 'hosts' | 'agent
     .sort();
 }
 
-/** Hosts of the roll that are away now, whoever took them away. */
+/** Hosts of the roll that are away now, for any reason. */
 function awayHosts({ roll, host }: RollSituation): HostRecord[] {
   return roll.hosts.flatMap(({ host: name }) => {
     const record = host(name);

@@ -14,7 +14,7 @@ export type Opening =
 const parsed = new Map<string, TimeWindow | null>();
 const PARSED_MAX = 1_000;
 
-/** The windows that texts name; a text that names none is passed over (admission refuses it). */
+/** The windows that texts name; a text that names none is skipped (admission refuses it). */
 function windowsOf(texts: readonly string[]): readonly TimeWindow[] {
   return texts.flatMap((text) => {
     let window = parsed.get(text);
@@ -71,7 +71,7 @@ export interface Fit {
   readonly later: readonly number[];
 }
 
-/** Foretells in which opening each wave begins, if each takes as long as foretold. `wavesMs`: from `waveMs`. */
+/** Foretells in which opening each wave begins, if each takes as long as predicted. `wavesMs`: from `waveMs`. */
 export function fitOf(roll: Pick<RollRecord, 'windows' | 'freezes'>, wavesMs: readonly number[], now: number): Fit {
   const openings: { from: number; until: number | null; waves: number[] }[] = [];
   let time = now;

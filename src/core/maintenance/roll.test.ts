@@ -61,7 +61,7 @@ describe('a roll', () => {
       vms: [aVm('a', 'h1'), aVm('b', 'h2'), aVm('c', 'h3')],
     });
     assert.equal(wavesOf(roll(estate, { releaseAfter: 2 })).length, 3);
-    // Releases of a plan are checked: as if hosts came back older than they are foretold to.
+    // Releases of a plan are checked: as if hosts came back older than they are predicted to.
     const outcome = roll(estate, { releaseAfter: 2 });
     const newer = {
       ...estate,

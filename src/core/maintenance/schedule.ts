@@ -20,7 +20,7 @@ export interface ScheduleOptions {
   readonly inSequence: boolean;
 }
 
-/** Schedules the journeys; null where no order was found. `layout`: every VM where the journeys bring it. */
+/** Schedules the journeys; null if no order was found. `layout`: every VM where the journeys bring it. */
 export function schedule(layout: Layout, journeys: readonly Journey[], options: ScheduleOptions): Schedule | null {
   const moved = [...new Set(journeys.map(({ vm }) => vm))];
   const timetable = new Timetable(layout, { moved, firstId: options.firstId });

@@ -45,7 +45,7 @@ export function placeAll(layout: Layout, leads: readonly number[], options: Sear
   const search = new Search(layout, options);
   const unplaced: number[] = [];
   const families = familiesOf(layout, leads);
-  // After the first without a place there is no plan: the others are placed only to name those without one.
+  // After the first VM without a place there is no plan: the others are placed only to name those without one.
   const placed = new Set<number>();
   if (!options.inSequence) for (const lead of leads) layout.take(lead);
   for (const lead of inOrder(layout, leads)) {
@@ -203,8 +203,8 @@ class Search {
   }
 
   /**
-   * Returns the VMs that a rule keeps the lead apart from on this host, or as many as are too many; null where one
-   * cannot go.
+   * Returns the VMs that a rule keeps the lead apart from on this host, or as many as are too many; null if one cannot
+   * go.
    */
   #blockers(lead: number, host: number): number[] | null {
     const layout = this.#layout;

@@ -199,7 +199,7 @@ const FORMATS_MAX = 1000;
 function formatOf(zone: string): Intl.DateTimeFormat | null {
   const known = formats.get(zone);
   if (known !== undefined) return known;
-  // An offset such as +01:00 is taken by `Intl` as well. It knows no summer time, which whoever writes it overlooks.
+  // `Intl` accepts an offset such as +01:00 as well. An offset has no summer time, which its writer may overlook.
   if (!/^[A-Za-z][\w+/-]*$/.test(zone)) return null;
   try {
     const format = new Intl.DateTimeFormat('en-US', { timeZone: zone, timeZoneName: 'longOffset' });

@@ -58,7 +58,7 @@ export class Timetable {
     return this.#demands(journey).every(({ pool, amount }) => pool.has(amount));
   }
 
-  /** Begins the move; false where it cannot begin now. */
+  /** Begins the move; false if it cannot begin now. */
   begin(journey: Journey): boolean {
     const lanes = this.#lanes(journey);
     const room = this.#room(journey);

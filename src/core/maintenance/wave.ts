@@ -148,7 +148,7 @@ function arrivingAt(layout: Layout, hosts: readonly number[]): { readonly vm: nu
   return hosts.flatMap((host) => [...(layout.model.arriving[host] ?? [])].filter(isAlone).map((vm) => ({ vm, host })));
 }
 
-/** VMs that are moving to one of the hosts now, and stand in the way until they have arrived. */
+/** VMs that are moving to one of the hosts now, and delay the wave until they have arrived. */
 function stillComing(layout: Layout, hosts: readonly number[]): number[] {
   return hosts.flatMap((host) => [...(layout.model.arriving[host] ?? [])].filter((vm) => !layout.countsAsArrived(vm)));
 }

@@ -39,7 +39,7 @@ export interface AuthoritiesRecord {
   readonly oldRuns: string | null;
 }
 
-/** An old authority is trusted for this long at least: disk daemons are started anew one after the other. In ms. */
+/** An old authority is trusted for at least this long, in ms: disk daemons are restarted one after the other. */
 export const OLD_TRUSTED_MS = 24 * 3_600_000;
 
 /**

@@ -267,7 +267,7 @@ export class ClusterIndex {
     return use.vms.has(vm) ? 0 : (use.claims.get(vm) ?? 0);
   }
 
-  /** The VMs whose records name `host`, whatever for. */
+  /** The VMs whose records name `host`, for any reason. */
   vmsOn(host: HostName): Iterable<VmId> {
     return this.#uses.get(host)?.vms.keys() ?? [];
   }
@@ -372,7 +372,7 @@ export class ClusterIndex {
     else if (members.delete(vm.id) && members.size === 0) this.#groups.delete(group);
   }
 
-  /** After a change of what VMs take on `host`. True: others have more room there. */
+  /** Call this after a change of the room that VMs take on `host`. True: others have more room there. */
   #useChanged(host: HostName, usedBefore: number): boolean {
     const { record, usedBytes } = this.#use(host);
     if (usedBytes !== usedBefore) this.#unranked.add(host);
@@ -442,7 +442,7 @@ function placeIn(ranking: readonly RankedHost[], entry: RankedHost): number {
   return low;
 }
 
-/** Counts `key` up or down; true when it came or went. */
+/** Counts `key` up or down; true if it came or went. */
 function count<K>(counts: Counted<K>, key: K, by: 1 | -1): boolean {
   const before = counts.get(key) ?? 0;
   if (before + by === 0) counts.delete(key);

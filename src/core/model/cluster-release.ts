@@ -11,7 +11,7 @@ export interface ReleaseRecord {
   readonly since: number;
 }
 
-/** Returns MAJOR.MINOR of a version; null where the text is none. */
+/** Returns MAJOR.MINOR of a version; null if the text is none. */
 export function releaseOf(version: string): string | null {
   return /^(\d{1,5}\.\d{1,5})(\.\d|$)/.exec(version)?.[1] ?? null;
 }

@@ -96,7 +96,7 @@ export interface ControlRecord {
   readonly startedAt: number;
   /** The Groundplane version of its last start. Absent: it joined and did not start yet. */
   readonly version?: string;
-  /** Set while it is out of service: it leads only where nobody else can. Absent: it is in service. */
+  /** Set while it is out of service: it leads only if no other node can. Absent: it is in service. */
   readonly maintenance?: NodeMaintenance;
 }
 
@@ -104,7 +104,7 @@ export interface ControlRecord {
 export interface EpochRecord {
   /** 1 or more; grows with each restore. */
   readonly number: number;
-  /** Random hexadecimal digits: two restores that took the same number are told apart. */
+  /** Random hexadecimal digits: two restores that took the same number differ in them. */
   readonly id: string;
   /** Unix ms. */
   readonly restoredAt: number;
@@ -166,7 +166,10 @@ export interface ImageRecord {
   } | null;
   /** The settings of a VM that specifies none. */
   readonly defaults: { readonly memoryBytes: number; readonly vcpus: number; readonly blankDiskBytes: number | null };
-  /** The least that its guest boots with, where somebody said so. (Images of older versions have no such field.) */
+  /**
+   * The least memory with which its guest boots, if somebody specified it. (Images of older versions have no such
+   * field.)
+   */
   readonly minMemoryBytes?: number;
   /** The storage nodes that hold all its files. */
   readonly nodes: readonly StorageName[];

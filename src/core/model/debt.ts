@@ -34,7 +34,7 @@ export interface Debt extends Acceptance {
   readonly since: number;
   /** The verdicts that the change turned from yes to no; of a few hosts. */
   readonly broke: readonly { readonly host: HostName; readonly question: 'drain' | 'loss' }[];
-  /** Set once an event has said that it is due. */
+  /** Set once an event has reported that it is due. */
   readonly toldDue?: true;
 }
 
@@ -46,7 +46,7 @@ export const BROKEN_MAX = 20;
 export const OWNER_CHARS_MAX = 100;
 export const REASON_CHARS_MAX = 500;
 
-/** Returns true when the date of a debt has passed. */
+/** Returns true if the date of a debt has passed. */
 export function isDue({ until }: Pick<Debt, 'until'>, now: number): boolean {
   return now >= until;
 }

@@ -1,7 +1,6 @@
 /**
  * A drain: hosts that are emptied for maintenance, the moves that empty them, and what became of each. The record is
- * the whole memory of a drain: a new leader goes on from it alone, and it is the evidence afterwards.
- *
+ * the whole memory of a drain: a new leader continues from it alone, and it is the evidence afterwards.
  *     running ◄──► paused
  *        │  │         │
  *        │  └─────────┴──► cancelling ──► cancelled
@@ -76,7 +75,7 @@ export interface TouchedGuestCluster {
   /** Members that might be disturbed at once, and that were moving at once at most. */
   readonly maxDisturbed: number;
   readonly movedAtOnce: number;
-  /** The longest pause that its heartbeat bears, and that a member had; null: none was measured. */
+  /** The longest pause that its heartbeat tolerates, and the longest that a member had; null: none was measured. */
   readonly toleratesMs: number;
   readonly longestPauseMs: number | null;
   /** Names of members that were restarted instead of moved. */

@@ -6,7 +6,7 @@ import type { DiskId, GuestClusterName, NetworkName, StorageName, TaskId, VmId }
 import type { ReservationState } from '../scsi/reservations.ts';
 import type { Debt } from './debt.ts';
 
-/** A disk that several VMs have at once. Which ones, and under which number, stands in the VMs' specifications. */
+/** A disk that several VMs have at once. The VMs' specifications say which VMs have it, and under which number. */
 export interface SharedDiskRecord {
   readonly id: DiskId;
   /** Unique among the shared disks of its guest cluster or, without one, of the cluster. */
@@ -23,7 +23,10 @@ export interface SharedDiskRecord {
   readonly guestCluster: GuestClusterName | null;
   /** Tasks that end when the disk, and every VM that has it, is as wanted. Absent: none. */
   readonly tasks?: readonly TaskId[];
-  /** The VMs that shared it outside of a guest cluster when an event said so last: it is said once. Absent: never. */
+  /**
+   * The VMs that shared it outside of a guest cluster when an event last reported that: it is reported once. Absent:
+   * never.
+   */
   readonly reported?: readonly VmId[];
   /** Unix ms. */
   readonly createdAt: number;
@@ -45,7 +48,7 @@ export interface GuestClusterRecord {
   readonly heartbeatNetworks: readonly NetworkName[];
   /** Members that may move or be down at once, at least 1. */
   readonly maxDisturbed: number;
-  /** The longest pause that its heartbeat bears. */
+  /** The longest pause that its heartbeat tolerates. */
   readonly toleratesMs: number;
   /**
    * How long before its move a member's guest is given notice, in ms, unless it acknowledges earlier. Absent: no

@@ -33,7 +33,7 @@ export const PREFIX = {
   /** By the common name of the identity. */
   certificate: '/gp/certificate/',
   authority: '/gp/authority/',
-  /** Written by the storage nodes' targets, and by nobody else. */
+  /** Written only by the storage nodes' targets. */
   reservation: '/gp/reservation/',
   image: '/gp/image/',
   network: '/gp/network/',

@@ -10,7 +10,7 @@ export interface HostObservation {
   readonly host: HostName;
   /** Its agent: `silent` if no report came within the deadline, `unknown` before the first attempt ended. */
   readonly agent: 'alive' | 'silent' | 'unknown';
-  /** Age of the last report, or null where there was none. */
+  /** Age of the last report, or null if there was none. */
   readonly agentAgeMs: number | null;
   readonly agentError: string | null;
   /**
@@ -76,7 +76,7 @@ export interface MigrationState {
  */
 export type MigrationTold =
   | { readonly kind: 'ending' }
-  /** `pausedMs`: how long the guest has stood still by then; null where that was not seen. */
+  /** `pausedMs`: how long the guest has been paused by then; null if that was not seen. */
   | { readonly kind: 'left'; readonly sentTo: Generation; readonly pausedMs: number | null }
   | { readonly kind: 'arrived' };
 

@@ -1,16 +1,14 @@
 /**
  * A roll: maintenance of many hosts, one wave after the other, as a plan was approved. Two records: what was approved
  * (RollPlanRecord, written once) and how far it is (RollRecord). Together with the drains of its waves they are the
- * whole memory of a roll: a new leader goes on from them alone, and they are the evidence afterwards.
- *
+ * whole memory of a roll: a new leader continues from them alone, and they are the evidence afterwards.
  *     running ◄──► paused               a host:  waiting ─► pre ─► ready ─► draining ─► run ─► back ─► verify ─► done
  *        │  │         │                                      │               │           │       │        │
  *        │  └─────────┴──► aborting ──► aborted              └───────────────┴───────────┴───────┴────────┴──► failed
  *        ▼
  *     completed
- *
  * `pre`, `run` and `verify` are work that people's commands do, on the machine where `gp` runs: the record says which
- * work a host waits for, whoever does it says when it begins and how it ended. Steps without a command are passed over.
+ * work a host waits for, whoever does it says when it begins and how it ended. Steps without a command are skipped.
  */
 import type { DrainId, HostName, RollId, TaskId } from '../../base/ids.ts';
 import type { QuietOverride } from './drain.ts';
@@ -86,7 +84,7 @@ export interface RollCommands {
   readonly pre: string | null;
   readonly run: string | null;
   readonly verify: string | null;
-  /** After this time a command is ended, ms. */
+  /** A command is ended after this time, in ms. */
   readonly preMs: number;
   readonly runMs: number;
   /** `verify` is tried again until then. */
@@ -120,7 +118,7 @@ export interface RollRecord extends RollLimits {
   readonly commands: RollCommands;
   /** The expected duration of the work on one host, with its way back, in ms. */
   readonly workMs: number;
-  /** After its work a host's agent answers within this time, ms. */
+  /** How long after its work a host's agent may take to answer, in ms. */
   readonly backMs: number;
   readonly hosts: readonly RollHost[];
   readonly taskId: TaskId;

@@ -261,7 +261,7 @@ export function heldSharedDisks(vm: VmRecord): readonly VmSharedDisk[] {
 
 /**
  * Returns the shared disks that a start grants and launches QEMU with: they stay the same from the transaction that
- * begins the start, even if more disks are made meanwhile.
+ * begins the start, even if more disks are made in the meantime.
  */
 export function startedSharedDisks(vm: VmRecord): readonly VmSharedDisk[] {
   return heldSharedDisks(vm).filter(({ joining }) => joining !== true);
@@ -328,7 +328,7 @@ export interface VmNic {
   readonly network: NetworkName;
   /** Lower-case, colon separated, locally administered. */
   readonly mac: string;
-  /** IPv4 address reserved for it in the network's range, or null where the network has none. */
+  /** IPv4 address reserved for it in the network's range, or null if the network has none. */
   readonly address: string | null;
 }
 

@@ -17,7 +17,7 @@ import type { Members } from './hosts/port-filter.ts';
 interface NetworkParts {
   /** Without peers. */
   readonly base: Omit<NetworkOnHost, 'peers'>;
-  /** The members that nobody drops, in the order of their names. */
+  /** The members that are not quarantined, in the order of their names. */
   readonly hosts: readonly HostName[];
   /** Their overlay addresses, in the same order. */
   readonly addresses: readonly string[];
@@ -61,7 +61,7 @@ export class NetworkPlanner {
     this.#drops = null;
   }
 
-  /** The plan of one host. A quarantined host is in nobody's flood list and dropped by all others. */
+  /** The plan of one host. A quarantined host is in no flood list and is dropped by all others. */
   planFor(host: HostName, revision: number): NetworkPlan {
     const networks: NetworkOnHost[] = [];
     for (const name of [...this.#index.networksOn(host)].sort()) {

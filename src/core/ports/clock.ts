@@ -1,6 +1,6 @@
 import type { Timer } from '../../base/sleep.ts';
 
-/** Time, as the core may know it. The real one stands on the operating system, the simulated one on an event queue. */
+/** The core's access to time. The real clock uses the operating system, the simulated one an event queue. */
 export interface Clock extends Timer {
   /** Unix time in ms: for people and for durations that survive a leader; may jump. */
   wallMs(): number;

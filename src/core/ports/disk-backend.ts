@@ -28,7 +28,7 @@ export interface DaemonProcess {
   readonly port: number;
 }
 
-/** An established connection: `key` tells it from every other one at the same time, `address` is the peer's. */
+/** An established connection: `key` identifies it among all connections at one time, `address` is the peer's. */
 export interface Connection {
   readonly key: string;
   readonly address: string;
@@ -78,7 +78,7 @@ export interface Daemon {
  * 'failed'.
  */
 export interface DiskBackend {
-  /** The daemons of this node that the operating system knows, whoever started them. */
+  /** The running daemons of this node according to the operating system, whichever service started them. */
   findDaemons(): readonly DaemonProcess[];
   /** Ends a daemon at once; resolves as `Daemon.kill` does. */
   killDaemon(daemon: DaemonProcess): Promise<void>;
@@ -110,7 +110,7 @@ export interface DiskBackend {
    * Idempotent. CodedError 'conflict' when a different disk has the id, 'no-capacity', 'not-found' for the artifact.
    */
   createDisk(disk: DiskId, order: DiskOrder): Promise<void>;
-  /** Idempotent. The caller has ended whoever has it open. */
+  /** Idempotent. The caller has ended the process that had it open. */
   deleteDisk(disk: DiskId): Promise<void>;
   /** The size that the guest sees. */
   diskSizeBytes(disk: DiskId): Promise<number>;

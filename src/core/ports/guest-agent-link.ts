@@ -40,6 +40,6 @@ export interface GuestAgentLink {
   facts(target: QmpTarget): Promise<GuestAnswer<GuestFacts>>;
   /** Begins `/bin/sh -c COMMAND` in the guest, as its agent's user; answers the process's number there. */
   begin(target: QmpTarget, command: string): Promise<GuestAnswer<number>>;
-  /** `pid`: from `begin`. The agent forgets a command once it has said that it exited. */
+  /** `pid`: from `begin`. The agent forgets a command once it has reported its end. */
   outcome(target: QmpTarget, pid: number): Promise<GuestAnswer<CommandOutcome>>;
 }

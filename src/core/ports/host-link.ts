@@ -145,7 +145,7 @@ export interface LaunchResult {
   readonly startTicks: string;
   /** True when it ran already: nothing was done. */
   readonly already: boolean;
-  /** True when it waits for the stream of the generation that the order names; false: nobody knows. */
+  /** True if it waits for the stream of the generation that the order names; false: unknown. */
   readonly listens: boolean;
 }
 
@@ -165,7 +165,7 @@ export interface NetworkPlan {
   /** Grows with every change (etcd's revision in its epoch); a host refuses an older one. */
   readonly revision: number;
   readonly networks: readonly NetworkOnHost[];
-  /** Overlay addresses of hosts whose tunnels are dropped, whatever they send. */
+  /** Overlay addresses of hosts whose tunnels are dropped. */
   readonly drop: readonly string[];
   /** The cluster's members; null or absent if an older leader does not send them. */
   readonly members?: Members | null;
@@ -178,7 +178,7 @@ export interface MetadataGuest {
   readonly vm: VmId;
   readonly name: string;
   readonly vni: number;
-  /** The IPv4 address reserved for the card: the filter lets nobody else use it. */
+  /** The IPv4 address reserved for the card: the filter keeps others from using it. */
   readonly address: string;
   /** Grows whenever what follows changes (noticeIncarnation). */
   readonly incarnation: number;
@@ -201,7 +201,7 @@ export interface NetworkOnHost {
   readonly peers: readonly string[];
   readonly gateway: { readonly address: string; readonly prefixLength: number } | null;
   readonly nat: boolean;
-  /** Reservations to answer by DHCP; null where DHCP is off. */
+  /** Reservations to answer by DHCP; null if DHCP is off. */
   readonly dhcp: readonly { readonly mac: string; readonly address: string; readonly hostname: string }[] | null;
   /** Guests are served at 169.254.169.254; absent: not. Only where there is a gateway and DHCP. */
   readonly metadata?: boolean;

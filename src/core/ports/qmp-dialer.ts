@@ -18,7 +18,7 @@ export interface QmpChannel {
   execute<T>(command: string, args: object | undefined, options: { readonly deadlineMs: number }): Promise<T>;
   /** Calls `listener` for every event until the returned function is called. The listener must not throw. */
   onEvent(listener: (event: QmpEvent) => void): () => void;
-  /** Settles when the conversation has ended, whoever ended it; never rejects. */
+  /** Settles when the conversation has ended, on either side; never rejects. */
   readonly closed: Promise<unknown>;
   /** Ends the conversation at once. QEMU runs on. */
   close(): void;

@@ -148,8 +148,8 @@ export interface LeaderStore {
    */
   leads(): boolean;
   /**
-   * `conflict`: something changed meanwhile; the snapshot is fresh again. `deposed`: this term is over; nothing was
-   * written, or nobody knows.
+   * `conflict`: something changed in the meantime; the snapshot is fresh again. `deposed`: this term is over; nothing
+   * was written, or nobody knows.
    */
   commit(commit: Commit): Promise<'committed' | 'conflict' | 'deposed'>;
   /** Calls `listener` after every change of the snapshot, once for each object that changed. */

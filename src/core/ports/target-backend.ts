@@ -76,13 +76,13 @@ export interface TargetDaemon {
 
 /** The node, as far as shared disks go. Errors are CodedErrors: 'not-found', 'conflict', 'no-capacity', 'failed'. */
 export interface TargetBackend {
-  /** The targets of this node that the operating system knows, whoever started them. */
+  /** The running targets of this node according to the operating system, whichever service started them. */
   findTargets(): readonly TargetProcess[];
   /** Ends a target at once; resolves as `TargetDaemon.kill` does. */
   killTarget(target: TargetProcess): Promise<void>;
   /** Takes over a target that runs already. CodedError 'unavailable' if it does not answer. */
   adoptTarget(target: TargetProcess): Promise<TargetDaemon>;
-  /** Starts a target, which serves nobody before its first `apply`. */
+  /** Starts a target, which serves no initiator before its first `apply`. */
   startTarget(): Promise<TargetDaemon>;
   /** The shared disks of the pool. */
   listUnits(): Promise<readonly TargetUnit[]>;

@@ -14,7 +14,7 @@ import type { Execute } from '../ports/qmp-dialer.ts';
 const APART_S = 1;
 /** Pages looked at in each GiB, 128 to 16,384: hashing them takes about 5 ms. */
 const SAMPLES = 1_024;
-/** Between two questions whether QEMU is done, and how many there are. */
+/** The time between two questions whether QEMU is done, in ms, and their number. */
 const ASK_MS = 300;
 const QUESTIONS_MAX = 10;
 /** More than any memory takes, in MiB a second. */

@@ -7,7 +7,7 @@ import { MigrationMemory } from './migration-memory.ts';
 const TO = parseGeneration(2);
 const HOST_MS = 1_700_000_000_000;
 
-/** Sends, hears STOP and the end of the migration, and returns the pause that is told. */
+/** Sends, receives STOP and the end of the migration, and returns the reported pause. */
 function pauseOf({ hostMs, ownMs }: { readonly hostMs: number; readonly ownMs: number }): number | null {
   let nowMs = 500;
   const memory = new MigrationMemory({ monotonicMs: () => nowMs });

@@ -44,7 +44,7 @@ export function statusOf({ status }: QueryMigrate): MigrationState['status'] {
   return status === undefined ? 'none' : (own(ENDED, status) ?? 'active');
 }
 
-/** The state of a migration. `pauseLimitMs`: QEMU's `downtime-limit`; undefined where it was not asked for. */
+/** The state of a migration. `pauseLimitMs`: QEMU's `downtime-limit`; undefined if it was not asked for. */
 export function migrationState(info: QueryMigrate, pauseLimitMs: number | undefined): MigrationState {
   return {
     status: statusOf(info),

@@ -194,7 +194,7 @@ test('a source that told its end is not asked about its migration again', async 
   const seen = await done(sessions.observe(SOURCE));
   assert.deepEqual(channel(0).commands, ['query-status', 'query-migrate-parameters']);
   assert.ok(seen.kind === 'answers');
-  // The host's wall clock was set back meanwhile.
+  // The host's wall clock was set back in the meantime.
   assert.deepEqual([seen.migration?.status, seen.migration?.downtimeMs, seen.sentTo], ['completed', 0, 2]);
 });
 

@@ -264,7 +264,8 @@ export class QmpSessions implements QmpLink {
 
   #keep(held: Held, channel: QmpChannel, via: string): Reached {
     if (!this.#isHeld(held)) {
-      // Forgotten while it was dialed: nobody would close it, and it would keep the monitor from everybody else.
+      // Forgotten while it was dialed: its session would never be closed, and would keep the monitor from everybody
+      // else.
       channel.close();
       return { channel: null, seen: { kind: 'unknown' } };
     }

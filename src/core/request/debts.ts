@@ -23,12 +23,12 @@ export interface Price {
 /** Hosts that a refusal names. */
 const HOSTS_NAMED = 5;
 
-/** Returns true where nobody needs to sign. */
+/** Returns true if nobody needs to sign. */
 export function isFree({ ties, broken }: Price): boolean {
   return ties.length === 0 && broken.length === 0;
 }
 
-/** The refusal of a change that nobody signed for. */
+/** The refusal of a change without a signature. */
 export function needsAcceptance(price: Price, done: string): CodedError {
   const { ties, broken } = price;
   const hosts = broken.slice(0, HOSTS_NAMED).map(({ host, question, because }) => {

@@ -6,7 +6,7 @@ import { CodedError } from '../../base/errors.ts';
 import { listed } from '../../base/listed.ts';
 import { fits, releaseOf } from '../model/cluster-release.ts';
 
-/** A role of a machine; null: it never said which version it is. */
+/** A role of a machine; null: it never reported its version. */
 export interface RoleVersion {
   readonly role: string;
   readonly name: string;

@@ -38,7 +38,9 @@ import type { Asked } from './shared-disk-changes.ts';
 import { findSharedDisk, plannedDisk, type SharedDiskRequest } from './shared-disks.ts';
 import { chooseNode, roomForShared } from './storage-choice.ts';
 
-/** Corosync's default token, in ms: the longest pause that a guest cluster bears if its request does not say. */
+/**
+ * Corosync's default token, in ms: the longest pause that a guest cluster tolerates unless its request says otherwise.
+ */
 const TOLERATES_MS = 3_000;
 
 /** A guest cluster that somebody asks for. */
@@ -99,7 +101,7 @@ export function createGuestCluster(
   });
 }
 
-/** Changes what a guest cluster bears. CodedError 'not-found', 'stale-revision', 'conflict', 'bad-input'. */
+/** Changes the limits of a guest cluster. CodedError 'not-found', 'stale-revision', 'conflict', 'bad-input'. */
 export function patchGuestCluster(
   { records, now }: Basis,
   name: string,
@@ -125,7 +127,9 @@ export function patchGuestCluster(
   return { changes: [{ kind: 'guest-cluster', id: value.name, value }], result: null };
 }
 
-/** Between quiet hours there must be time for maintenance, in ms: quiet hours delay, and veto nothing. */
+/**
+ * Between quiet hours there must be this much time for maintenance, in ms: quiet hours delay it, and never forbid it.
+ */
 const MAINTENANCE_MS_MIN = 4 * 3_600_000;
 
 /** CodedError 'bad-input' for what is no weekly window, and for windows that leave no time for maintenance. */
@@ -143,7 +147,7 @@ function demandQuietHours(texts: readonly string[], now: number): void {
   });
 }
 
-/** CodedError 'conflict' where a member's guest has no way to be told. */
+/** CodedError 'conflict' if a member's guest cannot be given notice. */
 function demandTold(records: RequestSnapshot, { name, members }: GuestClusterRecord): void {
   const deaf = members.flatMap((id) => {
     const vm = records.vms.get(id)?.value;

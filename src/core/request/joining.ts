@@ -134,7 +134,7 @@ export function joinUnchecked(
     const id = parseStorageName(name);
     const known = records.storage.get(id)?.value;
     refuseLost(known);
-    // Records of lost nodes stay for ever, and take nobody's place.
+    // Records of lost nodes stay for ever, and do not block a name or address.
     const standing = [...recordsOf(records.storage)].filter(({ lost }) => lost === undefined).length;
     if (known === undefined) demandCount(standing, LIMITS.storageNodes);
     const value: StorageRecord = {

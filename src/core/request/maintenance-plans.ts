@@ -31,7 +31,7 @@ export interface PlannedMaintenance extends RollLimits {
 
 /**
  * Plans, and lets the checker judge the plan. CodedError 'not-found', 'conflict' for a host in maintenance,
- * 'no-capacity' with what stands in the way.
+ * 'no-capacity' with the obstacles.
  */
 export function* planMaintenance(
   basis: Basis,

@@ -31,7 +31,7 @@ export interface NewNetwork {
   readonly metadata?: boolean | undefined;
 }
 
-/** A caller must be known by an address that nobody else can use. */
+/** A caller must be identified by an address that no other guest can use. */
 const WHY_DHCP = 'Addresses are protected only where they are given out.';
 
 /** Admits a new network. CodedError 'bad-input', 'exists', 'conflict', 'no-capacity'. */

@@ -54,7 +54,7 @@ export interface NewSession {
 }
 
 /**
- * Begins a session by a one-time link, which is used up; undefined: nobody made a link of that hash. CodedError
+ * Begins a session with a one-time link, which is used up; undefined: there is no link with that hash. CodedError
  * 'unauthorized', 'no-capacity'.
  */
 export function beginSessionByLink(
@@ -87,7 +87,7 @@ export function useTicket(
   wanted: { readonly vm: string; readonly console: Opens['console'] },
 ): Admitted<{ readonly parent: Parent; readonly takeOver: boolean }> {
   const { id, name, parent, opens } = usable(basis, ticket, 'ticket');
-  // The ticket first: whether a VM exists is nobody's business without one.
+  // The ticket first: without one, a caller must not learn whether a VM exists.
   if (opens?.console !== wanted.console || findVm(basis.records, wanted.vm).value.id !== opens.vm)
     throw refused('ticket');
   return { changes: [deletion(id)], result: { parent: { name, sha256: parent }, takeOver: opens.takeOver } };

@@ -8,7 +8,7 @@ import type { Basis, Observed } from './basis.ts';
 import { largestDiskBytes, type PoolFiles } from './demands.ts';
 
 const MIB = 1024 * 1024;
-/** Kept free in a pool: a thin disk that is created there must at least be able to begin. */
+/** Bytes that are kept free in a pool: a thin disk that is created there must at least be able to begin. */
 export const POOL_RESERVE_BYTES = 64 * MIB;
 
 /** The room that disks need on a storage node. */

@@ -72,7 +72,7 @@ export function startVm(basis: WishBasis, name: string): Wish {
 
 /**
  * Stops a VM. Its task says where this disturbs more members of the VM's guest cluster than the cluster bears: people
- * may do that all the same. CodedError 'not-found', 'conflict'.
+ * may do that nevertheless. CodedError 'not-found', 'conflict'.
  */
 export function stopVm(
   basis: WishBasis,

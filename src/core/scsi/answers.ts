@@ -32,7 +32,7 @@ export function after<T, R>(value: T | Promise<T>, next: (value: T) => R | Promi
   return value instanceof Promise ? value.then(next) : next(value);
 }
 
-/** `work`, with whatever it throws or rejects with turned into a value. */
+/** `work`, with a thrown or rejected error turned into a value. */
 export function recovered<T>(work: () => T | Promise<T>, recover: (error: unknown) => T): T | Promise<T> {
   try {
     const value = work();

@@ -24,7 +24,7 @@ export const writeFailed =
         : CONDITION.writeError,
     );
 
-/** Range and length of one transfer; null where both are right. */
+/** Range and length of one transfer; null if both are right. */
 function transferRefusal(unit: UnitContext, lba: number, count: number): ScsiAnswer | null {
   const refusal = rangeRefusal(unit, lba, count);
   if (refusal !== null) return refusal;

@@ -76,8 +76,7 @@ export class CacheKeeper {
   }
 
   /**
-   * The initiator is about to be told that writes were lost; rejects when that could not be saved: it will be told
-   * again.
+   * The initiator is about to be told that writes were lost; rejects if that could not be saved: it will be told again.
    */
   async told(nexus: string): Promise<void> {
     await this.#change(nexus, (record, now) => told(record, nexus, { ...now, bootId: this.#bootId }));

@@ -11,7 +11,7 @@
 export interface CachedWriter {
   readonly nexus: string;
   readonly generations: readonly number[];
-  /** Null: lost, whatever boot this is. */
+  /** Null: lost in any boot. */
   readonly bootId: string | null;
 }
 
@@ -73,8 +73,8 @@ export function entered(
 }
 
 /**
- * The record when the initiator is told that writes were lost. It may have written again before: it stays entered, with
- * this boot.
+ * The record when the initiator is told that writes were lost. It may have written again before: it stays recorded,
+ * with this boot.
  */
 export function told(
   record: CachedWrites,

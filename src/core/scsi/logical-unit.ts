@@ -171,7 +171,8 @@ export class LogicalUnit implements UnitContext {
   }
 
   /**
-   * LOGICAL UNIT RESET: every command is aborted, what is not persistent goes back to its default, every nexus is told.
+   * LOGICAL UNIT RESET: every command is aborted, non-persistent settings return to their defaults, every nexus is
+   * told.
    */
   async reset(attention: SenseCondition): Promise<void> {
     this.#legacyHolder = null;

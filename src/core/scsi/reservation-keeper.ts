@@ -80,7 +80,7 @@ export class ReservationKeeper {
   }
 }
 
-/** Equal for equal states, in whatever order their fields came back. */
+/** Equal for equal states, independent of the order of their fields. */
 function shapeOf({ generation, registrations, reservation }: ReservationState): string {
   const registered = registrations.map(({ nexus, key, isAllTargetPorts }) => [nexus, key, isAllTargetPorts]);
   return JSON.stringify([generation, registered, reservation?.type, reservation?.holder]);

@@ -42,7 +42,7 @@ export const NO_RESERVATIONS: ReservationState = { generation: 0, registrations:
 /** Registrations that one logical unit keeps: sixteen VMs share a disk, each may be known by several names. */
 export const REGISTRATIONS_MAX = 128;
 
-/** A PERSISTENT RESERVE OUT command. `type` as it stands in the CDB, checked here; the scope is the logical unit. */
+/** A PERSISTENT RESERVE OUT command. `type` as in the CDB, checked here; the scope is the logical unit. */
 export type ReservationCommand =
   | {
       readonly kind: 'register';

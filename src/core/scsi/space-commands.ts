@@ -39,8 +39,8 @@ export const readCapacity16: CommandHandler = (unit, command) => {
 };
 
 /**
- * SYNCHRONIZE CACHE(10), (16): everything is written, whatever range was named. The kernel reports a failure once: it
- * must not be tried again.
+ * SYNCHRONIZE CACHE(10), (16): all data is written, for any range. The kernel reports a failure once: it must not be
+ * tried again.
  */
 export function synchronizing(layout: BlockCdb): CommandHandler {
   return (unit, command) => {

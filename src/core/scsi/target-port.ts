@@ -121,7 +121,9 @@ export interface BackingStore {
    * change it.
    */
   read(lba: number, count: number): Uint8Array | Promise<Uint8Array>;
-  /** Writes whole blocks; with `fua` it resolves when they are on stable storage. `data` is not changed meanwhile. */
+  /**
+   * Writes whole blocks; with `fua` it resolves when they are on stable storage. `data` is not changed in the meantime.
+   */
   write(lba: number, data: Uint8Array, options: { readonly fua: boolean }): void | Promise<void>;
   /** Resolves when everything acknowledged before is on stable storage. */
   flush(): void | Promise<void>;

@@ -78,7 +78,7 @@ export async function readClusterView(
     readonly nextTurn: () => Promise<void>;
   },
 ): Promise<ClusterView> {
-  // First: whatever is read after it belongs to this epoch, or to a later one that the next read finds.
+  // Read first: everything that is read after it belongs to this epoch, or to a later one that the next read finds.
   const { entries, revision } = await etcd.list(EPOCH_PREFIX).catch(firstEpochIfForbidden);
   const epoch = epochFrom(entries);
   const diskRecords = await etcd.list(PREFIX.disk);

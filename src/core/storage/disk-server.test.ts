@@ -15,9 +15,9 @@ const granted = (generation: number): Grant => ({ vm: VM, generation: g(generati
 class Node {
   /** The orders in sequence: `+2` an export, `-1` one removed, `1,2` who may connect, `nobody` a fence. */
   readonly said: string[] = [];
-  /** Commands and ends that fail, as in `said`, or `kill`. */
+  /** Commands and ends that fail, in the notation of `said`, or `kill`. */
   readonly failing = new Set<string>();
-  /** Pauses that nobody has ended. */
+  /** Pauses that have not been ended. */
   readonly pauses: (() => void)[] = [];
   /** The connected generations, by the keys of their connections; and how often the test looked. */
   connected: readonly string[] = [];
@@ -138,7 +138,7 @@ test('while a fence cuts nobody new may connect; who is left may again a while a
   await node.grant(3);
   assert.deepEqual(node.said, ['nobody', '-1', '2', '+3', '2,3']);
   assert.equal(node.isMarked, false);
-  // A fence that comes meanwhile holds until it is over itself.
+  // A fence that comes in the meantime holds until it is over itself.
   await node.fence(3);
   node.failing.add('-3').add('kill');
   node.said.length = 0;

@@ -34,12 +34,15 @@ interface Held {
 }
 
 const WAITING_MAX = 64;
-/** A daemon that serves nobody is kept this long: a stop is often followed by a start. */
+/** How long a daemon without connections is kept, in ms: a stop is often followed by a start. */
 const UNUSED_MS = 30_000;
 /** How often, and how many times, to check whether a new generation is connected. */
 const CONNECTED_LOOK_MS = 250;
 const CONNECTED_LOOKS_MAX = 240;
-/** After a fence, until those who are left may connect anew: by then a guest that waited for its answer goes on. */
+/**
+ * The time after a fence until the remaining generations may connect anew, in ms: by then a guest that waited for the
+ * fence runs again.
+ */
 const READMIT_MS = 100;
 
 /** One disk of the pool: what is granted on it, and the daemon that serves it. */
@@ -240,7 +243,7 @@ export class DiskServer {
     }
   }
 
-  /** False when the daemon would not: then one started anew gets all grants at once. */
+  /** False if the daemon refused: then a restarted one gets all grants at once. */
   async #tryAdd(daemon: Daemon, grant: Grant): Promise<boolean> {
     try {
       await Promise.all([daemon.addExport(grant), daemon.admit(this.grants)]);

@@ -24,7 +24,7 @@ export interface SettledGenerations {
 /** Deleted disks that are remembered: more than any order lives through. */
 const DELETED_MAX = 10_000;
 
-/** The highest term heard, each VM's floor, and what is above the floor and must not be granted either. */
+/** The highest term received, each VM's floor, and generations above the floor that must not be granted either. */
 export class FencingLedger {
   #term = 0;
   readonly #floors = new Map<VmId, number>();

@@ -4,12 +4,12 @@ import type { Connection } from '../ports/disk-backend.ts';
 /**
  * Whether a connection that outlived the deletion of a revoked generation's exports may be that generation's, by way of
  * another generation's export (while two are granted, the credential of one can open the other's). An uncertain
- * connection counts as one that may be.
- * `left`: established when the exports were gone; those made since the revoked identities left the authorization are
- * harmless, but cannot be told apart, and count as well. `older`: the keys of those established before the revoked
- * generations were granted, which are never theirs. `strangers`: the addresses from which the revoked generations were
- * connected before any survivor was granted; empty where that is not known. `survivors`: generations still granted; a
- * QEMU opens one connection per disk, and two generations of a VM never share a host.
+ * connection counts as one that may be. `left`: established when the exports were gone; those made since the revoked
+ * identities left the authorization are harmless, but cannot be told apart, and count as well. `older`: the keys of
+ * those established before the revoked generations were granted, which are never theirs. `strangers`: the addresses
+ * from which the revoked generations were connected before any survivor was granted; empty if that is not known.
+ * `survivors`: generations still granted; a QEMU opens one connection per disk, and two generations of a VM never share
+ * a host.
  */
 export function mayBeRevoked(options: {
   readonly left: readonly Connection[];

@@ -38,7 +38,7 @@ interface Held {
 }
 
 const WAITING_MAX = 256;
-/** A target that serves nobody is kept this long: a stop is often followed by a start. */
+/** How long a target without connections is kept, in ms: a stop is often followed by a start. */
 const UNUSED_MS = 30_000;
 
 /** See above. */
@@ -199,9 +199,7 @@ export class SharedDisks {
     });
   }
 
-  /**
-   * The disks with their grants, and who is connected: `idleMs` tells for an address how long nothing came from there.
-   */
+  /** The disks with their grants and connections: `idleMs` says how long nothing came from an address. */
   async report(idleMs: (address: string) => number | null): Promise<readonly SharedDiskReport[]> {
     let sessions: readonly TargetSession[] = [];
     if (this.#daemon?.isRunning === true) sessions = await this.#daemon.sessions().catch(() => []);
@@ -269,7 +267,7 @@ export class SharedDisks {
     else this.#held.set(vm, { ...held, generations: left });
   }
 
-  /** Makes what is not granted stop, whatever it takes. */
+  /** Makes everything that is not granted stop, if necessary by killing the target. */
   async #cut(): Promise<void> {
     const { onLost } = this.#around;
     const daemon = this.#daemon;

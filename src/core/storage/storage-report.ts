@@ -52,7 +52,7 @@ export async function reportOf(parts: {
   };
 }
 
-/** The shortest silence of what is connected to the target from an address; null where the kernel does not say. */
+/** The shortest silence of what is connected to the target from an address; null if the kernel does not say. */
 function idleOf(ages: readonly ConnectionAge[], from: string): number | null {
   const idle = ages.flatMap(({ localPort, address, idleMs }) =>
     localPort === PORTS.target && address === from && idleMs !== null ? [idleMs] : [],

@@ -238,7 +238,7 @@ const ELECTIONS: readonly Case[] = [
         while ((await etcd.list(`${prefix}/`)).entries.length < campaigns.length)
           await sleep(etcd.clock, 5, { signal });
       }
-      // An observer learns of a leader when its watch tells it: maybe later than the leader does.
+      // An observer learns of a leader from its watch: maybe later than the leader itself.
       while (!seen.includes('one')) await sleep(etcd.clock, 5, { signal });
       for (const [i, winning] of campaigns.entries()) {
         const leadership = await winning;

@@ -24,7 +24,7 @@ export interface TestCluster {
   readonly members: readonly TestMember[];
   /** Options for a client of all members, or of the endpoints given. */
   clientOptions(endpoints?: readonly string[]): EtcdOptions;
-  /** A client with a certificate of the same CA but another name, which etcd is told to refuse. */
+  /** A client with a certificate of the same authority but another name, which etcd must refuse. */
   strangerOptions(): EtcdOptions;
   /** Kills one member with SIGKILL and waits for its end. */
   kill(name: string): Promise<void>;

@@ -1,6 +1,6 @@
 /**
  * An initiator on a real connection, for tests: log-in by CHAP, one command after another, and whether the connection
- * still stands.
+ * is still open.
  */
 import { connect, type Socket } from 'node:net';
 import { chapResponse, pduBytes, pduHeader, type RawPdu, text } from './initiator.ts';
@@ -65,7 +65,7 @@ export class SocketInitiator {
     return status;
   }
 
-  /** One command to its end; null when the connection ends before. */
+  /** One command to its end; null if the connection ends before. */
   async command(lun: number, cdb: string, out: Buffer | null = null): Promise<CommandEnd | null> {
     const bytes = Buffer.alloc(16);
     Buffer.from(cdb.replaceAll(' ', ''), 'hex').copy(bytes);

@@ -14,7 +14,7 @@ const GOOD = { status: 0, sense: null };
 const INVALID_OPCODE = Uint8Array.of(0x70, 0, 5, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0);
 const FAILED = Uint8Array.of(0x70, 0, 3, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x11, 0, 0, 0, 0, 0);
 
-/** Executes by `store`; `log` tells what came. */
+/** Executes commands on `store`; `log` lists them. */
 export class StubTarget implements ScsiTarget {
   readonly #store: BackingStore;
   readonly managed: TaskRequest[] = [];

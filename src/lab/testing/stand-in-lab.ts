@@ -43,7 +43,7 @@ export interface Executed {
   readonly exitCode: number;
 }
 
-/** A running cluster, and how its machines and stand-ins are asked. */
+/** A running cluster, and functions that ask its machines and stand-ins. */
 export class StandInLab {
   /** A temporary directory, of which the cluster's is one part. */
   readonly base: string;
@@ -100,7 +100,7 @@ export class StandInLab {
     return (await this.exec(from, [process.execPath, '-e', script])).stdout;
   }
 
-  /** Waits until the stand-in at an address answers so, as a machine hears it. */
+  /** Waits until the stand-in at an address answers like this, as seen from a machine. */
   answers(from: string, at: readonly [string, number], pattern: RegExp): Promise<void> {
     return until(`${pattern} from ${at.join(':')}`, async () => pattern.test(await this.ask(from, at)));
   }

@@ -275,7 +275,7 @@ export class StorageLab {
     return ['qemu-io', ...(who.readOnly === true ? ['-r'] : []), '--object', tls, '--image-opts', image.join(',')];
   }
 
-  /** One command of qemu-io; true when it worked. */
+  /** One command of qemu-io; true if it worked. */
   async io(who: Parameters<StorageLab['clientArgv']>[0], command: string): Promise<boolean> {
     const result = await tryRun([...(await this.clientArgv(who)), '-c', command], { deadlineMs: WAIT_MS });
     return result.exitCode === 0 && !/failed|error/i.test(result.stdout);
@@ -338,7 +338,7 @@ export class NbdClient {
     child.stderr?.on('data', collect);
   }
 
-  /** Runs a command of qemu-io; true when it worked. */
+  /** Runs a command of qemu-io; true if it worked. */
   async io(command: string): Promise<boolean> {
     this.#output = '';
     this.#child.stdin?.write(`${command}\n`);

@@ -1,6 +1,6 @@
 /**
- * Operational keys of iSCSI (RFC 7143, section 13): what a target answers and what then holds. Guarantees: pure; a
- * value outside its range is answered with Reject and changes nothing; a key nobody knows with NotUnderstood.
+ * Operational keys of iSCSI (RFC 7143, section 13): a target's answers and the resulting parameters. Guarantees: pure;
+ * a value outside its range is answered with Reject and changes nothing; an unknown key with NotUnderstood.
  */
 import type { TextPairs } from './text-keys.ts';
 

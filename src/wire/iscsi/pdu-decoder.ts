@@ -89,7 +89,7 @@ export class PduDecoder {
     }
   }
 
-  /** Ignores whatever else comes. */
+  /** Ignores all further input. */
   stop(): void {
     this.#isOver = true;
     this.#data = NOTHING;

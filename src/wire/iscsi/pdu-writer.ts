@@ -1,7 +1,7 @@
 /**
- * PDUs of a target into bytes (RFC 7143, section 11), gathered for as few system calls as possible. Guarantees: padding
- * and digests are right for whatever is appended; small data is copied behind its header, large data is passed on as it
- * is and must not change until it is sent.
+ * Encodes PDUs of a target (RFC 7143, section 11), gathered for as few system calls as possible. Guarantees: padding
+ * and digests are right for all data that is appended; small data is copied behind its header, large data is passed on
+ * as it is and must not change until it is sent.
  */
 import { crc32c } from './crc32c.ts';
 import { BHS_BYTES, NO_TAG, OPCODE } from './pdu.ts';

@@ -1,12 +1,12 @@
 /**
- * iSCSI PDUs (RFC 7143, section 11): headers to values. What a target sends is written by pdu-writer.ts.
- * Guarantees: reading a header never throws, whatever is in it; judging the values is the session's.
+ * Decodes headers of iSCSI PDUs (RFC 7143, section 11). pdu-writer.ts encodes the PDUs of a target. Guarantees: reading
+ * a header never throws, whatever is in it; the session judges the values.
  */
 
 /** Length of the basic header segment in bytes. */
 export const BHS_BYTES = 48;
 
-/** "No tag": of a Data-Out that nobody asked for, of a NOP that wants no answer. */
+/** "No tag": for a Data-Out that was not requested, and for a NOP that wants no answer. */
 export const NO_TAG = 0xffffffff;
 
 /** Opcodes (11.1.1): below 0x20 the initiator's, from there on the target's. */
@@ -200,7 +200,7 @@ export interface LoginPdu {
   readonly tag: number;
   /** T: the initiator is ready for the next stage. */
   readonly transit: boolean;
-  /** C: the text goes on in the next PDU. */
+  /** C: the text continues in the next PDU. */
   readonly continues: boolean;
   readonly currentStage: number;
   readonly nextStage: number;

@@ -53,7 +53,7 @@ export function hexAt(bytes: Uint8Array, offset: number, count: number): string 
   return text;
 }
 
-/** The bytes that hexadecimal digits, with or without spaces, stand for. */
+/** The bytes of hexadecimal digits, with or without spaces. */
 export function fromHex(text: string): Uint8Array {
   const digits = text.replaceAll(' ', '');
   const bytes = new Uint8Array(digits.length / 2);

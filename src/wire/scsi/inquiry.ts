@@ -41,7 +41,7 @@ export function encodeInquiry(isPresent: boolean): Uint8Array {
   return bytes;
 }
 
-/** Supported VPD pages in ascending order, as they must be told. */
+/** Supported VPD pages in ascending order, as they must be reported. */
 export const VPD_PAGES = [0x00, 0x80, 0x83, 0xb0, 0xb1, 0xb2] as const;
 
 export type VpdPage = (typeof VPD_PAGES)[number];

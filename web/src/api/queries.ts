@@ -20,7 +20,7 @@ export const vmQuery = (vm: string) =>
     queryFn: ({ signal }) => dataOf(http.GET('/v1/vms/{vm}', { params: { path: { vm } }, signal })),
   });
 
-/** A host, its drain blockers looked at anew. */
+/** A host, with its drain blockers read anew. */
 export const hostQuery = (host: string) =>
   queryOptions({
     ...{ queryKey: ['host', host], ...PASSING },

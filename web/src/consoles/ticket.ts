@@ -8,7 +8,7 @@ export async function socketUrl(vm: string, console: 'serial' | 'vnc', takeOver 
   return `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}${path}`;
 }
 
-/** Between two attempts, in ms. */
+/** The time between two attempts, in ms. */
 const AGAIN_MS = 1_500;
 
 /** Waits until the next attempt. */

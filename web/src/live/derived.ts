@@ -12,7 +12,7 @@ const NOT_IN_OVERVIEW = new Set(['event', 'task', 'drain', 'roll']);
 
 /** Events that say that ties, debts or their cost have changed. */
 const OF_TIES = new Set(['debt-accepted', 'debt-due', 'debt-settled', 'evacuability-lost', 'evacuability-back']);
-/** Records that can end or begin a tie that nobody signed for. */
+/** Records that can end or begin a tie without a signature. */
 const BOUND = new Set(['host', 'guest-cluster']);
 
 interface EventObject {

@@ -73,7 +73,7 @@ function listQuery<K extends Kind>(kind: K) {
 const EMPTY: readonly never[] = [];
 const NOWHERE: ReadonlyMap<string, number> = new Map();
 
-/** One object of a list, live; undefined until it was read, and where there is none. */
+/** One object of a list, live; undefined until it was read, and if there is none. */
 export function useItem<K extends Kind>(kind: K, key: string | null): Kinds[K] | undefined {
   const list = useQuery(listQuery(kind)).data;
   return list?.items[(list.places ?? NOWHERE).get(key ?? '') ?? -1];

@@ -1,4 +1,4 @@
-/** The texts of ties and debts, and of whoever signs for them; parts of the catalogue in texts.ts. */
+/** The texts of ties and debts, and of the form to sign; parts of the catalogue in texts.ts. */
 
 export const ACCEPT_TEXTS = {
   legend: 'This is refused unless somebody signs for it.',

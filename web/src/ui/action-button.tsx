@@ -6,7 +6,7 @@ import type { AllowedAction } from '../api/types.ts';
 /** The server's table for one thing; undefined as long as it is not known: then everything can be tried. */
 export type Actions = readonly AllowedAction[] | undefined;
 
-/** Why an action is not allowed now; null: it is, or nobody knows yet. */
+/** The reason why an action is not allowed now; null: it is allowed, or that is not known yet. */
 function refusalOf(actions: Actions, action: string): string | null {
   const found = actions?.find((each) => each.action === action);
   if (found === undefined || found.allowed) return null;

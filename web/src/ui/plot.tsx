@@ -32,7 +32,7 @@ export function Plot({ label, times, series, text, atLeast }: PlotProps) {
   const plot = useRef<uPlot | null>(null);
   const scheme = useComputedColorScheme();
   const shape = series.map(({ name, tone }) => `${name} ${tone}`).join();
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the plot is made anew for another shape, not other values
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the plot is made again for another shape, not other values
   useEffect(() => {
     const element = place.current;
     if (element === null) return undefined;
@@ -46,7 +46,7 @@ export function Plot({ label, times, series, text, atLeast }: PlotProps) {
       plot.current = null;
     };
   }, [shape, scheme, atLeast]);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a plot that was made anew gets the values again
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a plot that was made again gets the values again
   useEffect(() => {
     plot.current?.setData([[...times], ...series.map(({ values }) => [...values])]);
   }, [times, series, shape, scheme, atLeast]);

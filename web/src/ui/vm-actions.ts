@@ -12,7 +12,7 @@ export type VmAction =
   | { readonly verb: 'stop'; readonly mode: 'acpi' | 'hard' }
   | { readonly verb: 'migrate'; readonly to: string | null };
 
-/** Begins an action; a refusal is told in the words of the API, unless `meta` says that it is shown elsewhere. */
+/** Begins an action; a refusal is shown in the API's words, unless `meta` says that it is shown elsewhere. */
 export function useVmAction(meta: { readonly shownInPlace?: true; readonly signedInPlace?: true } = {}) {
   return useMutation({
     meta,

@@ -37,20 +37,20 @@ export interface BulkLoopPorts {
 
 type BulkTask = TaskRecord & { readonly bulk: BulkWork };
 
-/** Between two steps that ask VMs, in ms. */
+/** The time between two steps that ask VMs, in ms. */
 const NEXT_MS = 20;
-/** Between two notes of how far a task is, in ms. */
+/** The time between two notes of a task's progress, in ms. */
 const NOTE_MS = 1_000;
-/** After a step that failed, in ms. */
+/** The time before the next attempt after a step that failed, in ms. */
 const FAILED_MS = 2_000;
 
 const NO_NAMES: WishBasis['records']['vmNames'] = new Map();
 
 /** When a task is next written, and looked at. */
 interface Pace {
-  /** Before it, how far the task is is not written again, monotonic ms. */
+  /** The time before which the progress of the task is not written again, monotonic ms. */
   notedUntilMs: number;
-  /** After a step that failed, until when there is no other, monotonic ms. */
+  /** The time before which no step follows a failed one, monotonic ms. */
   restsUntilMs: number;
 }
 

@@ -34,12 +34,12 @@ export interface CertificateKeeperPorts {
   readonly store: Pick<LeaderStore, 'snapshot' | 'commit' | 'leads' | 'term'>;
   readonly identities: IdentityLink;
   readonly certifier: Certifier;
-  /** Between two rounds, in ms; by default as in production. */
+  /** The time between two rounds, in ms; by default as in production. */
   readonly intervalMs?: number | undefined;
 }
 
 const INTERVAL_MS = 10_000;
-/** After something was denied: several changes of one moment are one round. */
+/** The delay after a denial, in ms: several changes at one moment share one round. */
 const SOON_MS = 20;
 const CALL_MS = 3_000;
 const VISITS_MAX = 32;
@@ -158,7 +158,7 @@ export class CertificateKeeper {
     this.#after(this.#again ? SOON_MS : intervalMs);
   }
 
-  /** A machine whose record is gone was removed, whoever did it; one that was removed long ago is forgotten. */
+  /** A machine whose record is gone was removed; one that was removed long ago is forgotten. */
   async #sweep(): Promise<void> {
     const { store, clock } = this.#ports;
     const { snapshot } = store;
@@ -292,7 +292,7 @@ export class CertificateKeeper {
     return isRenewalDue(certificate, clock.wallMs()) || certificate.authority !== certifier.issuer;
   }
 
-  /** Returns a certificate that was recorded. CodedError 'conflict' if the machine's record changed meanwhile. */
+  /** Returns a certificate that was recorded. CodedError 'conflict' if the machine's record changed in the meantime. */
   async #renew(member: Member, { requestPem, certificate }: MachineIdentity): Promise<Held> {
     const { certifier, store, clock } = this.#ports;
     const { id, address } = member;

@@ -212,7 +212,7 @@ export class FileKeeper {
       const { changes } = recordImageNodes({ records: store.snapshot }, name, (image) =>
         this.use.nodesWith(filesOf(image)),
       );
-      // A commit that is refused because the image changed meanwhile is the next round's.
+      // A commit that is refused because the image changed in the meantime is the next round's.
       if (changes.length > 0 && this.#mayAct) await store.commit({ changes, events: [] });
     }
   }

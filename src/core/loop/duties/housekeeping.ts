@@ -56,7 +56,7 @@ export class Housekeeping {
     this.start();
   }
 
-  /** A transaction that is refused because something changed meanwhile is the next round's. */
+  /** A transaction that is refused because something changed in the meantime is the next round's. */
   async #commit(changes: readonly Change[]): Promise<void> {
     const { store } = this.#ports;
     if (changes.length > 0 && !this.#isStopped && store.leads()) await store.commit({ changes, events: [] });

@@ -25,7 +25,7 @@ const ITEMS_PER_TURN = 500;
 const GAP_MS = 10;
 /** Time until the next attempt while records that were written together are not all here, in ms. */
 const LATER_MS = 200;
-/** Changes that wait to be judged; with more, everything is read anew. */
+/** The most changes that wait to be judged; with more, all records are read anew. */
 const WAITING_MAX = 20_000;
 /** How long a finding about a commit stays reported, in ms. */
 const STANDS_MS = 3_600_000;
@@ -80,7 +80,7 @@ export class RecordWatch {
     this.#ports = ports;
   }
 
-  /** The findings that stand now. */
+  /** The present findings. */
   get findings(): readonly RuleFinding[] {
     const now = this.#ports.clock.monotonicMs();
     return [...this.#standing.values(), ...this.#broken.filter(({ at }) => now - at < STANDS_MS)];
@@ -227,9 +227,7 @@ export class RecordWatch {
   }
 }
 
-/**
- * The records as they stand at this moment, which the iterator keeps; tasks and disks before the VMs that they are of.
- */
+/** The present records, which the iterator keeps; tasks and disks come before the VMs that they belong to. */
 function recordsOf(snapshot: Snapshot): Iterator<Change> {
   const { hosts, tasks, disks, sharedDisks, guestClusters, vms } = snapshot;
   const kinds = [

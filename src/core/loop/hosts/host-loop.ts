@@ -35,7 +35,7 @@ export interface HostLoopPorts {
 }
 
 const ORDER_DEADLINE_MS = 5_000;
-/** Between two network plans for one host. What a launched VM needs there comes with its launch. */
+/** The time between two network plans for one host, in ms. A launch brings the plan that its VM needs. */
 const PLAN_INTERVAL_MS = 500;
 /**
  * Changes within this are handed out together: hosts that are lost, and their VMs that go elsewhere, are seldom alone.

@@ -36,7 +36,7 @@ export interface EtcdSpaceKeeperOptions {
   readonly log: Log;
   /** Pause between two checks while there is nothing to do, in ms; 3 s by default. */
   readonly lookMs?: number;
-  /** Returns whether this node leads; null if, as far as it knows, nobody does. */
+  /** Returns whether this node leads; null if it knows of no leader. */
   readonly leads: () => boolean | null;
 }
 

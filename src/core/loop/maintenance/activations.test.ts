@@ -46,7 +46,7 @@ test('a look that fails is repeated rarer and rarer, whoever wakes it, and at on
     activations.wake('a');
     await settled();
   }
-  // After one that did not fail, whoever wakes it is heard.
+  // After a look that did not fail, every wake-up counts.
   assert.deepEqual(looks().slice(0, 6), [0, 1_000, 3_000, 7_000, 11_000, 11_000]);
   assert.deepEqual(failed, ['1 no', '2 no', '3 no', '4 no']);
 });

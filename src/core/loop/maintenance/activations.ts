@@ -22,7 +22,7 @@ export interface ActivationPorts<K> {
    * left to do.
    */
   readonly look: (id: K) => Promise<number | null>;
-  /** Called after a look that threw; `failures`: how many did in a row. It must not throw. */
+  /** Called after a look that threw; `failures`: how many looks in a row did. It must not throw. */
   readonly onFailed: (id: K, reason: string, failures: number) => Promise<void>;
   /** Called after the last look: the caller drops all state about it. */
   readonly onGone: (id: K) => void;

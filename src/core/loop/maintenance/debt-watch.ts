@@ -24,7 +24,7 @@ export interface DebtWatchPorts {
   };
 }
 
-/** Between two looks, in ms. */
+/** The time between two looks, in ms. */
 const LOOK_MS = 10_000;
 /** A debt is not settled before: its VM may not even run yet. */
 const YOUNG_MS = 60_000;

@@ -39,7 +39,7 @@ export class DirtyRates {
     this.#ports = ports;
   }
 
-  /** MiB a second; null where it was not measured lately. */
+  /** MiB a second; null if it was not measured lately. */
   of({ id, phase }: VmRecord): number | null {
     const known = this.#measured.get(id);
     const isOld = known === undefined || this.#ports.clock.monotonicMs() - known.at > KEPT_MS;

@@ -56,15 +56,16 @@ export interface DrainLoopPorts {
 }
 
 /**
- * Between two looks at a drain that waits: also for what no record shows, such as a guest that is seen to run again.
+ * The time between two looks at a drain that waits, in ms: some conditions are in no record, such as a guest that is
+ * seen to run again.
  */
 const LOOK_MS = 1_000;
-/** Between two plans of a drain, and after one that was made in vain. */
+/** The time between two plans of a drain, and after an unsuccessful one, in ms. */
 const REPLAN_MS = 1_000;
 const STUCK_MS = 5_000;
-/** After many steps, and at first after a transaction that somebody else was faster than. */
+/** The time until the next look after many steps, and at first after a conflicting transaction, in ms. */
 const SOON_MS = 50;
-/** After a step that failed, at first: twice as long after each that follows it. */
+/** The time until the next look after a first failed step, in ms; it doubles after each further failure. */
 const FAILED_MS = 1_000;
 /** The longest time until a step is tried again. */
 const AGAIN_MS_MAX = 30_000;
@@ -76,7 +77,7 @@ const FAILURES_MAX = 10;
  */
 const SETTLED_MS = 4_000;
 const STEPS_PER_ACTIVATION = 50;
-/** Between two writings of what a drain waits for. */
+/** The time between two notes of the reason why a drain waits, in ms. */
 const WAIT_SAID_MS = 2_000;
 /** The message about a return that is planned anew: the reason, and the VMs that stay. */
 const RETURN_WORDS_MAX = 10;
@@ -139,7 +140,7 @@ export class DrainLoop {
     return state;
   }
 
-  /** Takes steps until one of them waits. Returns the ms until the next look; null when the drain is over. */
+  /** Takes steps until one of them waits. Returns the ms until the next look; null if the drain is over. */
   async #steps(id: DrainId, state: DrainState): Promise<number | null> {
     for (let steps = 0; steps < STEPS_PER_ACTIVATION && !this.#activations.isStopped; steps++) {
       // Decisions wait while the code that woke this loop is still changing things.

@@ -49,12 +49,12 @@ export interface EstateKeeperPorts {
   readonly seeHost: (host: HostName) => HostObservation;
 }
 
-/** Work in one turn of the event loop, in ms; and in things, where time stands still during a turn. */
+/** Work in one turn of the event loop, in ms; and in things, if time does not pass during a turn. */
 const TURN_MS = 4;
 const THINGS_PER_TURN = 64;
-/** Between two turns: as much for others. */
+/** The time between two turns, in ms: the same time is left to others. */
 const GAP_MS = 4;
-/** Between two looks whether every host has answered once. */
+/** The time between two checks whether every host has answered once, in ms. */
 const LOOK_AGAIN_MS = 100;
 /** Objects that are taken in as one thing while everything is read. */
 const READ_AT_ONCE = 50;
@@ -434,7 +434,7 @@ export class EstateKeeper {
     else if (this.#judgements.length + this.#checks.length > 0) this.#wake(LOOK_AGAIN_MS);
   }
 
-  /** Does one thing; false where there is nothing to do. */
+  /** Does one thing; false if there is nothing to do. */
   #step(isOver: () => boolean): boolean {
     if (this.#reading !== null) {
       if (this.#reading.next().done === true) this.#reading = null;
@@ -443,7 +443,8 @@ export class EstateKeeper {
     if (this.#evacuability.settle(1).length > 0) return true;
     const judgement = this.#judgements[0] ?? this.#checks[0];
     if (judgement === undefined) return false;
-    // A host that nobody has looked at yet is no destination: until it was, all verdicts are no, and nothing breaks one.
+    // A host that has not been observed yet is no destination: until then all verdicts are no, and no change breaks
+    // one.
     if (!this.#isKnown) return false;
     this.#judgeOn(judgement, isOver);
     return true;

@@ -41,7 +41,7 @@ export interface UnsignedRefusal {
   readonly since: number;
 }
 
-/** Between two looks, in ms. */
+/** The time between two looks, in ms. */
 const LOOK_MS = 10_000;
 /** How long a state must last before it is reported, in ms. */
 const STANDS_MS = 60_000;

@@ -54,13 +54,16 @@ export interface RollLoopPorts {
   readonly dirtyRateOf: (vm: VmRecord) => number | null;
 }
 
-/** Between two looks at a roll: agents, windows and drains are looked at anew. */
+/** The time between two looks at a roll, in ms: agents, windows and drains are checked again. */
 const LOOK_MS = 1_000;
 /** The time between two looks at a roll that has nothing under way, and begins nothing now. */
 const IDLE_MS = 5_000;
-/** After many steps. */
+/** The time until the next look after many steps, in ms. */
 const SOON_MS = 50;
-/** After a wave that has no plan now, and after a step that failed: at first, and at most. */
+/**
+ * The time until the next attempt after a wave that has no plan now, and after a step that failed: the first and the
+ * longest, in ms.
+ */
 const AGAIN_MS = 5_000;
 const AGAIN_MS_MAX = 60_000;
 const STEPS_PER_ACTIVATION = 20;
@@ -123,7 +126,7 @@ export class RollLoop {
     }
   }
 
-  /** Takes steps until one of them waits. Returns the ms until the next look; null when the roll is over. */
+  /** Takes steps until one of them waits. Returns the ms until the next look; null if the roll is over. */
   async #steps(id: RollId): Promise<number | null> {
     for (let steps = 0; steps < STEPS_PER_ACTIVATION && !this.#activations.isStopped; steps++) {
       // Decisions wait while the code that woke this loop is still changing things.
@@ -230,7 +233,7 @@ export class RollLoop {
 
   /**
    * Plans waves anew. The records are read once, at the beginning: the kept estate changes between turns. Reading them,
-   * making the model and each wave are turns of their own.
+   * making the model and planning each wave take turns of their own.
    */
   *#plan({ parallel }: RollRecord, waves: readonly ApprovedWave[], done: readonly HostName[]) {
     const estate = estateOf(this.#source(), { drain: null, parallel });

@@ -1,9 +1,8 @@
 /**
  * Watches hosts: asks every agent at an interval, and as soon as an agent is late tries the host's kernel on every
- * path.
- * Guarantees: its statement about a host reflects the last finished attempts; a round in which the prober itself was
- * not scheduled in time counts for nothing; `silent` needs every path that can try; a single late heartbeat changes
- * nothing but the agent's state.
+ * path. Guarantees: its statement about a host reflects the last finished attempts; a round in which the prober itself
+ * was not scheduled in time counts for nothing; `silent` needs every path that can try; a single late heartbeat changes
+ * only the agent's state.
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { Generation, HostName, StorageName, VmId } from '../../../base/ids.ts';
@@ -16,7 +15,7 @@ import type { HostLink, HostReport, RunningIncarnation } from '../../ports/host-
 import type { Paths } from '../../ports/paths.ts';
 
 export interface ObserverTiming {
-  /** Between two questions to one agent, in ms. */
+  /** The time between two questions to one agent, in ms. */
   readonly pollMs: number;
   /** After this an unanswered question starts the first round of probes. */
   readonly suspectMs: number;

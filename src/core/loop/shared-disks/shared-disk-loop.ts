@@ -43,11 +43,11 @@ const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 10_000;
 /** The time until the next look at a record that is newer than the watch, or that somebody else has just changed. */
 const LOOK_MS = 50;
-/** Between two looks at whether etcd has confirmed the lease, while no order is given without it. */
+/** The time between two checks whether etcd has confirmed the lease, in ms, while no order is given without it. */
 const LEASE_LOOK_MS = 200;
 /** Pause between checks of a guest cluster with a record that cannot be read, in ms. */
 const UNREADABLE_LOOK_MS = 2_000;
-/** Changes within this are looked through once for guest clusters that nobody declared. */
+/** Changes within this many ms cause one search for undeclared guest clusters. */
 const UNDECLARED_MS = 1_000;
 
 interface ObjectState {
@@ -117,7 +117,7 @@ export class SharedDiskLoop {
     this.#lookForUndeclared();
   }
 
-  /** Why a disk is not as wanted, as the last attempt ended; null where nothing went wrong. */
+  /** Why a disk is not as wanted, as the last attempt ended; null if nothing went wrong. */
   errorOf(id: DiskId): string | null {
     return this.#states.get(`disk ${id}`)?.error ?? null;
   }

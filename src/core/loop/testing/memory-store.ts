@@ -32,7 +32,10 @@ import type { Change, Commit, Entry, LeaderStore, Snapshot } from '../../ports/s
 
 type CommitResult = Awaited<ReturnType<LeaderStore['commit']>>;
 
-/** Records by kind. A record of a test's own has whatever the test is about; `put` gives it the next revision. */
+/**
+ * Records by kind. Records that only a test uses have the fields that the test needs; `put` gives them the next
+ * revision.
+ */
 export class MemoryStore implements LeaderStore {
   readonly term = 7 as Term;
   readonly vms = new Map<VmId, Entry<VmRecord>>();

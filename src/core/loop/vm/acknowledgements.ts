@@ -57,7 +57,7 @@ export class Acknowledgements implements Acknowledged {
     if (listens) this.listening.add(generation);
   }
 
-  /** A process of this generation is there since `at`, if its guest was never told to run by then. */
+  /** A process of this generation exists since `at`, if its guest was never told to run by then. */
   waitsSince(generation: Generation, at: number): void {
     if (this.neverContinued.has(generation)) this.neverContinued.set(generation, at);
   }

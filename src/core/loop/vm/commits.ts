@@ -69,7 +69,7 @@ export class Commits {
 
   /**
    * After a conflict a record may be newer than the watch. Where it names a guest cluster or shared disks, what was
-   * written together with it (the other members, the cluster's limits) must be known before it is placed.
+   * written together with it (the other members, the cluster's limits) must be known before the VM is placed.
    */
   #isHalfKnown({ value: vm, revision }: Entry<VmRecord>): boolean {
     const isAlone = (vm.spec.guestCluster ?? null) === null && sharedDisksOf(vm).length === 0;

@@ -1,6 +1,6 @@
 /**
  * Follows guests that a disk error has paused: since when, whether their hosts reach the disks, and one event per pause
- * with its cause, however often the guest is continued in vain meanwhile.
+ * with its cause, however often the guest is continued in vain in the meantime.
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { HostName, VmId } from '../../../base/ids.ts';
@@ -37,8 +37,8 @@ export class DiskErrors {
 
   /**
    * Looks whether a disk error pauses the guest of a VM in phase running. Resolves when the paths between hosts and
-   * storage were tried; null where there is nothing to wait for. `situation` is asked for only where there may be a
-   * disk error.
+   * storage were tried; null if there is nothing to wait for. `situation` is asked for only where there may be a disk
+   * error.
    */
   note(evidence: Evidence, incarnation: Incarnation, situation: () => VmSituation): Promise<void> | null {
     const seen = evidence.answerOf(incarnation.generation)?.seen;

@@ -14,12 +14,12 @@ import { changedBy, type Step, type StepFailure } from '../../plan/vm/steps.ts';
 import type { Clock } from '../../ports/clock.ts';
 import { Acknowledgements } from './acknowledgements.ts';
 
-/** Orders to end a process that fail before its VM goes on by its fence. */
+/** Orders to end a process that fail before its VM continues by its fence. */
 const END_ATTEMPTS = 3;
 /** A guest that ran this long after a disk error is over it, in ms. */
 const DISK_ERROR_OVER_MS = 10_000;
 
-/** The generations whose answers count no more: whoever asks next asks their QEMUs. */
+/** The generations whose answers no longer count: the next caller that needs them asks their QEMUs. */
 export type Doubted = 'all' | ReadonlySet<Generation>;
 
 const NONE: ReadonlySet<Generation> = new Set();
@@ -146,7 +146,7 @@ export class Evidence {
     return known !== null && known.number === notice?.number ? this.#clock.monotonicMs() - known.since : 0;
   }
 
-  /** Notes whether the guest of a migration's source stands still for the end of the migration. */
+  /** Notes whether the guest of a migration's source is paused for the end of the migration. */
   noteStanding(isStanding: boolean): void {
     const { acknowledged } = this;
     acknowledged.standingSince = isStanding ? (acknowledged.standingSince ?? this.#clock.monotonicMs()) : null;
@@ -245,7 +245,9 @@ export class Evidence {
     return known;
   }
 
-  /** An incarnation that is not below goes on as before: a guest that has just moved does not wait for its own QEMU. */
+  /**
+   * An incarnation that is not below continues as before: a guest that has just moved does not wait for its own QEMU.
+   */
   #fenced(below: Generation): void {
     this.#fences++;
     for (const [generation, known] of this.#known)
@@ -297,7 +299,7 @@ function generationsOf(phase: VmPhase): Generation[] {
   return expectedIncarnations(phase).map(({ generation }) => generation);
 }
 
-/** Returns false if the VM came into its phase anew between the two. */
+/** Returns false if the VM entered its phase again between the two. */
 function isSamePhase(one: VmRecord, other: VmRecord): boolean {
   return (
     one === other ||

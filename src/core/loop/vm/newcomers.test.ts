@@ -76,7 +76,7 @@ const range = (from: number, to: number): number[] => Array.from({ length: to - 
 test('newcomers that wait together share a transaction, and are given no room twice', async () => {
   const { index, commits, newcomers } = cluster(20);
   const outcomes = await Promise.all(range(1, 50).map((n) => newcomers.commit(() => start(index, n))));
-  // The first waits for nobody; then as many as one transaction may hold.
+  // The first one waits for no other; then as many as one transaction may hold.
   assert.deepEqual(sizes(commits), [1, 24, 15]);
   assert.deepEqual(
     commits.flatMap(({ events }) => events.map(({ message }) => message)),

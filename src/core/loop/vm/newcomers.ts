@@ -1,9 +1,8 @@
 /**
  * Commits new incarnations: those that wait together share a transaction. A rack that is lost means hundreds of them at
- * once, and one by one the last would wait for as many transactions of etcd.
- * Guarantees: each is decided with the earlier ones counted, so that no two are given the same room or slot; one
- * transaction at a time; of a conflict's members, each is decided and committed alone before others share again, so
- * that one of them holds up nobody for long.
+ * once, and one by one the last would wait for as many transactions of etcd. Guarantees: each is decided with the
+ * earlier ones counted, so that no two are given the same room or slot; one transaction at a time; of a conflict's
+ * members, each is decided and committed alone before others share again, so that one of them delays nobody for long.
  */
 import type { EventRecord } from '../../model/cluster.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
@@ -39,7 +38,7 @@ const TOGETHER_MAX = 24;
 /** Keys in one transaction: etcd takes 128 operations, and a refused one reads all of its keys and the election's. */
 const WRITES_MAX = 100;
 
-/** One per leader. Callers that wait when the term ends are told so by the store. */
+/** One per leader. Callers that wait when the term ends get the store's error. */
 export class Newcomers {
   readonly #store: Pick<LeaderStore, 'commit'>;
   readonly #index: ClusterIndex;
@@ -91,7 +90,7 @@ export class Newcomers {
     return taken;
   }
 
-  /** null: there is nothing to commit, and whoever waits knows. */
+  /** null: there is nothing to commit, and the waiting caller knows it. */
   #draft({ draft, resolve, reject }: Waiting): Draft | null {
     try {
       const drafted = draft();

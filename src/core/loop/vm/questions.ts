@@ -84,7 +84,7 @@ export class Questions {
       return false;
     const answer = evidence.answerOf(generation);
     if (vm.phase.kind === 'starting' && !acknowledged.launched.has(generation)) {
-      // Before its launch there is nobody to ask; where that fails or cannot be tried, the leader before may have
+      // Before its launch there is no QEMU to ask; if the launch fails or cannot be tried, the leader before may have
       // launched it.
       const isLaunchDoubtful = acknowledged.failure?.step.do === 'launch' || observer.see(host).agent === 'silent';
       if (!isLaunchDoubtful && answer?.seen.kind !== 'answers') return false;

@@ -23,7 +23,7 @@ export interface ReadyChecksPorts {
   readonly onNews: (vm: VmId) => void;
 }
 
-/** Between two questions to a guest, in ms. */
+/** The time between two questions to a guest, in ms. */
 const ASK_MS = 1_000;
 const UNASKED: Readiness = { kind: 'unasked' };
 

@@ -9,7 +9,7 @@ const INTERVAL_MS_MIN = 5_000;
 /** Each look asks a QEMU. Changes of a QEMU, and the end of its connection, arrive as events, whatever the interval. */
 const LOOKS_PER_S_MAX = 2_000;
 
-/** Between two looks at one of `vms` VMs, in ms: 5 s up to 10,000 of them, 10 s for 20,000. */
+/** The time between two looks at one of `vms` VMs, in ms: 5 s up to 10,000 of them, 10 s for 20,000. */
 export function steadyIntervalMs(vms: number): number {
   return Math.max(INTERVAL_MS_MIN, (1_000 * vms) / LOOKS_PER_S_MAX);
 }

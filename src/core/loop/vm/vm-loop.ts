@@ -43,7 +43,7 @@ export interface VmLoopPorts {
   readonly executor: Executor;
   readonly observer: HostObserver;
   readonly diskPaths: DiskPaths;
-  /** Follows the snapshot: whoever changes the one changes the other before anybody decides. */
+  /** Follows the snapshot: code that changes the one changes the other before any decision. */
   readonly index: ClusterIndex;
   readonly storageAnswers: ClusterSituation['storageAnswers'];
   readonly pool: ClusterSituation['pool'];
@@ -59,7 +59,7 @@ const THINGS_PER_ACTIVATION = 40;
 const YIELD_MS = 100;
 /** The time until the next look at a VM after a step that failed, in ms. */
 const STEP_FAILED_MS = 500;
-/** Between two looks at whether etcd has confirmed the lease, while no order is given without it. */
+/** The time between two checks whether etcd has confirmed the lease, in ms, while no order is given without it. */
 const LEASE_LOOK_MS = 200;
 /** Between checks of a VM that depends on an etcd value which is not a valid record, in ms. */
 const UNREADABLE_LOOK_MS = 2_000;
@@ -261,7 +261,7 @@ export class VmLoop {
   }
 
   /**
-   * Does things until a decision says wait; the answer is the time until the next look in ms, or null when the VM is
+   * Does things until a decision says wait; the answer is the time until the next look in ms, or null if the VM is
    * gone.
    */
   async #look(id: VmId): Promise<number | null> {
@@ -332,7 +332,7 @@ export class VmLoop {
     return this.#commits.write(entry, decision);
   }
 
-  /** A deposed leader's order would be refused, or harmless, and disturb all the same. */
+  /** A deposed leader's order would be refused, or harmless, and disturb nevertheless. */
   #withhold(vm: VmRecord, step: Step): number {
     const why = 'Whether this control node still leads is not certain: etcd does not confirm its lease.';
     if (this.whyOf(vm.id) !== why)

@@ -1,4 +1,4 @@
-/** For tests: the estate as a leader keeps it, but made anew from the records at every question. */
+/** For tests: the estate as a leader keeps it, but made again from the records at every question. */
 import type { Observed } from '../../request/basis.ts';
 import { type EstateSource, estateOf, withoutLost } from '../estate-records.ts';
 import { modelOf } from '../model.ts';

@@ -24,7 +24,7 @@ export interface SeededOptions {
   readonly policy?: Partial<EstatePolicy>;
 }
 
-/** The policy of seeded estates: what is not said otherwise. */
+/** The policy of seeded estates unless a test sets another. */
 export const SEEDED_POLICY: EstatePolicy = {
   vcpuOvercommit: 8,
   keepRoomForLoss: true,

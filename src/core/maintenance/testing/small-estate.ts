@@ -52,7 +52,7 @@ export function aRule(name: string, vms: readonly string[], more: Partial<Estate
   return { name, kind: 'apart', by: 'host', hard: true, vms: vms.map(vmId), most: 1, ...more };
 }
 
-/** A guest cluster that bears one disturbed member. */
+/** A guest cluster that allows one disturbed member. */
 export function aGuestCluster(
   name: string,
   members: readonly string[],

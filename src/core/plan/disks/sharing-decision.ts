@@ -51,7 +51,7 @@ export function missingSharedDisk({ vm, cluster }: VmSituation): string | null {
   return null;
 }
 
-/** The next thing about the shared disks of a VM that runs; null where they are as the record says. */
+/** The next thing about the shared disks of a VM that runs; null if they are as the record says. */
 export function decideSharing(situation: VmSituation, incarnation: Incarnation): Decision | null {
   const { vm, acknowledged } = situation;
   if (sharedDisksOf(vm).length === 0) return null;

@@ -57,7 +57,7 @@ function because(check: ReadyCheck | undefined, how: SeenHealthy): string {
   return check === undefined ? '' : ' by its keys: no agent answers in its guest, so its ready-check was not run';
 }
 
-/** Null: the check succeeded, or there is none, or nobody in the guest who would run it. */
+/** Null: the check succeeded, or there is none, or the guest has no agent that would run it. */
 function whatIsNotReady(check: ReadyCheck | undefined, readiness: Readiness): string | null {
   if (check === undefined) return null;
   switch (readiness.kind) {

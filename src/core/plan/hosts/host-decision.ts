@@ -30,7 +30,7 @@ export interface HostSituation {
   readonly epoch: Epoch;
 }
 
-/** Returns true if nobody but a person may decide what becomes of a process. */
+/** Returns true if only a person may decide about a process. */
 function isUnclear(
   { vm: recordOf, isUnreadable, epoch }: HostSituation,
   { vm, generation }: HostReport['incarnations'][number],

@@ -74,7 +74,7 @@ test('a machine whose record became invalid keeps the addresses of its last vali
   ]);
   assert.deepEqual(membersOf(records({ ...tables, lastReadable })), MEMBERS);
   assert.deepEqual(membersForHosts(records({ ...tables, lastReadable })).hosts, ['10.78.2.1']);
-  // A record that was invalid when it was first read names nobody.
+  // A record that was invalid when it was first read names no member.
   assert.deepEqual(membersOf(records(tables)), { controls: [], storage: [], hosts: [] });
 });
 

@@ -114,8 +114,8 @@ const slowly = (port: number): string =>
 /**
  * Formats the filter of a host. Monitors and consoles accept control nodes, and storage nodes, which relay; migration
  * ports accept hosts. A slot's user may connect to the ports that its QEMU needs, whatever the membership; other users
- * of the host except root may connect to no port of the cluster, but the target of a storage node on the same machine to
- * etcd's.
+ * of the host except root may connect to no port of the cluster, with one exception: the target of a storage node on
+ * the same machine may connect to etcd's.
  */
 export function hostPortFilter({
   members,

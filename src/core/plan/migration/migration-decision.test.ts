@@ -44,7 +44,7 @@ const CONTINUED: Partial<IncarnationObservation> = {
     sentTo: parseGeneration(2),
   },
 };
-/** A task waits for the guest to stand still. */
+/** A task waits for the guest to be paused. */
 const PAUSING: Partial<VmRecord> = { intent: 'suspended', pauseTask: task(6) };
 const COPIES: Seen = { 1: copying(3), 2: qmp('inmigrate') };
 const FAILED: Partial<IncarnationObservation> = {

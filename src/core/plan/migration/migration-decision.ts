@@ -129,7 +129,7 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
 }
 
 /**
- * Returns true if a guest that should run has stood still for the end of its migration for longer than any migration
+ * Returns true if a guest that should run has been paused for the end of its migration for longer than any migration
  * needs: a host or a path hangs.
  */
 function standsTooLong({ vm, acknowledged, monotonicMs }: VmSituation): boolean {
@@ -151,8 +151,8 @@ function isLeftNowhere(situation: VmSituation, destination: Incarnation): boolea
 }
 
 /**
- * Halts a guest that should stand still where it runs: its migration goes on, and the guest arrives halted. A guest
- * that should run again is continued only on its destination, or after the migration was undone (M2).
+ * Halts a guest that should be paused where it runs: its migration goes on, and the guest arrives halted. A guest that
+ * should run again is continued only on its destination, or after the migration was undone (M2).
  */
 function decidePause(situation: VmSituation, { source }: Migrating, verdict: Verdict): Decision | null {
   if (situation.vm.intent !== 'suspended') return null;
@@ -177,8 +177,8 @@ function longestPauseMs({ vm, cluster }: VmSituation): number {
 }
 
 /**
- * The pause that a source which copies may end with by now, in ms; null where that is no longer than it knows, or where
- * it does not copy.
+ * The pause that a source which copies may end with by now, in ms; null if that is no longer than it knows, or where it
+ * does not copy.
  */
 function longerPauseOf(source: QmpObservation, longestMs: number): number | null {
   if (source.kind !== 'answers' || source.status === 'finish-migrate' || source.migration?.status !== 'active')
@@ -286,7 +286,7 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
   const { source, destination, taskId } = phase;
   const at = judgementOf(situation, destination);
   if (!isFenced(situation, destination.generation)) return perform({ do: 'fence', below: destination.generation });
-  // A QEMU that waits for a stream was launched anew by an order that came late: its guest is gone.
+  // A QEMU that waits for a stream was launched again by a late order: its guest is gone.
   const isGone = at.verdict === 'lost' || at.verdict === 'crashed' || at.verdict === 'incoming';
   if (isGone && wantsStop(vm))
     return beginStop(situation, 'hard', outcome(taskId, 'failed', `${vm.name} was stopped.`).tasks);
@@ -363,8 +363,7 @@ export function decideUnwinding(situation: VmSituation, phase: Unwinding): Decis
   if (end !== null) return end;
   return {
     kind: 'commit',
-    // Phase running continues a source that stands in postmigrate, restarts one that crashed, and stops one that is to
-    // be stopped.
+    // Phase running continues a source in postmigrate, restarts one that crashed, and stops one that is to be stopped.
     vm: inPhase(vm, { kind: 'running', incarnation: source }, now),
     event: {
       kind: 'migration-undone',

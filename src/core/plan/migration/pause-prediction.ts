@@ -12,7 +12,7 @@ export const PAUSES_KEPT = 8;
  * ms.
  */
 const SWITCH_MS = 100;
-/** QEMU walks the dirty bitmap of the whole memory while the guest stands still, in ms for each GiB. */
+/** QEMU walks the dirty bitmap of the whole memory while the guest is paused, in ms for each GiB. */
 const MS_PER_GIB = 2;
 const GIB = 2 ** 30;
 /** A move may take longer than the longest of the few before it. */

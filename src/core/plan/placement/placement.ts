@@ -21,7 +21,10 @@ export interface PlacementInput {
   readonly only: HostName | null;
   /** True where the VM's present incarnations are over: what the records give them counts as free. */
   readonly isOver: boolean;
-  /** The host that the running guest comes from: where it can go on depends on it. Absent: it begins anew. */
+  /**
+   * The host that the running guest comes from: it limits where the guest can continue. Absent: the VM starts from its
+   * disk.
+   */
   readonly from?: HostRecord;
   /**
    * Whether room that a drain was promised may be used if there is no other: a VM that is down goes before one that
@@ -189,7 +192,7 @@ class Search {
 
 /** Why a running guest cannot go on there; null: it can. */
 function whyNotOnward(from: HostRecord, to: HostRecord): string | null {
-  // A guest begun under KVM cannot go on in software emulation, nor the other way round.
+  // A guest begun under KVM cannot continue in software emulation, nor the other way round.
   const [own, other] = [from.capacity.accelerator, to.capacity.accelerator];
   if (own !== other) return `its guests run by ${other}, and this one by ${own}`;
   const there = releaseNumber(to.release);

@@ -37,7 +37,7 @@ export interface AdoptionSituation {
   /** Nodes of its shared disks that have not answered in this epoch. */
   readonly unheardShared: readonly StorageName[];
   readonly processes: readonly SeenProcess[];
-  /** Hosts whose agents are not heard. */
+  /** Hosts whose agents do not answer. */
   readonly unheardHosts: readonly HostName[];
   /** The silent hosts whose kernels are silent too: nobody reaches their processes, and these are given up. */
   readonly silentHosts: readonly HostName[];

@@ -21,7 +21,7 @@ export interface RestoreWrite {
   readonly value: string | null;
 }
 
-/** The first epoch that nobody has heard of. CodedError 'failed' where there is none left. */
+/** The first epoch that nobody has heard of. CodedError 'failed' if there is none left. */
 export function nextEpoch(snapshotEpoch: number, heard: readonly number[]): number {
   const next = Math.max(snapshotEpoch, ...heard) + 1;
   if (next > EPOCH_MAX) throw new CodedError('failed', `There is no epoch after ${next - 1}.`);
@@ -34,7 +34,7 @@ export function epochOfSnapshot(records: Iterable<SnapshotRecord>): number {
   return 0;
 }
 
-/** A disk that a storage node serves, whoever it belongs to. */
+/** A disk that a storage node serves, for any VM. */
 export interface ServedDisk {
   readonly node: StorageName;
   readonly disk: DiskId;

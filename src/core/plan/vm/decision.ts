@@ -228,13 +228,13 @@ export function wantsStop(vm: VmRecord): boolean {
   return vm.deleting || vm.stopRequest !== null || vm.intent === 'stopped';
 }
 
-/** Returns true if a guest stands still, whatever the reason. */
+/** Returns true if a guest is paused, whatever the reason. */
 function standsStill(verdict: Judgement['verdict']): boolean {
   return verdict === 'paused' || verdict === 'disk-error' || verdict === 'moved-out';
 }
 
 /**
- * Commits that a guest now stands still, or runs, as a task asked; null if no task waits, or if the guest is not there
+ * Commits that a guest now is paused, or runs, as a task asked; null if no task waits, or if the guest is not there
  * yet.
  */
 export function settlePause(
@@ -323,7 +323,7 @@ export function startNext(situation: VmSituation, options: StartOptions): Decisi
   };
 }
 
-/** A new run has been reset in every sense: who asked for a reset of the one before is told. */
+/** A new run counts as a reset: the request to reset the previous run is answered. */
 function interrupted(vm: VmRecord, message: string): TaskOutcome[] {
   return vm.resetRequest === null ? [] : [{ id: vm.resetRequest.taskId, state: 'failed', message }];
 }

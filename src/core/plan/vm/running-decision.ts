@@ -38,9 +38,9 @@ export function decideRunning(situation: VmSituation, incarnation: Incarnation):
       tasks: [{ id: vm.resetRequest.taskId, state: 'succeeded', message: 'Reset.' }],
     };
   }
-  // A guest that is to stand still does so already.
+  // A guest that is to be paused is paused already.
   if (judgement.verdict === 'disk-error' && vm.intent === 'running') return decideDiskError(situation, incarnation);
-  // The migration was undone while QMP did not answer: QEMU refuses `cont` at the end of a stream that nobody
+  // The migration was undone while QMP did not answer: QEMU refuses `cont` at the end of a stream that was not
   // cancelled.
   const { qmp } = situation.see(incarnation);
   if (qmp.kind === 'answers' && qmp.status === 'finish-migrate')

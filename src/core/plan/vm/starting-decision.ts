@@ -104,8 +104,8 @@ function isThereAlready(situation: VmSituation, incarnation: Incarnation): boole
 }
 
 /**
- * Handles a launch that this leader waited for in vain and never told to run: the agent may also give the launch up
- * when it continues, and end a QEMU that answers.
+ * Handles a launch that this leader waited for in vain and whose guest it never told to run: the agent may also give
+ * the launch up when it continues, and end a QEMU that answers.
  */
 function isLaunchLate({ acknowledged }: VmSituation, generation: Generation): boolean {
   const { failure, neverContinued } = acknowledged;

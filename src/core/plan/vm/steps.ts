@@ -40,7 +40,7 @@ export type Step =
 
 export type StepName = Step['do'];
 
-/** The incarnation whose QEMU answers otherwise after a step, or null where none does. */
+/** The incarnation whose QEMU answers otherwise after a step, or null if none does. */
 export function changedBy(step: Step): Incarnation | null {
   switch (step.do) {
     case 'launch':
@@ -72,7 +72,7 @@ export type WorkflowPoint = StepName | `commit:${string}`;
 
 interface WorkflowStep {
   readonly step: WorkflowPoint;
-  /** The steps that undo it if the workflow is given up after it; empty where nothing has to be undone. */
+  /** The steps that undo it if the workflow is given up after it; empty if nothing has to be undone. */
   readonly undo: readonly WorkflowPoint[];
   /** From here on the incarnation that was current before is never current again: the workflow can only be finished. */
   readonly irreversible?: true;

@@ -24,7 +24,7 @@ export function decideStopping(situation: VmSituation, phase: Extract<VmPhase, {
   const { verdict } = judgementOf(situation, incarnation);
   const seen = situation.see(incarnation);
   const { ended, resisted } = acknowledged;
-  // A process that does not end is fenced all the same, and ended later, when no record names it.
+  // A process that does not end is fenced nevertheless, and ended later, when no record names it.
   const isOut = ended.has(incarnation.generation) || resisted.has(incarnation.generation);
   const over = isOut || verdict === 'crashed' || verdict === 'lost';
   if (!over && phase.mode === 'acpi' && verdict !== 'guest-shutdown' && verdict !== 'panicked') {
@@ -86,8 +86,8 @@ export function decideStopping(situation: VmSituation, phase: Extract<VmPhase, {
 }
 
 /**
- * A process that nobody saw end may still compute, without its disks. Its host is not quarantined for it: the host is
- * there, and other guests on it would lose their networks.
+ * A process whose end was not seen may still compute, without its disks. Its host is not quarantined because of it: the
+ * host is there, and other guests on it would lose their networks.
  */
 function stoppedWords({ vm, acknowledged }: VmSituation, { generation, host }: Incarnation, verdict: Verdict): string {
   if (acknowledged.ended.has(generation) || verdict === 'crashed' || verdict === 'lost')

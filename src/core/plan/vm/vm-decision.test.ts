@@ -556,8 +556,8 @@ test('a launch whose deadline passed is tried on another host at once where its 
   };
   const begun = { neverContinued: new Map([[incarnation(1).generation, null]]) };
   assert.deepEqual([late([1, 2], begun), late([1], begun)], ['→ starting 2', 'launch 1']);
-  // The leader before may have told it to run, however often the host is asked in vain; an answer says that it does not
-  // run.
+  // The leader before may have told it to run, however often the host is asked in vain; an answer proves that it does
+  // not run.
   for (const code of ['deadline', 'unavailable', null] as const)
     assert.equal(late([1, 2], {}, { code, count: 5 }), 'launch 1', String(code));
   assert.equal(late([1, 2], {}, { code: 'failed', count: 2 }), '→ starting 2');

@@ -85,7 +85,7 @@ function overlapping(networks: readonly NetworkRecord[]): readonly string[] {
   );
 }
 
-/** Tasks that run and that no record names: nobody would end them. */
+/** Running tasks that no record names: they would never end. */
 function forgottenTasks(records: RequestSnapshot, vms: readonly VmRecord[]): readonly string[] {
   const named = new Set(
     [

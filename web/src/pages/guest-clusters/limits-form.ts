@@ -9,7 +9,7 @@ export type PatchGuestCluster = components['schemas']['PatchGuestCluster'];
 export interface LimitsForm {
   readonly maxDisturbed: string;
   readonly toleratesS: string;
-  /** Empty: guests are not told. */
+  /** Empty: guests get no notice. */
   readonly noticeS: string;
   readonly quiet: string;
 }

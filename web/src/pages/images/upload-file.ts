@@ -1,6 +1,6 @@
 /**
- * Uploads a file under the SHA-256 of its content. Guarantees: the file is never in memory as a whole; progress is told;
- * a failure is the API's own words.
+ * Uploads a file under the SHA-256 of its content. Guarantees: the file is never in memory as a whole; progress is
+ * reported; a failure has the API's own words.
  */
 import { sha256 } from '@noble/hashes/sha2.js';
 import { errorOfProblem } from '../../../../src/api/problem.ts';

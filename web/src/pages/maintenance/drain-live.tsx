@@ -1,4 +1,4 @@
-/** A drain as it goes: foretold against actual, what went otherwise, and what can be done about it. */
+/** A drain as it goes: predicted against actual, what went otherwise, and what can be done about it. */
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { dataOf, http } from '../../api/client.ts';
 import { drainActionsQuery, drainQuery } from '../../api/queries.ts';
@@ -54,7 +54,7 @@ export function DrainLive({ drain: id }: { readonly drain: string }) {
   );
 }
 
-/** The present, which is not before anything that the drain tells of. */
+/** The present, which is never before a time in the drain's record. */
 function nowOf({ createdAt, moves }: Drain): number {
   const told = moves.flatMap(({ startedAt, endedAt }) => [startedAt ?? createdAt, endedAt ?? createdAt]);
   return Math.max(clusterNowMs(), ...told.map((time) => Date.parse(time)));

@@ -66,7 +66,7 @@ function workText({ work, done }: RollHost): string {
   return texts.workEnded(texts.bars[last.step], last.succeeded, last.message.split('\n')[0] ?? '');
 }
 
-/** The step that a host waits for, and that nobody does; null: there is none. */
+/** The step that a host waits for, and that no runner has taken; null: there is none. */
 function waitingStep({ endedAt }: Roll, { state, work, done }: RollHost): Step | null {
   if (endedAt !== null || (state !== 'pre' && state !== 'run' && state !== 'verify')) return null;
   if (work !== null && Date.parse(work.until) > clusterNowMs()) return null;

@@ -1,6 +1,6 @@
 /**
  * A plan of many hosts, or a roll, as bars over time: a lane for each host. Pure. Guarantees: what happened is where it
- * happened; what is left is foretold in the order of the waves, each no earlier than the window that it was foretold
+ * happened; what is left is predicted in the order of the waves, each no earlier than the window that it was predicted
  * for. Times in ms since the beginning.
  */
 import type { Drain, MaintenancePlan, Roll } from '../../api/types.ts';

@@ -35,7 +35,7 @@ export function plannedBars({ moves }: Pick<DrainPlan, 'moves'>): readonly Bar[]
   }));
 }
 
-/** The bars of a drain: what happened where it has happened, and what is foretold from now on. */
+/** The bars of a drain: what happened where it has happened, and what is predicted from now on. */
 export function drainBars(drain: Pick<Drain, 'moves' | 'createdAt'>, nowMs: number): readonly Bar[] {
   const beginMs = Date.parse(drain.createdAt);
   const ends = new Map<number, number>();

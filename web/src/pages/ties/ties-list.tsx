@@ -45,7 +45,7 @@ const COLUMNS: readonly Column<Tie>[] = [
   },
   { id: 'owner', header: heads.owner, width: 'minmax(90px, 1fr)', isFacet: true, value: ({ owner }) => owner },
   { id: 'until', header: heads.until, width: '165px', ...date(({ until }) => until) },
-  // Before what often is out of sight on a narrow screen.
+  // Placed before the column that is often out of sight on a narrow screen.
   { id: 'do', header: heads.action, width: '110px', value: () => null, cell: (tie) => <Open tie={tie} /> },
   { id: 'drain', header: heads.drain, width: 'minmax(130px, 1fr)', ...names(({ costs }) => costs.undrainable) },
   { id: 'loss', header: heads.loss, width: 'minmax(110px, 1fr)', ...names(({ costs }) => costs.unlosable) },

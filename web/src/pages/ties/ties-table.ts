@@ -21,7 +21,7 @@ export function keyOf({ debt, about, kind, what }: Tie): string {
   return debt ?? `${about.kind}/${about.name}/${kind}/${what}`;
 }
 
-/** The due ones first, then those that nobody signed for; each by the date on which it is due. */
+/** Due debts first, then unsigned ties; each by the date on which it is due. */
 export function byUrgency(ties: readonly Tie[]): readonly Tie[] {
   const rank = (tie: Tie): number => STATES.indexOf(stateOf(tie));
   const until = (tie: Tie): number => (tie.until === null ? Number.POSITIVE_INFINITY : Date.parse(tie.until));

@@ -48,7 +48,7 @@ export function AdmissionSays({ checked: { isAsked, answer, error }, fine }: Say
 }
 
 function said(admission: Admission | undefined, error: Error | null, fine: SaysProps['fine']) {
-  // A request that the API's schema refuses is no different to whoever fills in the form.
+  // To the person who fills in the form, a refusal by the API's schema looks like any other.
   if (error !== null) return <Mark tone="bad">{error.message}</Mark>;
   if (admission === undefined) return <span className="hint">{TEXTS.admission.asking}</span>;
   if (admission.admitted) return <Mark tone="good">{fine(admission)}</Mark>;

@@ -18,7 +18,7 @@ const { vmActions: names } = TEXTS;
 const VERBS: Readonly<Record<Action, string>> = {
   ...{ start: 'start', stop: 'stop', suspend: 'pause', resume: 'resume', migrate: 'migrate', delete: 'delete' },
 };
-/** Names that are spelled out in the command: a longer one nobody reads. */
+/** The most names that are spelled out in the command: nobody reads a longer one. */
 const NAMES_MAX = 20;
 
 interface BulkProps {

@@ -1,6 +1,6 @@
 /**
- * Rates out of counters. Pure. Guarantees: at most SAMPLES_MAX samples are kept; between two generations, and where a
- * counter went back, nothing is said.
+ * Computes rates from counters. Pure. Guarantees: at most SAMPLES_MAX samples are kept; between two generations, and if
+ * a counter went back, there is no rate.
  */
 import type { VmFigures } from '../../api/types.ts';
 

@@ -16,8 +16,8 @@ const ENDED = new Set(['stopped', 'deleted', 'crashed', 'lost']);
 type Present = Pick<VmDetail, 'generation' | 'host' | 'phase' | 'phaseSince'>;
 
 /**
- * Events oldest first; incarnations oldest first. Events are forgotten after a time: of the present incarnation the VM
- * itself tells.
+ * Events oldest first; incarnations oldest first. Events are forgotten after a time: the present incarnation is known
+ * from the VM itself.
  */
 export function incarnationsOf(events: readonly Event[], present: Present): readonly Incarnation[] {
   const byGeneration = new Map<number, Event[]>();

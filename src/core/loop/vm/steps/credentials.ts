@@ -7,12 +7,12 @@ import type { Credentials } from '../acknowledgements.ts';
 import type { StepContext } from './step-context.ts';
 
 /**
- * Making a key and signing its certificate takes as long as a transaction or a grant, and waits for neither; without
- * them nobody uses it.
+ * Making a key and signing its certificate takes as long as a transaction or a grant, so it runs in parallel to both;
+ * the certificate is used only after them.
  */
 export function beginIssuing({ ports, vm, notes }: StepContext, generation: Generation): void {
   const credentials = ports.credentials.issue(vm.id, generation);
-  // The launch hears of a failure; where no launch follows, nobody needs to.
+  // The launch gets the error of a failure; without a launch, nobody needs it.
   credentials.catch(() => undefined);
   notes.issuing = { generation, credentials };
 }
