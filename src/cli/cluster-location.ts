@@ -1,7 +1,7 @@
 /**
  * Finds the cluster that a command is for: --dir, then GP_DIR, then the context file, then the nearest .groundplane
  * directory above the working directory, then the cluster that this machine is a control node of. A cluster's directory
- * holds context.json: {apiUrl, caFile, tokenFile}.
+ * holds context.json: {apiUrl, caFile, tokenFile}, and what it has learned since (followed-context.ts).
  */
 import { isUtf8 } from 'node:buffer';
 import { readFile, stat } from 'node:fs/promises';
@@ -16,6 +16,7 @@ export const DEFAULT_DIR = '.groundplane';
 /** Where `gp init` puts the administrator's context on a control node (install/units.ts). */
 const THIS_MACHINE = '/etc/groundplane/admin';
 const SECRET_BYTES_MAX = 64 * 1024;
+const OTHERS_MAX = 16;
 
 export interface Location {
   /** Absolute. */
@@ -28,6 +29,10 @@ export interface Context extends Location {
   readonly apiUrl: string;
   readonly caFile: string;
   readonly tokenFile: string;
+  /** The API at other control nodes, as far as the context has learned them. */
+  readonly others: readonly string[];
+  /** When it learned them last, in Unix ms; 0: never. */
+  readonly learnedAt: number;
 }
 
 /** ~/.config/groundplane/context.json, or below XDG_CONFIG_HOME. */
@@ -80,6 +85,17 @@ export async function readContext(location: Location): Promise<Context> {
     apiUrl: field('apiUrl'),
     caFile: resolve(location.dir, field('caFile')),
     tokenFile: resolve(location.dir, field('tokenFile')),
+    ...learnedIn(content),
+  };
+}
+
+/** What a context has learned; nothing where it is not what this command writes. */
+function learnedIn(content: unknown): Pick<Context, 'others' | 'learnedAt'> {
+  const { others, learnedAt } = isRecord(content) ? content : {};
+  const isUrl = (value: unknown): value is string => typeof value === 'string' && URL.canParse(value);
+  return {
+    others: Array.isArray(others) ? others.filter(isUrl).slice(0, OTHERS_MAX) : [],
+    learnedAt: typeof learnedAt === 'number' ? learnedAt : 0,
   };
 }
 

@@ -5,7 +5,8 @@
 import type { Command } from 'commander';
 import { printable, printableLines } from '../base/printable.ts';
 import type { ApiClient, Target } from '../client/client.ts';
-import { findContext, readTarget } from './cluster-location.ts';
+import { type Context, findContext } from './cluster-location.ts';
+import type { Reached } from './followed-context.ts';
 import { type Colours, coloursFor, type Io } from './io.ts';
 import { jsonShown, shown } from './shown.ts';
 import { formatTable } from './table.ts';
@@ -33,8 +34,8 @@ export class Session {
   readonly io: Io;
   readonly colours: Colours;
   readonly options: GlobalOptions;
-  #client: ApiClient | undefined;
-  #target: Target | undefined;
+  #context: Context | undefined;
+  #reached: Promise<Reached> | undefined;
 
   constructor(io: Io, command: Command) {
     this.io = io;
@@ -49,20 +50,32 @@ export class Session {
 
   /** The client, made at the first use: commands that need none stay quick. */
   async client(): Promise<ApiClient> {
-    if (this.#client === undefined) {
-      const { createClient } = await import('../client/client.ts');
-      this.#client = createClient(await this.target());
-    }
-    return this.#client;
+    return (await this.#reach()).client;
   }
 
   async target(): Promise<Target> {
-    this.#target ??= await readTarget(await findContext(this.io, this.options.dir));
-    return this.#target;
+    return (await this.#reach()).target;
+  }
+
+  #reach(): Promise<Reached> {
+    this.#reached ??= (async () => {
+      this.#context = await findContext(this.io, this.options.dir);
+      const { reach } = await import('./followed-context.ts');
+      return reach(this.#context, this.io.signal);
+    })();
+    return this.#reached;
+  }
+
+  /** Lets the context learn from the cluster, once the command has succeeded. Never rejects. */
+  async learn(): Promise<void> {
+    const reached = await this.#reached?.catch(() => undefined);
+    if (reached === undefined || this.#context === undefined) return;
+    const { learn } = await import('./followed-context.ts');
+    await learn(this.#context, reached, Date.now());
   }
 
   async close(): Promise<void> {
-    await this.#client?.close();
+    await (await this.#reached?.catch(() => undefined))?.client.close();
   }
 
   /** Prints a list of resources. */

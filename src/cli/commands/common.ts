@@ -40,6 +40,7 @@ export function action<Args extends unknown[]>(
     const session = new Session(io, command);
     try {
       await work(session, ...(all as Args));
+      await session.learn();
     } finally {
       await session.close();
     }
