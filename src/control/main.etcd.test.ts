@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -53,7 +53,16 @@ class Server {
 
   async start(
     endpoint: string,
-    { credentialsDir = join(dir, 'credentials'), quotaBytes }: { credentialsDir?: string; quotaBytes?: number } = {},
+    {
+      credentialsDir = join(dir, 'credentials'),
+      quotaBytes,
+      others = [],
+    }: {
+      readonly credentialsDir?: string;
+      readonly quotaBytes?: number;
+      /** Control nodes that the configuration names besides. */
+      readonly others?: readonly { readonly name: string; readonly address: string }[];
+    } = {},
   ): Promise<void> {
     const config = {
       name: 'c1',
@@ -63,7 +72,7 @@ class Server {
       credentialsDir,
       authorityDir: join(dir, 'authority'),
       etcd: { endpoints: [`https://${endpoint}`], ...(quotaBytes === undefined ? {} : { quotaBytes }) },
-      peers: [{ name: 'c1', address: this.address }],
+      peers: [{ name: 'c1', address: this.address }, ...others],
       adminTokenSha256: tokenSha256,
     };
     const file = join(dir, `${this.address}.json`);
@@ -298,5 +307,34 @@ test('while etcd is away a server that starts listens, and says what it waits fo
   await server.says(/"leading"/);
   assert.equal((await server.ask('GET', '/healthz')).json['waitingFor'], null);
   assert.equal((await server.ask('GET', '/v1/vms')).status, 200);
+  assert.equal(await server.stop(), 0, server.output.join(''));
+});
+
+test('control nodes that were removed get nothing of etcd back: the server of one waits, and says so', async (t) => {
+  const client = new EtcdClient(etcd.clientOptions());
+  const stranger = new EtcdClient(await etcd.optionsOf({ kind: 'control', name: parseControlName('c9') }));
+  const removed = { issued: [], denied: [], removed: { at: 1, by: 'ann' } };
+  const keyOf = (name: string): string => `/gp/certificate/control:${name}`;
+  const success = ['c1', 'c9'].map((name) => ({
+    put: keyOf(name),
+    value: JSON.stringify({ id: `control:${name}`, ...removed }),
+  }));
+  await client.txn({ compare: [], success });
+  const server = new Server();
+  t.after(async () => {
+    await server.stop('SIGKILL');
+    await client.txn({ compare: [], success: ['c1', 'c9'].map((name) => ({ delete: keyOf(name) })) });
+    for (const each of [client, stranger]) each.close();
+  });
+  // Its configuration is from before c9 was removed.
+  await server.start(etcd.members[0]?.clientAddress ?? '', { others: [{ name: 'c9', address: '127.0.0.99' }] });
+  await server.says(/this control node was removed from its cluster/);
+  const health = (await server.ask('GET', '/healthz')).json;
+  assert.match(String(health['waitingFor']), /^a new join: this control node was removed from its cluster/);
+  await client.txn({ compare: [], success: [{ delete: keyOf('c1') }] });
+  await server.says(/"leading"/);
+  await assert.rejects(stranger.get('/gp/control/c1'), { code: 'forbidden' });
+  const known = await readFile(join(dir, 'controls.json'), 'utf8');
+  assert.doesNotMatch(known, /c9/);
   assert.equal(await server.stop(), 0, server.output.join(''));
 });

@@ -30,6 +30,7 @@ import type { QmpSessions } from '../core/qmp/qmp-sessions.ts';
 import { ensureAuthorization } from '../etcd/authorization.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { observe } from '../etcd/election.ts';
+import { forbidden } from '../etcd/errors.ts';
 import { ETCD_QUOTA_BYTES } from '../etcd/member.ts';
 import { systemClock } from '../os/clock.ts';
 import { readTextBounded } from '../os/files.ts';
@@ -43,7 +44,7 @@ import { publicServerTlsOptions, withBrowserCertificate } from '../pki/tls.ts';
 import { isProved } from '../rpc/join-proof.ts';
 import { KnownControls } from '../rpc/known-controls.ts';
 import { OwnIdentity } from '../rpc/own-identity.ts';
-import { openObject, parseJson, text } from '../rpc/parse.ts';
+import { integer, nullable, openObject, parseJson, text } from '../rpc/parse.ts';
 import { followCredentials } from '../rpc/service.ts';
 import { createApiServer } from './api/server.ts';
 import { type Backend, createBackend } from './backend/backend.ts';
@@ -83,6 +84,11 @@ const WAITING_LOG_MS = 5_000;
 const PEM_BYTES_MAX = 64 * 1024;
 const ETCD_RETRY_MS = 500;
 const RELEASE_LOOK_MS = 200;
+/** Between two looks of a server that etcd does not let in. */
+const NOT_LET_IN_MS = 5_000;
+const NOT_LET_IN =
+  'a new join: this control node was removed from its cluster; run `gp leave --local` here (with --control where it has other roles), then `gp join` with a new token';
+const parseRemoved = openObject({ removed: nullable(openObject({ at: integer({ min: 0 }) })) });
 
 const parseLeader = openObject({ name: text({ charsMax: 100 }), address: text({ charsMax: 100 }) });
 const clock: Clock = systemClock;
@@ -359,15 +365,36 @@ async function readAll(
 
 /**
  * Makes etcd admit control nodes only (storage nodes are added as they join, and in each term), and the key of the
- * accounts at the targets if there is none. Goes on until etcd has a majority.
+ * accounts at the targets where there is none. Goes on until etcd has a majority. Control nodes that were removed are
+ * not let in again, although the configuration of a server that was off meanwhile still names them.
  */
 async function prepareEtcd(etcd: EtcdClient, config: ControlConfig, until: UntilEtcd): Promise<TargetAccounts> {
-  const controls = config.peers.map(({ name }) => commonName({ kind: 'control', name }));
-  const wanted = { controls, readers: [], readPrefixes: STORAGE_READS };
-  await untilEtcd(() => ensureAuthorization(etcd, wanted, { signal: until.signal }), until);
+  await untilEtcd(async () => {
+    const removed = await removedControls(etcd);
+    if (removed.has(config.name)) throw forbidden(`Control node ${config.name} was removed from its cluster.`, null);
+    const left = config.peers.filter(({ name }) => !removed.has(name));
+    const controls = left.map(({ name }) => commonName({ kind: 'control', name }));
+    const wanted = { controls, readers: [], readPrefixes: STORAGE_READS };
+    await ensureAuthorization(etcd, wanted, { signal: until.signal });
+  }, until);
   const accounts = new TargetAccounts(etcd);
   await untilEtcd(() => accounts.ensureKey(), until);
   return accounts;
+}
+
+/** The control nodes that were removed and did not join again. What cannot be read says nothing of its node. */
+async function removedControls(etcd: EtcdClient): Promise<ReadonlySet<string>> {
+  const prefix = `${PREFIX.certificate}control:`;
+  const { entries } = await etcd.list(prefix);
+  const isRemoved = (value: string): boolean => {
+    try {
+      return parseRemoved(parseJson(value, 'The record'), 'record').removed !== null;
+    } catch (error) {
+      if (error instanceof CodedError) return false;
+      throw error;
+    }
+  };
+  return new Set(entries.filter(({ value }) => isRemoved(value)).map(({ key }) => key.slice(prefix.length)));
 }
 
 interface UntilEtcd {
@@ -377,7 +404,8 @@ interface UntilEtcd {
 }
 
 /**
- * Runs an action that needs etcd, and repeats it until etcd has a majority and accepts writes. Throws etcd's permanent
+ * Runs an action that needs etcd, and repeats it until etcd has a majority and accepts writes, and lets this server in:
+ * one that was removed waits, and says so, because one that ended would be started for ever. Throws etcd's permanent
  * errors and the signal's reason.
  */
 async function untilEtcd(act: () => Promise<unknown>, { log, signal, state }: UntilEtcd): Promise<void> {
@@ -387,11 +415,15 @@ async function untilEtcd(act: () => Promise<unknown>, { log, signal, state }: Un
       return;
     } catch (error) {
       signal.throwIfAborted();
-      const temporary = error instanceof CodedError && (error.code === 'unavailable' || error.code === 'deadline');
-      if (!temporary) throw error;
-      log.warn('waiting for etcd', { error: messageOf(error) });
-      state.waitingFor = `etcd: ${error.message}`;
-      await sleep(clock, ETCD_RETRY_MS);
+      const code = error instanceof CodedError ? error.code : undefined;
+      if (code !== 'unavailable' && code !== 'deadline' && code !== 'forbidden') throw error;
+      const isOut = code === 'forbidden';
+      const waits = isOut ? NOT_LET_IN : `etcd: ${messageOf(error)}`;
+      if (!isOut) log.warn('waiting for etcd', { error: messageOf(error) });
+      else if (state.waitingFor !== waits) log.warn('waiting', { for: waits, error: messageOf(error) });
+      state.waitingFor = waits;
+      await sleep(clock, isOut ? NOT_LET_IN_MS : ETCD_RETRY_MS, { signal });
+      signal.throwIfAborted();
     }
   }
 }
