@@ -12,7 +12,7 @@ import type { PeerIdentity } from '../base/identity.ts';
 import { type Generation, parseControlName, parseHostName, parseStorageName, type VmId } from '../base/ids.ts';
 import type { IssuedCertificate } from '../base/machine-identity.ts';
 import type { AuthoritiesRecord, AuthorityEntry } from '../core/model/authorities.ts';
-import { MACHINE_CERTIFICATE_DAYS } from '../core/model/certificate.ts';
+import { INCARNATION_CERTIFICATE_DAYS, MACHINE_CERTIFICATE_DAYS } from '../core/model/certificate.ts';
 import type { Certifier, MachineRef } from '../core/ports/identity-link.ts';
 import { readTextBounded, writeFileAtomic } from '../os/files.ts';
 import {
@@ -28,8 +28,6 @@ import {
 import type { Credentials } from '../pki/credentials.ts';
 import type { AuthorityKeys } from '../rpc/own-identity.ts';
 
-/** An incarnation's certificate: longer than any run of a VM without a migration or restart should be, in days. */
-const INCARNATION_DAYS = 3_650;
 const AUTHORITY_DAYS = 3_650;
 const PEM_BYTES_MAX = 64 * 1024;
 const NEXT_KEY = /^next-([0-9a-f]{40})-key\.pem$/;
@@ -163,7 +161,7 @@ export class ClusterAuthority implements Certifier, AuthorityKeys {
   async issueIncarnation(vmId: VmId, generation: Generation): Promise<Credentials> {
     const identity = { kind: 'incarnation', vmId, generation } as const;
     const authority = { certPem: this.certPem, keyPem: this.keyPem };
-    const own = await issue(authority, { identity, daysValid: INCARNATION_DAYS });
+    const own = await issue(authority, { identity, daysValid: INCARNATION_CERTIFICATE_DAYS });
     return { caPem: this.caPem, keyPem: own.keyPem, certPem: own.certPem + (this.#entry.crossPem ?? '') };
   }
 

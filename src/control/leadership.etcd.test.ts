@@ -58,6 +58,7 @@ const ports: Omit<ControllerPorts, 'store' | 'lead'> = {
     unplug: never,
     sharedDisks: never,
     onEvent: () => undefined,
+    certificateEndsAt: () => null,
     forget: () => undefined,
   },
   ...NO_IDENTITIES,

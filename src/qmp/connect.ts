@@ -35,7 +35,8 @@ export type QmpAddress =
   | { readonly kind: 'stream'; readonly stream: Duplex; readonly tls?: QmpTls | undefined };
 
 export type QmpConnection =
-  | { readonly outcome: 'answers'; readonly session: QmpSession }
+  /** `peerEndsAt`: when the certificate of the other end ends, in Unix ms; null without TLS. */
+  | { readonly outcome: 'answers'; readonly session: QmpSession; readonly peerEndsAt: number | null }
   | { readonly outcome: 'refused'; readonly reason: CodedError }
   /** `lateByMs`: how late this process itself was; much of it makes the silence worthless as evidence. */
   | { readonly outcome: 'accepted-but-silent'; readonly lateByMs: number }
@@ -72,7 +73,7 @@ export function connectQmp(address: QmpAddress, options: SessionOptions): Promis
     );
     signal?.addEventListener('abort', onAbort, { once: true });
     attempt.run().then(
-      (session) => settle(() => resolve({ outcome: 'answers', session })),
+      (session) => settle(() => resolve({ outcome: 'answers', session, peerEndsAt: attempt.peerEndsAt })),
       (error: unknown) =>
         settle(() => {
           attempt.abandon();
@@ -85,6 +86,7 @@ export function connectQmp(address: QmpAddress, options: SessionOptions): Promis
 /** One try, with what is known about how far it came. */
 class Attempt {
   accepted: boolean;
+  peerEndsAt: number | null = null;
   readonly #address: QmpAddress;
   readonly #options: SessionOptions;
   readonly #abandoned = new AbortController();
@@ -107,6 +109,8 @@ class Attempt {
     const secured = connectTls({ socket: stream, ...clientTlsOptions(tls.credentials, tls.peer) });
     this.#hold(secured);
     await opened(secured, 'secureConnect');
+    const endsAt = Date.parse(secured.getPeerCertificate().valid_to);
+    this.peerEndsAt = Number.isNaN(endsAt) ? null : endsAt;
     return this.#openSession(secured);
   }
 

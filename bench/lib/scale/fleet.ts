@@ -170,7 +170,7 @@ export class Fleet {
       });
     const other = { halt: unexpected, reset: unexpected, powerDown: unexpected, quit: unexpected, listen: unexpected };
     const sending = { activate: unexpected, send: unexpected, allowPause: unexpected, cancelSend: unexpected };
-    const rest = { ...sending, onEvent: () => undefined, forget: () => undefined };
+    const rest = { ...sending, certificateEndsAt: () => null, onEvent: () => undefined, forget: () => undefined };
     const shared = {
       plug: unexpected,
       unplug: unexpected,

@@ -24,6 +24,7 @@ export function alarmsOf(context: BackendContext): readonly Alarm[] {
     poolFaults(context),
     clocks(context),
     certificates(context),
+    vmCertificates(context),
     brokenRules(context),
     dueDebts(context),
     refusedHosts(context, 'drain'),
@@ -90,7 +91,13 @@ function certificates(context: BackendContext): readonly Alarm[] {
   return findings.map(({ about, message }) => ({ kind: 'certificate', about, message }));
 }
 
-/** Broken rules that the record checkers found (core/loop/duties/record-watch.ts). */
+/** Certificates of VMs that run: a VM that was not moved in time, or that the leader could not move. */
+function vmCertificates(context: BackendContext): readonly Alarm[] {
+  const findings = context.leading()?.controller.certificateMoves.findings() ?? [];
+  return findings.map(({ about, message }) => ({ kind: 'vm-certificate', about, message }));
+}
+
+/** What the checkers of the records found (core/loop/duties/record-watch.ts). */
 function brokenRules(context: BackendContext): readonly Alarm[] {
   return (context.leading()?.controller.recordWatch.findings ?? []).map(({ rule, about, what }) => ({
     kind: 'rule-broken',

@@ -36,7 +36,7 @@ export class ControlNodesBackend {
 
   /** The health of this node. */
   async health(): Promise<Health> {
-    const { store, name } = this.#context;
+    const { store, name, version } = this.#context;
     const leader = this.leader();
     return {
       ok: store.connected && leader !== null,
@@ -44,6 +44,8 @@ export class ControlNodesBackend {
       leader: leader?.name ?? null,
       storeReachable: store.connected,
       waitingFor: this.#context.waitingFor(),
+      version,
+      release: store.releases.get('cluster')?.value.release ?? null,
     };
   }
 

@@ -104,7 +104,7 @@ function isDirect({ control, storage }: Path): boolean {
 
 function dialed(connection: QmpConnection): Dialed {
   return connection.outcome === 'answers'
-    ? { outcome: 'answers', channel: connection.session }
+    ? { outcome: 'answers', channel: connection.session, certificateEndsAt: connection.peerEndsAt }
     : { outcome: connection.outcome };
 }
 

@@ -152,6 +152,7 @@ const NO_QMP: ControllerPorts['qmp'] = {
   unplug: never,
   sharedDisks: never,
   onEvent: () => undefined,
+  certificateEndsAt: () => null,
   forget: () => undefined,
 };
 

@@ -181,6 +181,7 @@ class SmallWorld {
         plug: unused,
         unplug: unused,
         sharedDisks: unused,
+        certificateEndsAt: () => null,
         forget: () => undefined,
       },
     };

@@ -34,6 +34,7 @@ import type { StorageLink } from '../ports/storage-link.ts';
 import type { LeaderStore } from '../ports/store.ts';
 import { BulkLoop } from './duties/bulk-loop.ts';
 import { CertificateKeeper } from './duties/certificate-keeper.ts';
+import { CertificateMoves } from './duties/certificate-moves.ts';
 import { FileKeeper, type FileKeeperPorts } from './duties/file-keeper.ts';
 import { Housekeeping, type HousekeepingPorts } from './duties/housekeeping.ts';
 import { RecordWatch } from './duties/record-watch.ts';
@@ -93,7 +94,9 @@ export class Controller {
   readonly recordWatch: RecordWatch;
   /** The certificates of machines. */
   readonly certificates: CertificateKeeper;
-  /** How fast guests write to their memory, as measured for plans. */
+  /** The certificates of VMs that run. */
+  readonly certificateMoves: CertificateMoves;
+  /** How fast guests write to their memory, measured for plans. */
   readonly dirtyRates: DirtyRates;
   /** The kept estate: the basis of plans for maintenance, and the verdict of each host. */
   readonly estate: EstateKeeper;
@@ -134,6 +137,7 @@ export class Controller {
     this.pools = new PoolWatch({ clock, log, store });
     this.recordWatch = new RecordWatch({ clock, log, store });
     this.certificates = new CertificateKeeper(ports);
+    this.certificateMoves = new CertificateMoves({ ...ports, index: this.index });
     this.#housekeeping = new Housekeeping({ clock, log, store, ...ports.duties });
     this.#diskPaths = new DiskPaths({ hosts, snapshot: store.snapshot, index: this.index, observer: this.observer });
     this.storageObserver = this.#observeStorage(ports);
@@ -142,8 +146,7 @@ export class Controller {
       patience: ports.duties?.patience,
     });
     const onSettled = (vm: VmId): void => this.vms.wake(vm, { fresh: 'all' });
-    const { observer, storageObserver } = this;
-    this.adoption = new AdoptionLoop({ clock, log, store, storage, observer, storageObserver, onSettled });
+    this.adoption = new AdoptionLoop({ ...ports, ...this.#observers, onSettled });
     const mayPlan = (): boolean => this.adoption.mayPlan;
     this.#hostLoop = new HostLoop({ clock, log, store, hosts, observer: this.observer, index: this.index, mayPlan });
     this.sharedDisks = new SharedDiskLoop({ clock, log, store, storage, index: this.index });
@@ -190,6 +193,10 @@ export class Controller {
     const target = this.#executor.currentTarget(vm);
     if (target === null) throw new CodedError('conflict', `${vm.name} does not run.`);
     return this.#ports.qmp.blockFigures(target);
+  }
+
+  get #observers(): Pick<Controller, 'observer' | 'storageObserver'> {
+    return { observer: this.observer, storageObserver: this.storageObserver };
   }
 
   #observeStorage({ clock, storage }: ControllerPorts): StorageObserver {
@@ -241,6 +248,7 @@ export class Controller {
     this.#leadWatch.start();
     this.recordWatch.start();
     this.certificates.start();
+    this.certificateMoves.start();
     this.#housekeeping.start();
     this.files.start();
   }
@@ -252,6 +260,7 @@ export class Controller {
     this.sharedDisks.stop();
     this.recordWatch.stop();
     this.certificates.stop();
+    this.certificateMoves.stop();
     this.#housekeeping.stop();
     this.#drains.stop();
     this.#debts.stop();

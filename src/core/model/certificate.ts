@@ -19,6 +19,13 @@ export interface CertificateRecord {
 
 /** Life of a machine's certificate, in days; it is renewed after two thirds of it. */
 export const MACHINE_CERTIFICATE_DAYS = 90;
+/**
+ * Life of an incarnation's certificate, in days: its QEMU keeps the one that it was started with, so that it is renewed
+ * by a move or a start. Longer than a year, in which every host is usually drained once.
+ */
+export const INCARNATION_CERTIFICATE_DAYS = 400;
+/** With so many days left a VM is moved by the leader, if nobody moved it before. */
+export const INCARNATION_DAYS_LEFT_MOVED = 60;
 /** The most certificates of one identity that are denied at a time. */
 export const DENIED_PER_IDENTITY_MAX = 256;
 /** The most good certificates of one identity: more are not issued, because each must be deniable. */
@@ -101,6 +108,29 @@ const DAY_MS = 86_400_000;
 const LIFE_MS_MAX = (MACHINE_CERTIFICATE_DAYS + 1) * DAY_MS;
 /** Below this many days left a certificate is an alarm: its renewal must have failed for some time. */
 export const CERTIFICATE_DAYS_LEFT_MIN = 30;
+
+/** Whether a VM is to be moved because the certificate of its incarnation ends. `endsAt`, `now`: Unix ms. */
+export function isMoveDue(endsAt: number, now: number): boolean {
+  return endsAt - now < INCARNATION_DAYS_LEFT_MOVED * DAY_MS;
+}
+
+/**
+ * Returns the alarm about the certificate of an incarnation, as a sentence; null while the leader has time to move the
+ * VM. `why`: what kept the leader from moving it; null: nothing so far.
+ */
+export function incarnationFinding(
+  name: string,
+  { endsAt, why }: { readonly endsAt: number; readonly why: string | null },
+  now: number,
+): string | null {
+  if (!isMoveDue(endsAt, now) || (why === null && endsAt - now >= CERTIFICATE_DAYS_LEFT_MIN * DAY_MS)) return null;
+  const when = endsAt < now ? 'has ended' : `ends on ${new Date(endsAt).toISOString().slice(0, 10)}`;
+  const because = why === null ? '' : ` It could not be moved: ${why}`;
+  return (
+    `The certificate with which VM ${name} runs ${when}; after that a lost connection to its disk does not come back, ` +
+    `and it cannot be managed.${because} Move it (gp vm migrate ${name}), or stop and start it.`
+  );
+}
 
 /** Returns what is wrong with how long a certificate lasts, as a sentence; null if it is long enough. */
 export function certificateFinding(

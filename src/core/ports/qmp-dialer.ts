@@ -26,8 +26,9 @@ export interface QmpChannel {
 
 /** The result of one attempt. */
 export type Dialed =
-  /** The process runs and speaks; its certificate is the incarnation's. */
-  { readonly outcome: 'answers'; readonly channel: QmpChannel } | { readonly outcome: DialFailure };
+  /** The process runs and speaks; its certificate is the incarnation's, and ends at a time (Unix ms; null: none). */
+  | { readonly outcome: 'answers'; readonly channel: QmpChannel; readonly certificateEndsAt: number | null }
+  | { readonly outcome: DialFailure };
 
 /**
  *   refused              the host's kernel says that nobody listens: no such process

@@ -73,6 +73,11 @@ export interface QmpLink {
   /** The shared disks that this QEMU has open. */
   sharedDisks(target: QmpTarget): Promise<readonly OpenSharedDisk[]>;
   /**
+   * When the certificate of an incarnation ends (Unix ms), as its QEMU showed it in a handshake of this control node;
+   * null before the first one.
+   */
+  certificateEndsAt(vm: VmId, generation: Generation): number | null;
+  /**
    * Calls back when a QEMU reports an event that may change a decision (SHUTDOWN, STOP, MIGRATION …) or its connection
    * ends. `told`: the event's news of a live migration that was ordered on the same connection; null if QEMU has to be
    * asked.

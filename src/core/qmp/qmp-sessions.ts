@@ -14,7 +14,7 @@ import type { MigrationTold, QmpObservation } from '../model/observation.ts';
 import { portsOfSlot } from '../model/ports.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { LaunchSharedDisk } from '../ports/host-link.ts';
-import type { Execute, QmpChannel, QmpDialer } from '../ports/qmp-dialer.ts';
+import type { Execute, QmpDialer } from '../ports/qmp-dialer.ts';
 import type { BlockFigures, OpenSharedDisk, QmpLink, QmpTarget } from '../ports/qmp-link.ts';
 import { activateDisks } from './activate-disks.ts';
 import { readBlockFigures } from './block-figures.ts';
@@ -55,7 +55,9 @@ export interface QmpSessionsOptions {
 /** One incarnation. */
 interface Held {
   readonly target: QmpTarget;
-  open: { readonly channel: QmpChannel; readonly via: string } | null;
+  open: Extract<Reached, { readonly via: string }> | null;
+  /** When the certificate of its QEMU ends, in Unix ms; null: not seen yet. */
+  certificateEndsAt: number | null;
   dialing: Promise<Reached> | null;
   /** Whether this session told QEMU to send: then QEMU is asked about its migration. */
   sending: boolean;
@@ -89,6 +91,10 @@ export class QmpSessions implements QmpLink {
     const held = this.#held.get(key);
     this.#held.delete(key);
     held?.open?.channel.close();
+  }
+
+  certificateEndsAt(vm: VmId, generation: Generation): number | null {
+    return this.#held.get(keyOf({ vm, generation }))?.certificateEndsAt ?? null;
   }
 
   async observe(target: QmpTarget): Promise<QmpObservation> {
@@ -235,7 +241,8 @@ export class QmpSessions implements QmpLink {
     const key = keyOf(target);
     let held = this.#held.get(key);
     if (held === undefined) {
-      held = { target, open: null, dialing: null, sending: false, memory: new MigrationMemory(this.#options.clock) };
+      const memory = new MigrationMemory(this.#options.clock);
+      held = { target, open: null, certificateEndsAt: null, dialing: null, sending: false, memory };
       this.#held.set(key, held);
     }
     return held;
@@ -254,7 +261,7 @@ export class QmpSessions implements QmpLink {
     const { dialer, monitor } = this.#options;
     const { target } = held;
     const reached = await reachQemu({ dialer, target, monitor, onEvent: (event) => this.#hear(held, event) });
-    return reached.channel === null ? reached : this.#keep(held, reached.channel, reached.via);
+    return reached.channel === null ? reached : this.#keep(held, reached);
   }
 
   #hear(held: Held, event: QmpEvent): void {
@@ -262,15 +269,16 @@ export class QmpSessions implements QmpLink {
     if (told !== null || isTelling(event)) this.#listener(held.target, told);
   }
 
-  #keep(held: Held, channel: QmpChannel, via: string): Reached {
+  #keep(held: Held, open: Extract<Reached, { readonly via: string }>): Reached {
+    const { channel } = open;
     if (!this.#isHeld(held)) {
       // Forgotten while it was dialed: its session would never be closed, and would keep the monitor from everybody
       // else.
       channel.close();
       return { channel: null, seen: { kind: 'unknown' } };
     }
-    const open = { channel, via };
     held.open = open;
+    held.certificateEndsAt = open.certificateEndsAt;
     void channel.closed.then(() => {
       if (held.open === open) {
         held.open = null;

@@ -9,7 +9,7 @@ import type { QmpEvent } from '../../wire/qmp/codec.ts';
 import type { QmpObservation } from '../model/observation.ts';
 import type { Path } from '../model/paths.ts';
 import { portsOfSlot } from '../model/ports.ts';
-import type { DialFailure, QmpChannel, QmpDialer } from '../ports/qmp-dialer.ts';
+import type { Dialed, DialFailure, QmpChannel, QmpDialer } from '../ports/qmp-dialer.ts';
 import type { QmpTarget } from '../ports/qmp-link.ts';
 
 /** Deadline of one attempt. */
@@ -17,7 +17,7 @@ export const CONNECT_MS = 700;
 
 /** The result of a search: a conversation over the path named `via`, or the observation instead. */
 export type Reached =
-  | { readonly channel: QmpChannel; readonly via: string }
+  | { readonly channel: QmpChannel; readonly via: string; readonly certificateEndsAt: number | null }
   | { readonly channel: null; readonly seen: QmpObservation };
 
 export interface Search {
@@ -38,7 +38,7 @@ export async function reachQemu(search: Search): Promise<Reached> {
   for (const path of search.dialer.paths()) {
     const { name: via } = path;
     const met = await tryPath(search, path, silent.length === 0);
-    if (typeof met !== 'string') return { channel: met, via };
+    if (typeof met !== 'string') return { channel: met.channel, via, certificateEndsAt: met.certificateEndsAt };
     if (met !== 'silent') return { channel: null, seen: { kind: met, via, ageMs: 0 } };
     silent.push(via);
   }
@@ -54,13 +54,13 @@ async function tryPath(
   { dialer, target, monitor, onEvent }: Search,
   path: Path,
   isFirst: boolean,
-): Promise<QmpChannel | 'refused' | 'mute' | 'silent'> {
+): Promise<Extract<Dialed, { outcome: 'answers' }> | 'refused' | 'mute' | 'silent'> {
   const { qmp } = portsOfSlot(target.slot);
   let isMute = false;
   for (let spare = 0; spare < qmp.length; spare++) {
     const port = qmp[(monitor + spare) % qmp.length] ?? qmp[0];
     const dialed = await dialer.dial(target, { path, port }, { deadlineMs: CONNECT_MS, onEvent });
-    if (dialed.outcome === 'answers') return dialed.channel;
+    if (dialed.outcome === 'answers') return dialed;
     if (dialed.outcome === 'refused') return 'refused';
     if (isSpeechless(dialed.outcome)) isMute = true;
     const maySpareTell =

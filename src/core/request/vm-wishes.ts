@@ -37,6 +37,22 @@ export interface WishBasis extends Pick<Basis, 'index' | 'now' | 'randomHex'> {
   readonly records: Snapshot & Pick<RequestSnapshot, 'vmNames'>;
 }
 
+const NO_NAMES: WishBasis['records']['vmNames'] = new Map();
+
+/** The basis of wishes of the leader's own loops, which name VMs by their ids. `now`: Unix ms. */
+export function wishBasisOf(snapshot: Snapshot, rest: Pick<Basis, 'index' | 'now' | 'randomHex'>): WishBasis {
+  const { vms, tasks, disks, hosts, storage, unreadable, sharedDisks } = snapshot;
+  return {
+    records: {
+      ...snapshot,
+      ...{ vms, tasks, disks, hosts, storage, unreadable, sharedDisks },
+      disksOf: (vm) => snapshot.disksOf(vm),
+      vmNames: NO_NAMES,
+    },
+    ...rest,
+  };
+}
+
 export interface StopRequest {
   /** `acpi`, the default, asks the guest first; `hard` stops it at once. */
   readonly mode?: 'acpi' | 'hard' | undefined;
@@ -148,7 +164,13 @@ export function resumeVm(basis: WishBasis, name: string): Wish {
 /**
  * Migrates a VM live, to the host that is named or to one that the cluster chooses. CodedError 'not-found', 'conflict'.
  */
-export function migrateVm(basis: WishBasis, name: string, request: { readonly to?: string | undefined }): Wish {
+export function migrateVm(
+  basis: WishBasis,
+  name: string,
+  request: { readonly to?: string | undefined },
+  /** What its task says besides. */
+  note: string | null = null,
+): Wish {
   return wish(basis, name, 'vm.migrate', 'Migrating.', ({ value: vm }, task) => {
     demandRunning(vm);
     if (vm.migrationRequest !== null)
@@ -168,7 +190,7 @@ export function migrateVm(basis: WishBasis, name: string, request: { readonly to
     }
     if (to === vm.phase.incarnation.host)
       throw new CodedError('conflict', `${vm.name} is on ${to} already.`, { advice: 'Nothing was changed.' });
-    return { vm: { ...vm, migrationRequest: { to, taskId: task.id, askedAt: task.startedAt } } };
+    return { vm: { ...vm, migrationRequest: { to, taskId: task.id, askedAt: task.startedAt } }, note };
   });
 }
 

@@ -64,6 +64,7 @@ const PORTS: Omit<ControllerPorts, 'store' | 'lead' | 'clock' | 'log'> = {
     unplug: never,
     sharedDisks: never,
     onEvent: () => undefined,
+    certificateEndsAt: () => null,
     forget: () => undefined,
   },
   ...NO_IDENTITIES,

@@ -39,6 +39,7 @@ export function boundQmp(qmp: QmpLink): QmpLink {
     plug: (target, disk) => qmp.plug(target, disk),
     unplug: (target, disk) => qmp.unplug(target, disk),
     sharedDisks: (target) => qmp.sharedDisks(target),
+    certificateEndsAt: (vm, generation) => qmp.certificateEndsAt(vm, generation),
     onEvent: (listener) => qmp.onEvent(listener),
     forget: (vm, generation) => qmp.forget(vm, generation),
   };

@@ -50,7 +50,7 @@ export class SimQmpDialer implements QmpDialer {
     try {
       const how = { deadlineMs, what: `QMP of ${target.vm}` };
       const met = await topology.network.call(process, hops, how, () => connection.arrive(host));
-      return met === 'answers' ? { outcome: met, channel: connection } : { outcome: met };
+      return met === 'answers' ? { outcome: met, channel: connection, certificateEndsAt: null } : { outcome: met };
     } catch (error) {
       connection.close();
       return { outcome: connection.isAccepted ? 'accepted-but-silent' : failureOf(path, error) };

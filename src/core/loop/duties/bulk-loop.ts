@@ -21,7 +21,7 @@ import type { Admitted, Observed } from '../../request/basis.ts';
 import { type BulkStep, bulkStep, type StepOptions } from '../../request/bulk.ts';
 import { isFree, needsAcceptance, withDebts } from '../../request/debts.ts';
 import { type Effect, effectOf } from '../../request/effect.ts';
-import type { WishBasis } from '../../request/vm-wishes.ts';
+import { type WishBasis, wishBasisOf } from '../../request/vm-wishes.ts';
 
 export interface BulkLoopPorts {
   readonly clock: Clock;
@@ -43,8 +43,6 @@ const NEXT_MS = 20;
 const NOTE_MS = 1_000;
 /** The time before the next attempt after a step that failed, in ms. */
 const FAILED_MS = 2_000;
-
-const NO_NAMES: WishBasis['records']['vmNames'] = new Map();
 
 /** When a task is next written, and looked at. */
 interface Pace {
@@ -236,19 +234,7 @@ export class BulkLoop {
 
   #basis(): WishBasis {
     const { store, index, clock, randomHex } = this.#ports;
-    const { snapshot } = store;
-    const { vms, tasks, disks, hosts, storage, unreadable, sharedDisks } = snapshot;
-    return {
-      records: {
-        ...snapshot,
-        ...{ vms, tasks, disks, hosts, storage, unreadable, sharedDisks },
-        disksOf: (vm) => snapshot.disksOf(vm),
-        vmNames: NO_NAMES,
-      },
-      index,
-      now: clock.wallMs(),
-      randomHex,
-    };
+    return wishBasisOf(store.snapshot, { index, now: clock.wallMs(), randomHex });
   }
 }
 

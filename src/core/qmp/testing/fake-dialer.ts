@@ -117,6 +117,6 @@ export class FakeDialer implements QmpDialer {
     if (met !== 'qemu') return { outcome: met };
     const channel = new FakeChannel(this.#clock, this.answers, onEvent);
     this.channels.push(channel);
-    return { outcome: 'answers', channel };
+    return { outcome: 'answers', channel, certificateEndsAt: null };
   }
 }

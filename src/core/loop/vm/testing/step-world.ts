@@ -151,6 +151,7 @@ export class World {
       plug: (target, { lun }) => this.#order(`plug ${lun} into ${target.generation}`),
       unplug: (target, disk) => this.#order(`unplug ${disk} from ${target.generation}`),
       sharedDisks: async () => [],
+      certificateEndsAt: () => null,
       forget: (_vm, generation) => void this.orders.push(`forget ${generation}`),
     };
   }
