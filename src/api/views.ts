@@ -641,6 +641,8 @@ export const HealthSchema = Type.Object(
     waitingFor: nullable(
       Type.String({ description: 'what the server needs before it can answer anything else; null once it has it' }),
     ),
+    version: Type.String({ description: 'of this server' }),
+    release: nullable(Type.String({ description: 'of the cluster; null while this server has not read it' })),
   },
   { ...strict, title: 'Health' },
 );

@@ -4,25 +4,41 @@
  */
 import { X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readFile, statfs } from 'node:fs/promises';
+import { readFile, readlink, statfs } from 'node:fs/promises';
 import { request } from 'node:https';
 import { createServer } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { probeAccelerator } from '../agent/qemu/probe.ts';
 import { CodedError, messageOf } from '../base/errors.ts';
+import { VERSION } from '../base/version.ts';
 import { type ClockOffset, clockOffset } from '../core/model/clock-offset.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { tryRun } from '../os/child-process.ts';
 import { systemClock } from '../os/clock.ts';
 import { ownInterfaces } from '../os/own-addresses.ts';
+import { listProcesses } from '../os/process-table.ts';
 import { probeTcp } from '../os/tcp-probe.ts';
 import { readCredentials } from '../pki/credentials.ts';
+import { type KnownControl, latestKnownControls } from '../rpc/known-controls.ts';
+import { added, nullable, openObject, parseJson, text } from '../rpc/parse.ts';
 import { readClusterFile } from './cluster-file.ts';
 import { type MachineConfig, networksOf } from './machine-config.ts';
-import { type Judged, judgeClock, judgeHosts, judgeName } from './machine-facts.ts';
-import { isActive } from './services.ts';
-import { identityDir, type MachineRole, rolesOf } from './setup.ts';
+import {
+  type ControlHealth,
+  type Judged,
+  judgeClock,
+  judgeHealth,
+  judgeHosts,
+  judgeName,
+  judgePrograms,
+  judgeQemus,
+  judgeVersions,
+  type WantedProgram,
+} from './machine-facts.ts';
+import { roleStateDir } from './role-config.ts';
+import { isActive, statusText } from './services.ts';
+import { identityDir, type MachineRole, rolesOf, unitRole } from './setup.ts';
 import { STATE_DIR } from './units.ts';
 
 /** The result of a check: `bad` keeps a machine from being a member. */
@@ -41,6 +57,15 @@ const SECOND_MS = 1_000;
 const DAY_MS = 86_400_000;
 /** A renewal is due with 30 days left, and has two to succeed. */
 const DAYS_LEFT_MIN = 28;
+const HEALTH_CHARS_MAX = 64 * 1024;
+const word = text({ charsMax: 1_000 });
+const parseHealth = openObject({
+  name: word,
+  leader: nullable(word),
+  waitingFor: nullable(word),
+  version: added(nullable(word), null),
+  release: added(nullable(word), null),
+});
 const ROLE_PORTS: Readonly<Record<MachineRole, readonly number[]>> = {
   control: [PORTS.control, PORTS.controlPeer, PORTS.etcdClient, PORTS.etcdPeer],
   storage: [PORTS.storage, PORTS.target],
@@ -48,24 +73,37 @@ const ROLE_PORTS: Readonly<Record<MachineRole, readonly number[]>> = {
 };
 
 /** Looks at a machine that is to be a member: `controls` are the addresses of control nodes that it will join. */
-export function preflight(machine: MachineConfig, controls: readonly string[]): Promise<readonly Finding[]> {
+export async function preflight(machine: MachineConfig, controls: readonly string[]): Promise<readonly Finding[]> {
+  const answers = await Promise.all(controls.map(askControl));
   return findings({
     ...common(machine),
     ports: () => portsFree(machine),
-    ...reached(controls),
+    versions: async () => judgeVersions({ installed: VERSION, running: [], cluster: releaseIn(answers) }),
+    ...reached(answers),
   });
 }
 
-/** Looks at a machine that is a member. */
+/** Looks at a machine that is a member: all that `preflight` looks at, and what only a member has. */
 export async function diagnose(machine: MachineConfig): Promise<readonly Finding[]> {
-  const cluster = await readClusterFile(STATE_DIR);
+  const controls = await controlsOf(machine);
+  const answers = await Promise.all(controls.map(({ address }) => askControl(address)));
   return findings({
     ...common(machine),
     services: () => servicesRun(machine),
+    ports: () => portsServed(machine),
+    versions: () => versionsFit(machine, releaseIn(answers)),
+    ...(machine.host === undefined ? {} : { QEMUs: qemusRun }),
     certificates: () => certificatesLast(machine),
     time: timeIsKept,
-    ...reached(cluster?.controls.map(({ address }) => address) ?? []),
+    ...(machine.control === undefined ? {} : { membership: () => isMember(machine, controls) }),
+    ...reached(answers),
   });
+}
+
+/** The control nodes, as a service of this machine learned them last. */
+async function controlsOf(machine: MachineConfig): Promise<readonly KnownControl[]> {
+  const stateDirs = rolesOf(machine).map((role) => roleStateDir(STATE_DIR, unitRole(role)));
+  return (await latestKnownControls(stateDirs)) ?? (await readClusterFile(STATE_DIR))?.controls ?? [];
 }
 
 function common(machine: MachineConfig): Readonly<Record<string, Check>> {
@@ -78,12 +116,25 @@ function common(machine: MachineConfig): Readonly<Record<string, Check>> {
     },
     ...(machine.host === undefined ? {} : { mtu: () => mtuIsEnough(machine), kvm: kvmRuns }),
     space: () => spaceIsThere(machine),
-    'port 7449': () => reachabilityIsRefused(networksOf(machine, ownInterfaces()).control),
+    programs: () => programsFit(machine),
+    ...reachability(machine),
   };
 }
 
-function reached(controls: readonly string[]): Readonly<Record<string, Check>> {
-  return Object.fromEntries(controls.map((address) => [`control node ${address}`, () => controlIsReached(address)]));
+/** On the control network, and on the storage network where that is another one. */
+function reachability(machine: MachineConfig): Readonly<Record<string, Check>> {
+  const { control, storage = control } = machine.networks;
+  const check = (network: 'control' | 'storage'): Check => {
+    return () => reachabilityIsRefused(networksOf(machine, ownInterfaces())[network]);
+  };
+  return {
+    'port 7449': check('control'),
+    ...(storage === control ? {} : { 'port 7449, storage': check('storage') }),
+  };
+}
+
+function reached(answers: readonly Answer[]): Readonly<Record<string, Check>> {
+  return Object.fromEntries(answers.map((answer) => [`control node ${answer.address}`, () => controlIsWell(answer)]));
 }
 
 async function findings(checks: Readonly<Record<string, Check>>): Promise<readonly Finding[]> {
@@ -174,27 +225,66 @@ function canListen(host: string, port: number): Promise<boolean> {
   });
 }
 
-async function controlIsReached(address: string): Promise<Judged> {
-  const { outcome } = await probeTcp({ address, port: PORTS.control }, PROBE_MS);
-  if (outcome === 'accepted') return judgeClock(address, await clockAt(address));
-  return { level: 'bad', found: `${address}:${PORTS.control}: ${outcome}.`, advice: 'Check the network between.' };
+/** What came back from a control node: what it says and its clock, or why nothing did. */
+interface Answer {
+  readonly address: string;
+  readonly said: { readonly health: ControlHealth; readonly clock: ClockOffset } | CodedError;
+}
+
+async function askControl(address: string): Promise<Answer> {
+  try {
+    const { outcome } = await probeTcp({ address, port: PORTS.control }, PROBE_MS);
+    if (outcome === 'accepted') return { address, said: await healthAt(address) };
+    const advice = 'Check the network between, and the server there: `journalctl -u groundplane-control`.';
+    return { address, said: new CodedError('unavailable', `${address}:${PORTS.control}: ${outcome}.`, { advice }) };
+  } catch (error) {
+    if (error instanceof CodedError) return { address, said: error };
+    throw error;
+  }
+}
+
+/** A server that waits says so; otherwise its clock is looked at. */
+async function controlIsWell({ address, said }: Answer): Promise<Judged> {
+  if (said instanceof CodedError) throw said;
+  const health = judgeHealth(address, said.health);
+  const clock = judgeClock(address, said.clock);
+  if (health.level !== 'ok') return health;
+  return clock.level === 'ok' ? { ...clock, found: `${clock.found}; ${health.found}` } : clock;
+}
+
+/** The release that most recently anybody says that the cluster has. */
+function releaseIn(answers: readonly Answer[]): string | null {
+  const said = answers.flatMap((one) => (one.said instanceof CodedError ? [] : [one.said.health.release]));
+  return said.find((release) => release !== null) ?? null;
 }
 
 /**
- * The clock of a control node, by the date of its answer, in whole seconds. The identity of the answering machine is
- * not checked: its answer is only shown to people.
+ * The health and the clock of a control node, the latter by the date of its answer, in whole seconds. Whoever answers is
+ * not asked who it is: what it says is shown to people, and nothing else is done with it.
  */
-function clockAt(address: string): Promise<ClockOffset> {
+function healthAt(address: string): Promise<{ readonly health: ControlHealth; readonly clock: ClockOffset }> {
   const sentAt = systemClock.monotonicMs();
   return new Promise((resolve, reject) => {
     const options = { host: address, port: PORTS.control, path: '/healthz', timeout: PROBE_MS };
     const asked = request({ ...options, rejectUnauthorized: false }, (answer) => {
-      answer.destroy();
       const theirs = Date.parse(answer.headers.date ?? '') + SECOND_MS / 2;
       const ours = { receivedAt: Date.now(), roundTripMs: systemClock.monotonicMs() - sentAt };
       const { offsetMs, errorMs } = clockOffset(theirs, ours);
-      if (Number.isNaN(theirs)) reject(new CodedError('failed', `The server at ${address} does not say its time.`));
-      else resolve({ offsetMs, errorMs: errorMs + SECOND_MS / 2 });
+      let body = '';
+      answer.setEncoding('utf8').on('data', (chunk: string) => {
+        body += chunk;
+        if (body.length > HEALTH_CHARS_MAX) answer.destroy(new Error('the answer is too long'));
+      });
+      answer.once('error', (error) => asked.destroy(error));
+      answer.once('end', () => {
+        try {
+          if (Number.isNaN(theirs)) throw new CodedError('failed', `The server at ${address} does not say its time.`);
+          const health = parseHealth(parseJson(body, `The answer of ${address}`), 'health');
+          resolve({ health, clock: { offsetMs, errorMs: errorMs + SECOND_MS / 2 } });
+        } catch (error) {
+          reject(error);
+        }
+      });
     });
     asked.once('timeout', () => asked.destroy(new Error('no answer in time')));
     asked.once('error', (error) =>
@@ -204,13 +294,75 @@ function clockAt(address: string): Promise<ClockOffset> {
   });
 }
 
+/** What a role of the machine listens on, told by whether its own kernel accepts a connection there. */
+async function portsServed(machine: MachineConfig): Promise<Judged> {
+  const { control } = networksOf(machine, ownInterfaces());
+  const silent: string[] = [];
+  const served = { ...ROLE_PORTS, storage: [PORTS.storage] };
+  for (const role of rolesOf(machine))
+    for (const port of served[role]) {
+      const { outcome } = await probeTcp({ address: control, port }, PROBE_MS);
+      if (outcome !== 'accepted') silent.push(`${control}:${port} (${role}) is ${outcome}`);
+    }
+  if (silent.length === 0) return { level: 'ok', found: 'its services listen on them' };
+  return {
+    level: 'bad',
+    found: `${silent.join(', ')}.`,
+    advice: "A service listens when it has what it waits for; `journalctl -u 'groundplane-*'` says what that is.",
+  };
+}
+
+async function versionsFit(machine: MachineConfig, cluster: string | null): Promise<Judged> {
+  const running: { service: string; version: string | null }[] = [];
+  for (const role of rolesOf(machine)) {
+    if (!(await isActive(unitRole(role)))) continue;
+    const version = /^version (\S+)$/.exec(await statusText(unitRole(role)))?.[1] ?? null;
+    running.push({ service: `groundplane-${unitRole(role)}`, version });
+  }
+  return judgeVersions({ installed: VERSION, running, cluster });
+}
+
+const QEMU = { program: 'qemu-system-x86_64', from: [7, 2] } as const satisfies WantedProgram;
+const DISK_DAEMON = { program: 'qemu-storage-daemon', from: [7, 2] } as const satisfies WantedProgram;
+const ETCD = { program: 'etcd', from: [3, 4], below: [3, 6] } as const satisfies WantedProgram;
+
+async function programsFit(machine: MachineConfig): Promise<Judged> {
+  const wanted: readonly WantedProgram[] = [
+    ...(machine.host === undefined ? [] : [QEMU]),
+    ...(machine.storage === undefined ? [] : [DISK_DAEMON]),
+    ...(machine.control === undefined ? [] : [ETCD]),
+  ];
+  const printed = wanted.map(async (one) => {
+    const text = await tryRun([one.program, '--version'], { deadlineMs: CALL_MS }).then(
+      ({ stdout }) => stdout,
+      () => null,
+    );
+    return { wanted: one, text };
+  });
+  return judgePrograms(await Promise.all(printed));
+}
+
+/** How many QEMUs run, and how many of them from a file that is not there any more. */
+const qemusRun: Check = async () => {
+  const qemus = listProcesses().filter(({ argv }) => basename(argv[0] ?? '') === QEMU.program);
+  const files = await Promise.all(qemus.map(({ pid }) => readlink(`/proc/${pid}/exe`).catch(() => '')));
+  return judgeQemus({ running: qemus.length, replaced: files.filter((file) => file.endsWith(' (deleted)')).length });
+};
+
+async function isMember(machine: MachineConfig, controls: readonly KnownControl[]): Promise<Judged> {
+  const { name } = machine;
+  const only = rolesOf(machine).length > 1 ? ' --control' : '';
+  if (controls.some((node) => node.name === name)) return { level: 'ok', found: 'one of the control nodes' };
+  return {
+    level: 'bad',
+    found: `${name} is no control node any more: it was removed from its cluster.`,
+    advice: `\`gp leave --local${only}\` ends that role here; then \`gp join\` with a new token.`,
+  };
+}
+
 async function servicesRun(machine: MachineConfig): Promise<Judged> {
   const wanted = rolesOf(machine).flatMap((role) =>
-    role === 'control'
-      ? (['etcd', 'control'] as const)
-      : role === 'host'
-        ? (['agent'] as const)
-        : (['storage'] as const),
+    role === 'control' ? (['etcd', 'control'] as const) : [unitRole(role)],
   );
   const dead: string[] = [];
   for (const role of wanted) if (!(await isActive(role))) dead.push(`groundplane-${role}`);

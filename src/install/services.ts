@@ -23,6 +23,12 @@ export async function isActive(role: Role): Promise<boolean> {
   return exitCode === 0;
 }
 
+/** Returns what the role's service said last about itself; empty if nothing. */
+export async function statusText(role: Role): Promise<string> {
+  const argv = ['systemctl', 'show', '--property=StatusText', '--value', unitOf(role)];
+  return (await tryRun(argv, { deadlineMs: CALL_MS })).stdout.trim();
+}
+
 /** Starts the role's service, now and at each boot, and waits until it is ready. */
 export async function enable(role: Role): Promise<void> {
   await run(['systemctl', 'enable', '--now', unitOf(role)], { deadlineMs: START_MS });

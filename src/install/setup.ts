@@ -137,7 +137,8 @@ export function joinSteps(machine: MachineConfig, place: JoinPlace): readonly St
   ];
 }
 
-function unitRole(role: MachineRole): NodeRole {
+/** The role's name among units: the host's is the agent. */
+export function unitRole(role: MachineRole): NodeRole {
   return role === 'host' ? 'agent' : role;
 }
 

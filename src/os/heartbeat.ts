@@ -10,6 +10,7 @@
  */
 import { spawn } from 'node:child_process';
 import { write, writeSync } from 'node:fs';
+import { VERSION } from '../base/version.ts';
 
 /** The variable that names the supervisor's pipe. */
 export const HEARTBEAT = 'GROUNDPLANE_HEARTBEAT';
@@ -41,12 +42,16 @@ export function startHeartbeat(env: NodeJS.ProcessEnv = process.env): void {
   });
 }
 
+/** What systemd shows of a service (StatusText): the version that it runs, not the one that is installed by now. */
+export const STATUS = `version ${VERSION}`;
+
 /**
- * Tells systemd that this process serves now (Type=notify, NotifyAccess=all). Does nothing under any other supervisor.
+ * Tells systemd that this process serves now (Type=notify, NotifyAccess=all), and in which version. Does nothing under
+ * any other supervisor.
  */
 export function reportReady(env: NodeJS.ProcessEnv = process.env): void {
   if (env['NOTIFY_SOCKET'] === undefined) return;
-  spawn('systemd-notify', ['--ready'], { stdio: 'ignore', env })
+  spawn('systemd-notify', ['--ready', `--status=${STATUS}`], { stdio: 'ignore', env })
     .once('error', () => undefined)
     .unref();
 }

@@ -2,6 +2,7 @@
  * The control nodes that a service knew last, in its own directory: so that it finds etcd when it starts again,
  * although nodes may have joined or left since it was installed. The truth is in etcd.
  */
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readJsonFile, writeFileAtomic } from '../os/files.ts';
 import { arrayOf, object, text } from './parse.ts';
@@ -32,7 +33,21 @@ export async function readKnownControls(stateDir: string): Promise<readonly Know
   return value === undefined ? undefined : parseFile(value, fileIn(stateDir)).controls;
 }
 
-/** Keeps the newest list in `stateDir`, one write after the other; an empty list is not written. */
+/**
+ * Returns the list that was written last in any of these directories; undefined where there is none. A service that
+ * may not read etcd any more has an old one.
+ */
+export async function latestKnownControls(stateDirs: readonly string[]): Promise<readonly KnownControl[] | undefined> {
+  const found = await Promise.all(
+    stateDirs.map(async (dir) => ({
+      controls: await readKnownControls(dir),
+      at: (await stat(fileIn(dir)).catch(() => undefined))?.mtimeMs ?? 0,
+    })),
+  );
+  return found.filter(({ controls }) => controls !== undefined).sort((a, b) => b.at - a.at)[0]?.controls;
+}
+
+/** Keeps the last list that it is told in `stateDir`, one write after the other; an empty list is not written. */
 export class KnownControls {
   readonly #stateDir: string;
   readonly #onFailure: (reason: unknown) => void;

@@ -2425,7 +2425,10 @@ export interface components {
             leader: string | null;
             name: string;
             ok: boolean;
+            release: string | null;
             storeReachable: boolean;
+            /** @description of this server */
+            version: string;
             waitingFor: string | null;
         };
         Host: {
