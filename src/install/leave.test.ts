@@ -26,6 +26,24 @@ test('the control node goes last: a host or storage node that is refused leaves 
   ]);
 });
 
+test('a machine may end its role of a control node alone, if it has another one', () => {
+  const control = (config: typeof machine) =>
+    leaveSteps(config, { client: null, endsCluster: false, onlyControl: true });
+  assert.deepEqual(
+    control(machine).map(({ does }) => does),
+    [
+      'end the control service',
+      'end the etcd service',
+      'remove the packet filter of a control node',
+      'take the role out of /etc/groundplane/machine.yaml, and remove its files in /var/lib/groundplane',
+    ],
+  );
+  const { storage, host, ...alone } = machine;
+  assert.throws(() => control(alone), { code: 'conflict' });
+  const { control: _, ...other } = machine;
+  assert.throws(() => control(other), { code: 'not-found' });
+});
+
 test('a cluster ends with its last machine only, and without VMs', async () => {
   const first = (lists: Readonly<Record<string, readonly string[]>>) =>
     present(leaveSteps(machine, { client: clusterWith(lists), endsCluster: true })[0], 'a step');

@@ -9,9 +9,11 @@ import { CodedError } from '../base/errors.ts';
 import { listed } from '../base/listed.ts';
 import type { ApiClient } from '../client/client.ts';
 import { run, tryRun } from '../os/child-process.ts';
+import { writeFileAtomic } from '../os/files.ts';
 import { ownInterfaces } from '../os/own-addresses.ts';
 import { SLICES } from '../os/scope.ts';
-import type { MachineConfig } from './machine-config.ts';
+import { demandClusterFile, writeClusterFile } from './cluster-file.ts';
+import { formatMachineConfig, type MachineConfig } from './machine-config.ts';
 import type { NodeRole } from './programs.ts';
 import { disable, isActive, stopSlice } from './services.ts';
 import { type MachineRole, rolesOf } from './setup.ts';
@@ -23,6 +25,7 @@ const CALL_MS = 30_000;
 const LEAVING: readonly MachineRole[] = ['host', 'storage', 'control'];
 /** Names of the devices and tables that an agent makes (agent/network). */
 const DEVICES = /^gp[a-z]+\d/;
+const CONTROL_TABLE = 'inet groundplane_control_ports';
 const TABLES = /^table (\S+ groundplane\S*)/gm;
 
 /** How to ask the cluster. */
@@ -31,11 +34,15 @@ export interface LeaveOptions {
   readonly client: ApiClient | null;
   /** The only machine of its cluster: the cluster ends with it. */
   readonly endsCluster: boolean;
+  /** The machine stays what it is besides: a host or a storage node goes on with what it runs. */
+  readonly onlyControl?: boolean | undefined;
 }
 
 /** Returns the steps that take this machine out of its cluster. */
-export function leaveSteps(machine: MachineConfig, { client, endsCluster }: LeaveOptions): readonly Step[] {
+export function leaveSteps(machine: MachineConfig, options: LeaveOptions): readonly Step[] {
+  const { client, endsCluster, onlyControl = false } = options;
   const roles = rolesOf(machine);
+  if (onlyControl) return controlSteps(machine, client);
   // A role that is refused leaves the machine as it was: the control node goes last.
   const leaving = LEAVING.filter((role) => roles.includes(role));
   const asked =
@@ -65,6 +72,38 @@ export function leaveSteps(machine: MachineConfig, { client, endsCluster }: Leav
       does: `remove ${MACHINE_FILE}, ${ADMIN_DIR}, ${STATE_DIR} but for a pool, and ${RUN_DIR}`,
       isDone: async () => !existsSync(MACHINE_FILE),
       do: removeFiles,
+    },
+  ];
+}
+
+/** Only the role of a control node ends. CodedError 'conflict' where the machine has no other one. */
+function controlSteps(machine: MachineConfig, client: ApiClient | null): readonly Step[] {
+  const { control, ...rest } = machine;
+  if (control === undefined)
+    throw new CodedError('not-found', 'This machine is no control node.', { advice: 'Nothing was changed.' });
+  if (rolesOf(rest).length === 0)
+    throw new CodedError('conflict', 'This machine is nothing but a control node.', {
+      advice: 'Nothing was changed. Leave without --control.',
+    });
+  return [
+    ...(client === null ? [] : [removeStep('control', machine.name, client)]),
+    ...(['control', 'etcd'] as const).map(serviceStep),
+    {
+      does: 'remove the packet filter of a control node',
+      isDone: async () => !(await tables()).includes(CONTROL_TABLE),
+      do: async () => {
+        await run(['nft', 'delete', 'table', ...CONTROL_TABLE.split(' ')], { deadlineMs: CALL_MS });
+      },
+    },
+    {
+      does: `take the role out of ${MACHINE_FILE}, and remove its files in ${STATE_DIR}`,
+      isDone: async () => !existsSync(join(STATE_DIR, 'control')) && !existsSync(join(STATE_DIR, 'etcd')),
+      do: async () => {
+        const { controls } = await demandClusterFile(STATE_DIR);
+        await writeClusterFile(STATE_DIR, { controls, adminTokenSha256: undefined, etcd: undefined });
+        await writeFileAtomic(MACHINE_FILE, formatMachineConfig(rest), { mode: 0o644 });
+        for (const role of ['control', 'etcd']) await rm(join(STATE_DIR, role), { recursive: true, force: true });
+      },
     },
   ];
 }

@@ -5,7 +5,6 @@ import type { Command } from 'commander';
 import { CodedError } from '../../base/errors.ts';
 import type { Finding } from '../../install/checks.ts';
 import type { MachineConfig } from '../../install/machine-config.ts';
-import { findContext, readTarget } from '../cluster-location.ts';
 import type { Io } from '../io.ts';
 import type { Session } from '../session.ts';
 import { present } from '../session.ts';
@@ -87,15 +86,23 @@ function withMachine(command: Command): Command {
     .option('--force', 'go on although a check found something');
 }
 
+interface LeaveFlags {
+  readonly local?: boolean;
+  readonly control?: boolean;
+  readonly endCluster?: boolean;
+  readonly dryRun?: boolean;
+}
+
 function addLeave(program: Command, io: Io): void {
   program
     .command('leave')
     .description('take this machine out of its cluster, and undo gp init and gp join')
     .option('--local', 'undo it on this machine without asking the cluster')
+    .option('--control', 'only as a control node: it stays a host or storage node, with all that it runs')
     .option('--end-cluster', 'end the cluster with its last machine, which has no VM')
     .option('--dry-run', 'say what would be done, and change nothing')
     .action(
-      action(io, async (session, flags: { local?: boolean; endCluster?: boolean; dryRun?: boolean }) => {
+      action(io, async (session, flags: LeaveFlags) => {
         const [{ leaveSteps }, { createClient }] = await Promise.all([
           import('../../install/leave.ts'),
           import('../../client/client.ts'),
@@ -105,7 +112,7 @@ function addLeave(program: Command, io: Io): void {
         const target = flags.local === true ? null : await elsewhere(session, machine.name);
         const client = target === null ? null : createClient(target);
         try {
-          await take(session, leaveSteps(machine, { client, endsCluster }), flags);
+          await take(session, leaveSteps(machine, { client, endsCluster, onlyControl: flags.control }), flags);
         } finally {
           await client?.close();
         }
@@ -138,16 +145,10 @@ async function demandMachine(): Promise<MachineConfig> {
 
 /** The cluster as another control node shows it: this machine's own server is about to end. */
 async function elsewhere(session: Session, name: string) {
-  const target = await readTarget(await findContext(session.io, session.options.dir));
-  const { createClient } = await import('../../client/client.ts');
-  const client = createClient(target);
-  try {
-    const nodes = await client.list('/v1/control-nodes', { signal: session.io.signal });
-    const other = nodes.find((node) => node.name !== name && node.state === 'alive');
-    return other === undefined ? target : { ...target, apiUrl: `https://${other.address}:${API_PORT}` };
-  } finally {
-    await client.close();
-  }
+  const [client, target] = [await session.client(), await session.target()];
+  const nodes = await client.list('/v1/control-nodes', { signal: session.io.signal });
+  const other = nodes.find((node) => node.name !== name && node.state === 'alive');
+  return other === undefined ? target : { ...target, apiUrl: `https://${other.address}:${API_PORT}` };
 }
 
 async function checkFirst(
