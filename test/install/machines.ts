@@ -59,7 +59,7 @@ export class Machines {
   readonly #work: string;
   readonly #hub: ProcessIdentity;
   readonly #machines: Machine[] = [];
-  #made = 0;
+  #started = 0;
 
   private constructor(work: string, hub: ProcessIdentity) {
     this.#work = work;
@@ -78,51 +78,39 @@ export class Machines {
     return new Machines(work, hub);
   }
 
-  /** Boots a machine. `lower`: roots, the topmost first. */
+  /** Boots a new machine. `lower`: roots, the topmost first. */
   async boot(name: string, address: string, lower: readonly string[]): Promise<Machine> {
-    const number = ++this.#made;
-    const own = join(this.#work, `${name}-${number}`);
+    const own = join(this.#work, `${name}-${this.#machines.length + 1}`);
     await mkdir(own, { recursive: true });
-    const cgroup = await newCgroup(`gp-${process.pid}-${number}`);
-    const script = join(own, 'boot.sh');
-    await writeFile(script, BOOT);
-    const unshare = ['unshare', '--pid', '--mount', '--net', '--uts', '--ipc', '--cgroup', '--fork', '--kill-child'];
-    const inCgroup = ['sh', '-c', 'echo $$ > "$1/cgroup.procs"; shift; exec "$@"', 'sh', cgroup];
-    const log = join(own, 'boot.log');
-    const daemon = await spawnDaemon([...inCgroup, ...unshare, 'bash', script, lower.join(':'), own, name], {
-      env: { PATH },
-      cwd: '/',
-      stdoutFile: log,
-      stderrFile: log,
-    });
-    let first: ProcessIdentity | undefined;
-    await until(
-      `${name} has a first process`,
-      async () => {
-        first = listProcesses().find(({ ppid, argv }) => ppid === daemon.pid && argv[0]?.endsWith('systemd') === true);
-        if (first === undefined && !isRunning(daemon)) throw new Error(`no boot: ${await readFile(log, 'utf8')}`);
-        return first !== undefined;
-      },
-      { deadlineMs: BOOT_MS },
-    );
-    if (first === undefined) throw new Error('no first process');
-    const machine = new Machine({ name, address, own, cgroup, first, outer: daemon });
+    const machine = new Machine({ name, address, own, lower });
     this.#machines.push(machine);
-    const port = `m${number}`;
-    const link = `link add ${port} netns ${this.#hub.pid} type veth peer name eth0 netns ${first.pid}`;
-    await run(['ip', ...link.split(' ')], { deadlineMs: CALL_MS });
-    await must(inNet(this.#hub.pid, ['ip', 'link', 'set', port, 'master', 'hub', 'up']));
-    for (const argv of ['link set lo up', 'link set eth0 up', `addr add ${address}/24 dev eth0`])
-      await must(inNet(first.pid, ['ip', ...argv.split(' ')]));
-    await until(
-      `${name} has booted`,
-      async () => {
-        const { stdout } = await machine.try(['systemctl', 'is-system-running']);
-        return ['running', 'degraded'].includes(stdout.trim());
-      },
-      { deadlineMs: BOOT_MS },
-    );
+    await this.on(machine);
     return machine;
+  }
+
+  /** Turns a machine on: its files are as they were when its plug was pulled. One that does not boot is off again. */
+  async on(machine: Machine): Promise<void> {
+    const number = ++this.#started;
+    try {
+      const { pid } = await machine.begin(await newCgroup(`gp-${process.pid}-${number}`));
+      const port = `m${number}`;
+      const link = `link add ${port} netns ${this.#hub.pid} type veth peer name eth0 netns ${pid}`;
+      await run(['ip', ...link.split(' ')], { deadlineMs: CALL_MS });
+      await must(inNet(this.#hub.pid, ['ip', 'link', 'set', port, 'master', 'hub', 'up']));
+      for (const argv of ['link set lo up', 'link set eth0 up', `addr add ${machine.address}/24 dev eth0`])
+        await must(inNet(pid, ['ip', ...argv.split(' ')]));
+      await until(
+        `${machine.name} has booted`,
+        async () => {
+          const { stdout } = await machine.try(['systemctl', 'is-system-running']);
+          return ['running', 'degraded'].includes(stdout.trim());
+        },
+        { deadlineMs: BOOT_MS },
+      );
+    } catch (error) {
+      await machine.off();
+      throw error;
+    }
   }
 
   async end(): Promise<void> {
@@ -136,10 +124,10 @@ export class Machines {
 interface MachineParts {
   readonly name: string;
   readonly address: string;
+  /** The directory of the machine's own files. */
   readonly own: string;
-  readonly cgroup: string;
-  readonly first: ProcessIdentity;
-  readonly outer: ProcessIdentity;
+  /** Roots below it, the topmost first. */
+  readonly lower: readonly string[];
 }
 
 /** One machine. */
@@ -147,11 +135,48 @@ export class Machine {
   readonly name: string;
   readonly address: string;
   readonly #parts: MachineParts;
+  #cgroup: string | null = null;
+  #outer: ProcessIdentity | null = null;
+  #first: ProcessIdentity | null = null;
 
   constructor(parts: MachineParts) {
     this.name = parts.name;
     this.address = parts.address;
     this.#parts = parts;
+  }
+
+  /** Starts its first process in a cgroup, which is the machine's from now on, and returns that process. */
+  async begin(cgroup: string): Promise<ProcessIdentity> {
+    const { name, own, lower } = this.#parts;
+    this.#cgroup = cgroup;
+    const script = join(own, 'boot.sh');
+    await writeFile(script, BOOT);
+    const unshare = ['unshare', '--pid', '--mount', '--net', '--uts', '--ipc', '--cgroup', '--fork', '--kill-child'];
+    const inCgroup = ['sh', '-c', 'echo $$ > "$1/cgroup.procs"; shift; exec "$@"', 'sh', cgroup];
+    const log = join(own, 'boot.log');
+    const outer = await spawnDaemon([...inCgroup, ...unshare, 'bash', script, lower.join(':'), own, name], {
+      env: { PATH },
+      cwd: '/',
+      stdoutFile: log,
+      stderrFile: log,
+    });
+    this.#outer = outer;
+    await until(
+      `${name} has a first process`,
+      async () => {
+        const found = listProcesses().find(({ ppid, argv }) => ppid === outer.pid && argv[0]?.endsWith('systemd'));
+        this.#first = found ?? null;
+        if (found === undefined && !isRunning(outer)) throw new Error(`no boot: ${await readFile(log, 'utf8')}`);
+        return found !== undefined;
+      },
+      { deadlineMs: BOOT_MS },
+    );
+    return this.#running;
+  }
+
+  get #running(): ProcessIdentity {
+    if (this.#first === null) throw new Error(`${this.name} is off`);
+    return this.#first;
   }
 
   /** The directory of what differs from its lower roots. */
@@ -161,7 +186,7 @@ export class Machine {
 
   /** Runs a program there. */
   try(argv: readonly string[], deadlineMs = CALL_MS): Promise<{ stdout: string; stderr: string; exitCode: number }> {
-    const enter = ['nsenter', '--target', String(this.#parts.first.pid), '--all', '--wdns=/root', '--'];
+    const enter = ['nsenter', '--target', String(this.#running.pid), '--all', '--wdns=/root', '--'];
     const env = ['env', '-i', `PATH=${PATH}`, 'HOME=/root', 'LC_ALL=C.UTF-8', 'DEBIAN_FRONTEND=noninteractive'];
     return tryRun([...enter, ...env, ...argv], { deadlineMs });
   }
@@ -194,13 +219,15 @@ export class Machine {
       .sort();
   }
 
-  /** Pulls the plug: every process ends. */
+  /** Pulls the plug: every process ends. It may be off, or have not booted. */
   async off(): Promise<void> {
-    const { first, outer, cgroup } = this.#parts;
-    signalProcess(first, 'SIGKILL');
-    await waitGone(first, CALL_MS);
-    await waitGone(outer, CALL_MS);
-    if (existsSync(cgroup)) await removeCgroup(cgroup);
+    for (const each of [this.#first, this.#outer]) {
+      if (each === null) continue;
+      signalProcess(each, 'SIGKILL');
+      await waitGone(each, CALL_MS);
+    }
+    if (this.#cgroup !== null && existsSync(this.#cgroup)) await removeCgroup(this.#cgroup);
+    this.#first = this.#outer = this.#cgroup = null;
   }
 }
 
@@ -266,8 +293,12 @@ async function newCgroup(name: string): Promise<string> {
   return cgroup;
 }
 
-/** From the leaves to the root: a cgroup with children cannot be removed. */
+/** From the leaves to the root, once nothing runs there: a cgroup with children is not removed. */
 async function removeCgroup(cgroup: string): Promise<void> {
+  const events = join(cgroup, 'cgroup.events');
+  await until(`nothing runs in ${cgroup}`, async () => (await readFile(events, 'utf8')).includes('populated 0'), {
+    deadlineMs: CALL_MS,
+  });
   const below = (await readdir(cgroup, { recursive: true, withFileTypes: true })).filter((entry) =>
     entry.isDirectory(),
   );
