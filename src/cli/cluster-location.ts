@@ -31,7 +31,7 @@ export interface Context extends Location {
   readonly tokenFile: string;
   /** The API at other control nodes, as far as the context has learned them. */
   readonly others: readonly string[];
-  /** When it learned them last, in Unix ms; 0: never. */
+  /** The time at which it learned them last, in Unix ms; 0: never. */
   readonly learnedAt: number;
 }
 
@@ -89,7 +89,7 @@ export async function readContext(location: Location): Promise<Context> {
   };
 }
 
-/** What a context has learned; nothing where it is not what this command writes. */
+/** Returns the facts that a context has learned; none if they are not in the form that this command writes. */
 function learnedIn(content: unknown): Pick<Context, 'others' | 'learnedAt'> {
   const { others, learnedAt } = isRecord(content) ? content : {};
   const isUrl = (value: unknown): value is string => typeof value === 'string' && URL.canParse(value);

@@ -365,7 +365,7 @@ async function readAll(
 
 /**
  * Makes etcd admit control nodes only (storage nodes are added as they join, and in each term), and the key of the
- * accounts at the targets where there is none. Goes on until etcd has a majority. Control nodes that were removed are
+ * accounts at the targets if there is none. Goes on until etcd has a majority. Control nodes that were removed are
  * not let in again, although the configuration of a server that was off meanwhile still names them.
  */
 async function prepareEtcd(etcd: EtcdClient, config: ControlConfig, until: UntilEtcd): Promise<TargetAccounts> {
@@ -382,7 +382,7 @@ async function prepareEtcd(etcd: EtcdClient, config: ControlConfig, until: Until
   return accounts;
 }
 
-/** The control nodes that were removed and did not join again. What cannot be read says nothing of its node. */
+/** Returns the control nodes that were removed and did not join again. An unreadable record says nothing of its node. */
 async function removedControls(etcd: EtcdClient): Promise<ReadonlySet<string>> {
   const prefix = `${PREFIX.certificate}control:`;
   const { entries } = await etcd.list(prefix);

@@ -83,7 +83,7 @@ export async function preflight(machine: MachineConfig, controls: readonly strin
   });
 }
 
-/** Looks at a machine that is a member: all that `preflight` looks at, and what only a member has. */
+/** Examines a machine that is a member: all that `preflight` examines, and what only a member has. */
 export async function diagnose(machine: MachineConfig): Promise<readonly Finding[]> {
   const controls = await controlsOf(machine);
   const answers = await Promise.all(controls.map(({ address }) => askControl(address)));
@@ -225,7 +225,7 @@ function canListen(host: string, port: number): Promise<boolean> {
   });
 }
 
-/** What came back from a control node: what it says and its clock, or why nothing did. */
+/** The answer of a control node: its health and its clock, or the reason why there is none. */
 interface Answer {
   readonly address: string;
   readonly said: { readonly health: ControlHealth; readonly clock: ClockOffset } | CodedError;
@@ -252,15 +252,15 @@ async function controlIsWell({ address, said }: Answer): Promise<Judged> {
   return clock.level === 'ok' ? { ...clock, found: `${clock.found}; ${health.found}` } : clock;
 }
 
-/** The release that most recently anybody says that the cluster has. */
+/** Returns the cluster's release by the first control node that states it; null if none does. */
 function releaseIn(answers: readonly Answer[]): string | null {
   const said = answers.flatMap((one) => (one.said instanceof CodedError ? [] : [one.said.health.release]));
   return said.find((release) => release !== null) ?? null;
 }
 
 /**
- * The health and the clock of a control node, the latter by the date of its answer, in whole seconds. Whoever answers is
- * not asked who it is: what it says is shown to people, and nothing else is done with it.
+ * The health and the clock of a control node, the latter by the date of its answer, in whole seconds. The identity of the
+ * answering machine is not checked: its answer is only shown to people.
  */
 function healthAt(address: string): Promise<{ readonly health: ControlHealth; readonly clock: ClockOffset }> {
   const sentAt = systemClock.monotonicMs();
@@ -294,7 +294,7 @@ function healthAt(address: string): Promise<{ readonly health: ControlHealth; re
   });
 }
 
-/** What a role of the machine listens on, told by whether its own kernel accepts a connection there. */
+/** Checks that each role of the machine listens: its own kernel must accept a connection to the role's ports. */
 async function portsServed(machine: MachineConfig): Promise<Judged> {
   const { control } = networksOf(machine, ownInterfaces());
   const silent: string[] = [];
@@ -342,7 +342,7 @@ async function programsFit(machine: MachineConfig): Promise<Judged> {
   return judgePrograms(await Promise.all(printed));
 }
 
-/** How many QEMUs run, and how many of them from a file that is not there any more. */
+/** Counts the QEMUs that run, and those of them whose program file was replaced. */
 const qemusRun: Check = async () => {
   const qemus = listProcesses().filter(({ argv }) => basename(argv[0] ?? '') === QEMU.program);
   const files = await Promise.all(qemus.map(({ pid }) => readlink(`/proc/${pid}/exe`).catch(() => '')));

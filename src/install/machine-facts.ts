@@ -92,7 +92,7 @@ export interface WantedProgram {
   readonly below?: readonly [major: number, minor: number];
 }
 
-/** Judges what programs print of their versions; null: the program is missing. */
+/** Judges the versions that programs print; null: the program is missing. */
 export function judgePrograms(
   printed: readonly { readonly wanted: WantedProgram; readonly text: string | null }[],
 ): Judged {
@@ -131,7 +131,7 @@ export function judgeQemus({ running, replaced }: { readonly running: number; re
   };
 }
 
-/** What a control node says of itself without being asked who asks (GET /healthz). */
+/** The health of a control node, which it tells everybody (GET /healthz). */
 export interface ControlHealth {
   readonly name: string;
   readonly leader: string | null;
@@ -140,7 +140,7 @@ export interface ControlHealth {
   readonly release: string | null;
 }
 
-/** Judges what the server of a control node says. */
+/** Judges the health that the server of a control node states. */
 export function judgeHealth(address: string, { name, leader, waitingFor }: ControlHealth): Judged {
   if (waitingFor !== null)
     return { level: 'bad', found: `${name} at ${address} waits for ${waitingFor.replace(/\.$/, '')}.` };

@@ -42,7 +42,7 @@ export function startHeartbeat(env: NodeJS.ProcessEnv = process.env): void {
   });
 }
 
-/** What systemd shows of a service (StatusText): the version that it runs, not the one that is installed by now. */
+/** The StatusText of a service in systemd: the version that it runs, not the one that is installed by now. */
 export const STATUS = `version ${VERSION}`;
 
 /**

@@ -34,8 +34,8 @@ export async function readKnownControls(stateDir: string): Promise<readonly Know
 }
 
 /**
- * Returns the list that was written last in any of these directories; undefined where there is none. A service that
- * may not read etcd any more has an old one.
+ * Returns the list that was written last in any of these directories; undefined if there is none. The list of a service
+ * that may not read etcd any more is old.
  */
 export async function latestKnownControls(stateDirs: readonly string[]): Promise<readonly KnownControl[] | undefined> {
   const found = await Promise.all(
@@ -47,7 +47,7 @@ export async function latestKnownControls(stateDirs: readonly string[]): Promise
   return found.filter(({ controls }) => controls !== undefined).sort((a, b) => b.at - a.at)[0]?.controls;
 }
 
-/** Keeps the last list that it is told in `stateDir`, one write after the other; an empty list is not written. */
+/** Keeps the newest list in `stateDir`, one write after the other; an empty list is not written. */
 export class KnownControls {
   readonly #stateDir: string;
   readonly #onFailure: (reason: unknown) => void;

@@ -293,7 +293,7 @@ async function newCgroup(name: string): Promise<string> {
   return cgroup;
 }
 
-/** From the leaves to the root, once nothing runs there: a cgroup with children is not removed. */
+/** From the leaves to the root, once nothing runs there: a cgroup with children cannot be removed. */
 async function removeCgroup(cgroup: string): Promise<void> {
   const events = join(cgroup, 'cgroup.events');
   await until(`nothing runs in ${cgroup}`, async () => (await readFile(events, 'utf8')).includes('populated 0'), {

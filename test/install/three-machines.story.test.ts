@@ -323,7 +323,7 @@ async function controls(): Promise<readonly ControlNode[]> {
   return JSON.parse(await admin('control list -o json')) as readonly ControlNode[];
 }
 
-/** Lets a control node lead: whoever else does is taken out of service for a moment. */
+/** Lets a control node lead: any other leader is taken out of service for a moment. */
 async function lead(name: string): Promise<void> {
   for (let tries = 0; tries < 20; tries++) {
     const leader = (await controls()).find((node) => node.leader)?.name;
@@ -335,7 +335,7 @@ async function lead(name: string): Promise<void> {
   assert.fail(`${name} does not come to lead`);
 }
 
-/** Everybody knows these control nodes and no other, and etcd has a member at each, which answers. */
+/** Asserts that each machine knows these control nodes and no other, and that etcd has a member at each, which answers. */
 async function membersAre(machines: readonly Machine[]): Promise<void> {
   const wanted = machines.map(({ name }) => name).sort();
   assert.deepEqual((await controls()).map(({ name }) => name).sort(), wanted);
@@ -360,7 +360,10 @@ async function diskOf(vm: string): Promise<string> {
   return disk.node;
 }
 
-/** What systemd was told. Whether the kernel keeps it is seen where it has the controllers of cgroups v2. */
+/**
+ * The limits that systemd was told. Whether the kernel enforces them can be seen only with the controllers of cgroups
+ * v2.
+ */
 async function limitsAreSet(): Promise<void> {
   const host = [m1, m2, m3][Number((await hostOf('web1')).slice(1)) - 1] ?? assert.fail();
   const asked = ['systemctl', 'show', 'gp-vm-*.scope', '-p', 'MemoryMax,MemorySwapMax,CPUWeight,ControlGroup'];

@@ -17,7 +17,7 @@ export interface Shown {
 
 const BLOCK_LINE = /^ {4,}(?:npx )?gp (?!\()/;
 const INLINE = /`(?:npx )?gp ([^`]+)`/g;
-/** What documents write where a reader puts something else. */
+/** Words for which a reader puts something of their own. */
 const PLACEHOLDERS: ReadonlyMap<string, string> = new Map([
   ['DATE', '2026-12-31'],
   ['FILE', 'file'],

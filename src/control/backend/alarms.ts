@@ -97,7 +97,7 @@ function vmCertificates(context: BackendContext): readonly Alarm[] {
   return findings.map(({ about, message }) => ({ kind: 'vm-certificate', about, message }));
 }
 
-/** What the checkers of the records found (core/loop/duties/record-watch.ts). */
+/** Broken rules that the record checkers found (core/loop/duties/record-watch.ts). */
 function brokenRules(context: BackendContext): readonly Alarm[] {
   return (context.leading()?.controller.recordWatch.findings ?? []).map(({ rule, about, what }) => ({
     kind: 'rule-broken',

@@ -96,7 +96,7 @@ export class Controller {
   readonly certificates: CertificateKeeper;
   /** The certificates of VMs that run. */
   readonly certificateMoves: CertificateMoves;
-  /** How fast guests write to their memory, measured for plans. */
+  /** How fast guests write to their memory, as measured for plans. */
   readonly dirtyRates: DirtyRates;
   /** The kept estate: the basis of plans for maintenance, and the verdict of each host. */
   readonly estate: EstateKeeper;

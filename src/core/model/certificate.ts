@@ -109,7 +109,7 @@ const LIFE_MS_MAX = (MACHINE_CERTIFICATE_DAYS + 1) * DAY_MS;
 /** Below this many days left a certificate is an alarm: its renewal must have failed for some time. */
 export const CERTIFICATE_DAYS_LEFT_MIN = 30;
 
-/** Whether a VM is to be moved because the certificate of its incarnation ends. `endsAt`, `now`: Unix ms. */
+/** Returns true if a VM is to be moved because the certificate of its incarnation ends. `endsAt`, `now`: Unix ms. */
 export function isMoveDue(endsAt: number, now: number): boolean {
   return endsAt - now < INCARNATION_DAYS_LEFT_MOVED * DAY_MS;
 }

@@ -73,8 +73,8 @@ export interface QmpLink {
   /** The shared disks that this QEMU has open. */
   sharedDisks(target: QmpTarget): Promise<readonly OpenSharedDisk[]>;
   /**
-   * When the certificate of an incarnation ends (Unix ms), as its QEMU showed it in a handshake of this control node;
-   * null before the first one.
+   * The end of an incarnation's certificate (Unix ms), as its QEMU showed it in a handshake of this control node; null
+   * before the first one.
    */
   certificateEndsAt(vm: VmId, generation: Generation): number | null;
   /**

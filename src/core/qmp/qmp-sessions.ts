@@ -56,7 +56,7 @@ export interface QmpSessionsOptions {
 interface Held {
   readonly target: QmpTarget;
   open: Extract<Reached, { readonly via: string }> | null;
-  /** When the certificate of its QEMU ends, in Unix ms; null: not seen yet. */
+  /** The end of its QEMU's certificate, in Unix ms; null: not seen yet. */
   certificateEndsAt: number | null;
   dialing: Promise<Reached> | null;
   /** Whether this session told QEMU to send: then QEMU is asked about its migration. */

@@ -45,7 +45,7 @@ interface Ending {
 /** A move that the leader asked for, or what came of it. */
 interface Tried {
   readonly task: TaskId | null;
-  /** Why it did not succeed; null while it is under way. */
+  /** The reason why it did not succeed; null while it is under way. */
   readonly why: string | null;
   /** Monotonic ms. */
   readonly at: number;
@@ -72,7 +72,7 @@ export class CertificateMoves {
     this.#cancel?.();
   }
 
-  /** What is wrong with the certificates of VMs that run, each with the VM's name. */
+  /** The findings about the certificates of VMs that run, each with the VM's name. */
   findings(): readonly { readonly about: string; readonly message: string }[] {
     const now = this.#ports.clock.wallMs();
     return [...this.#ending].flatMap(([vm, { endsAt, name }]) => {
@@ -111,7 +111,7 @@ export class CertificateMoves {
     return found;
   }
 
-  /** How moves ended: a VM that moved has another certificate, and is not among those that end. */
+  /** Notes how moves ended. A VM that moved has another certificate, and is not among those that end. */
   #settle(): void {
     const { store, clock } = this.#ports;
     for (const [vm, { task }] of this.#tried) {
@@ -149,7 +149,7 @@ export class CertificateMoves {
     }
   }
 
-  /** Whether a move may begin now. What keeps one from beginning for a while is no finding. */
+  /** Returns true if a move may begin now. A reason that passes by itself is no finding. */
   #mayMove(vm: VmRecord): boolean {
     const { index, clock } = this.#ports;
     if (vm.phase.kind !== 'running' || vm.intent === 'stopped' || vm.deleting || pinOf(vm) !== null) return false;
