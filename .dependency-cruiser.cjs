@@ -30,7 +30,7 @@ const FOLDERS = {
   iscsi: { src: ['base', 'core', 'wire', 'os', 'pki', 'rpc', 'etcd'], npm: [], node: true },
   control: {
     src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images', 'api'],
-    npm: ['@fastify/static', 'ajv', 'fastify', 'typebox', 'ws', '@types/ws'],
+    npm: ['@fastify/static', 'ajv', 'aws4fetch', 'fastify', 'saxes', 'typebox', 'ws', '@types/ws'],
     node: true,
   },
   // The language of stories, which the simulator and the suites with real processes tell.
@@ -89,7 +89,8 @@ const NARROWER = [
   { npm: '@fastify/static', only: '^src/control/api/' },
   { npm: 'ws', only: '^src/(control/api|client)/' },
   { npm: 'csv-parse', only: '^src/audit/readers/formats/' },
-  { npm: 'saxes', only: '^src/audit/readers/formats/' },
+  { npm: 'aws4fetch', only: '^src/control/backup/' },
+  { npm: 'saxes', only: '^src/(audit/readers/formats|control/backup)/' },
   { npm: 'yauzl', only: '^src/audit/readers/formats/' },
   { npm: 'typebox', only: '^src/(control/api|api|install)/' },
 ];

@@ -8,6 +8,7 @@ const time = Type.String({ description: 'RFC 3339 time in UTC with milliseconds'
 const apiTokenFields = {
   id: text,
   name: text,
+  backup: Type.Boolean({ description: 'it may be handed backups of the cluster’s records' }),
   createdAt: time,
 };
 export const ApiTokenSchema = Type.Object(apiTokenFields, { ...strict, title: 'ApiToken' });

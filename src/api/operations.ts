@@ -4,6 +4,7 @@
  */
 import { type TSchema, Type } from 'typebox';
 import * as access from './access-views.ts';
+import { BackupSchema } from './backup-views.ts';
 import { BODY_BYTES_MAX, nullable, strict } from './common.ts';
 import { VmFiguresSchema } from './figure-views.ts';
 import * as lab from './lab-views.ts';
@@ -631,7 +632,7 @@ export const OPERATIONS = {
   ),
   listTokens: operation('GET /v1/tokens', 'access', 'List API tokens', all(access.ApiTokenSchema)),
   createToken: operation('POST /v1/tokens', 'access', 'Create an API token; it is shown once', {
-    body: requests.CreateTokenSchema,
+    body: sessions.CreateTokenSchema,
     status: 201,
     answer: access.ApiTokenCreatedSchema,
     errors: ['exists'],
@@ -657,6 +658,11 @@ export const OPERATIONS = {
     'Raise the release of the cluster to that of all its machines: no way back',
     { answer: views.ClusterSchema, errors: ['conflict'] },
   ),
+  listBackups: operation('GET /v1/backups', 'cluster', 'List backups of the cluster’s records', all(BackupSchema)),
+  readBackup: operation('GET /v1/backup', 'cluster', 'A backup of the cluster’s records as they are now', {
+    answerMedium: 'bytes',
+    anyNode: true,
+  }),
   getLab: operation('GET /v1/lab', 'lab', 'Machines of a one-machine cluster, and the faults that can be injected', {
     answer: lab.LabSchema,
     anyNode: true,

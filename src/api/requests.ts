@@ -395,9 +395,6 @@ export type PutImage = View<typeof PutImageSchema>;
 export const ARTIFACT_KINDS = ['disk', 'kernel', 'initrd'] as const;
 export type ArtifactKind = (typeof ARTIFACT_KINDS)[number];
 
-export const CreateTokenSchema = Type.Object({ name: Name }, { ...strict, title: 'CreateToken' });
-export type CreateToken = View<typeof CreateTokenSchema>;
-
 export const CreateJoinTokenSchema = Type.Object(
   {
     role: oneOf(NODE_ROLES),

@@ -1,6 +1,19 @@
-/** Requests of browsers: sessions, and tickets for consoles. */
+/** Requests about access: API tokens, sessions of browsers, and tickets for consoles. */
 import { Type } from 'typebox';
-import { oneOf, strict, type View } from './common.ts';
+import { Name, oneOf, strict, type View } from './common.ts';
+
+export const CreateTokenSchema = Type.Object(
+  {
+    name: Name,
+    backup: Type.Optional(
+      Type.Boolean({
+        description: 'it may be handed backups of the cluster’s records; only a token that may gives that',
+      }),
+    ),
+  },
+  { ...strict, title: 'CreateToken' },
+);
+export type CreateToken = View<typeof CreateTokenSchema>;
 
 const BrowserSecret = (prefix: string, description: string) =>
   Type.String({ pattern: `^${prefix}_[A-Za-z0-9_-]{43}$`, description });

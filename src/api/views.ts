@@ -1,6 +1,7 @@
 /** What the API answers with. Each schema that has a `title` is a component of the OpenAPI document. */
 import { Type } from 'typebox';
 import type { ObjectKind } from '../core/model/keys.ts';
+import { BackupStateSchema } from './backup-views.ts';
 import { FirmwareSchema, nullable, oneOf, Rack, RestartPolicySchema, strict, type View } from './common.ts';
 import { ClusterEvacuabilitySchema, HostEvacuabilitySchema } from './evacuability-views.ts';
 import { ToAcceptSchema } from './ties.ts';
@@ -626,6 +627,7 @@ export const ClusterSchema = Type.Object(
       },
       strict,
     ),
+    backups: Type.Array(BackupStateSchema),
     alarms: Type.Array(AlarmSchema),
   },
   { ...strict, title: 'Cluster' },

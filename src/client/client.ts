@@ -28,7 +28,7 @@ const DEADLINE_MS = 35_000;
 /** How long a request is sent again while no control node leads, and the wait before each attempt. */
 const ELECTION_MS = 15_000;
 const AGAIN_MS = 500;
-const UPLOAD_IDLE_MS = 120_000;
+const TRANSFER_IDLE_MS = 120_000;
 const CONNECTIONS_MAX = 16;
 
 /** The address of a cluster and what is needed to talk to it. */
@@ -93,6 +93,11 @@ export interface ApiClient {
   latest<P extends ListPath>(path: P, count: number, options?: ListOptions<P>): Promise<ItemOf<P>[]>;
   upload(upload: Upload, signal?: AbortSignal): Promise<void>;
   /**
+   * The bytes of an answer that is a file. Ends by `signal` or with an error; 'unavailable' where the connection is cut, or
+   * stands still for two minutes.
+   */
+  download(path: '/v1/backup', signal?: AbortSignal): AsyncIterable<Uint8Array>;
+  /**
    * Delivers changes after `after` (a revision), or from now on; with an event filter, only matching events. Ends by
    * `signal` or with an error.
    */
@@ -144,6 +149,7 @@ export function createClient(target: Target, options: { readonly deadlineMs?: nu
     latest: async (path, count, options = {}) =>
       (await readPages(get, { path, count, ...options })).reverse().flat() as never[],
     upload: (upload, signal) => sendFile({ agent, baseUrl, target, upload, signal }),
+    download: (path, signal) => receive({ agent, baseUrl, target, path, signal }),
     watch: (wish) => watchChanges({ ...wish, agent, baseUrl, target }),
     close: () => agent.destroy(),
   };
@@ -234,8 +240,8 @@ async function sendFile({ agent, baseUrl, target, upload, signal }: FileRequest)
         'content-length': String(upload.sizeBytes),
       },
       body: Readable.from(paced(upload.content), { objectMode: false }),
-      headersTimeout: UPLOAD_IDLE_MS,
-      bodyTimeout: UPLOAD_IDLE_MS,
+      headersTimeout: TRANSFER_IDLE_MS,
+      bodyTimeout: TRANSFER_IDLE_MS,
       ...(signal === undefined ? {} : { signal }),
     });
     const body: unknown = await answer.body.json().catch(() => undefined);
@@ -246,6 +252,33 @@ async function sendFile({ agent, baseUrl, target, upload, signal }: FileRequest)
     throw unreachable(baseUrl, error);
   } finally {
     upload.content.destroy();
+  }
+}
+
+interface DownloadRequest {
+  readonly agent: Agent;
+  readonly baseUrl: string;
+  readonly target: Target;
+  readonly path: string;
+  readonly signal: AbortSignal | undefined;
+}
+
+async function* receive({ agent, baseUrl, target, path, signal }: DownloadRequest): AsyncGenerator<Uint8Array> {
+  try {
+    const answer = await agent.request({
+      ...{ origin: baseUrl, path, method: 'GET' },
+      headers: { authorization: `Bearer ${target.token}` },
+      headersTimeout: TRANSFER_IDLE_MS,
+      bodyTimeout: TRANSFER_IDLE_MS,
+      ...(signal === undefined ? {} : { signal }),
+    });
+    if (answer.statusCode !== 200)
+      throw errorOfProblem(answer.statusCode, await answer.body.json().catch(() => undefined));
+    for await (const chunk of answer.body) yield chunk as Uint8Array;
+  } catch (error) {
+    if (error instanceof CodedError) throw error;
+    if (signal?.aborted === true) throw signal.reason;
+    throw unreachable(baseUrl, error);
   }
 }
 

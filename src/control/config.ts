@@ -1,8 +1,9 @@
 /** The configuration file of a control node, checked. */
 import { CodedError } from '../base/errors.ts';
 import { parseControlName } from '../base/ids.ts';
+import { BACKUPS_KEPT_MAX } from '../core/model/backup.ts';
 import { readJsonFile } from '../os/files.ts';
-import { arrayOf, idOf, integer, object, optional, type Parsed, parseBoolean, text } from '../rpc/parse.ts';
+import { arrayOf, idOf, integer, nullable, object, optional, type Parsed, parseBoolean, text } from '../rpc/parse.ts';
 
 const path = text({ charsMax: 4_096 });
 const address = text({ charsMax: 100 });
@@ -37,6 +38,28 @@ const parseConfig = object({
       dir: optional(path),
       certificate: optional(
         object({ certFile: path, keyFile: path, names: arrayOf(text({ charsMax: 253 }), { itemsMax: 16 }) }),
+      ),
+    }),
+  ),
+  /** The backups that this server makes by itself (core/model/backup.ts has what holds where nothing is said). */
+  backup: optional(
+    object({
+      everyMs: optional(integer({ min: 1_000, max: 86_400_000 })),
+      /** At each place, by this control node. */
+      keep: optional(integer({ min: 1, max: BACKUPS_KEPT_MAX })),
+      bytesMax: optional(integer({ min: 1024 * 1024 })),
+      /** Copies go to this directory too; it is never made. */
+      directory: optional(path),
+      /** And to this bucket. */
+      s3: optional(
+        object({
+          endpoint: text({ charsMax: 300, pattern: /^https:\/\/[^/?#@]+$/ }),
+          region: text({ charsMax: 60, pattern: /^[a-z0-9-]+$/ }),
+          bucket: text({ charsMax: 63, pattern: /^[a-z0-9][a-z0-9.-]+$/ }),
+          prefix: text({ charsMax: 200, pattern: /^([A-Za-z0-9._-]+\/)*$/ }),
+          credentialsFile: path,
+          caFile: nullable(path),
+        }),
       ),
     }),
   ),

@@ -5,6 +5,7 @@
 
 import { rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import type { Server as TlsServer } from 'node:tls';
 import type { AssertionFailed } from '../base/assert.ts';
 import { CodedError, messageOf } from '../base/errors.ts';
@@ -14,6 +15,7 @@ import { VERSION } from '../base/version.ts';
 import type { ControllerPorts } from '../core/loop/controller.ts';
 import { EtcdSpaceKeeper } from '../core/loop/lead/etcd-space-keeper.ts';
 import { AUTHORITIES } from '../core/model/authorities.ts';
+import { BACKUP_BYTES_MAX, BACKUP_EVERY_MS, BACKUPS_KEPT, type BackupPlaceState } from '../core/model/backup.ts';
 import type { ClockOffset } from '../core/model/clock-offset.ts';
 import type { ControlRecord } from '../core/model/cluster.ts';
 import { fits, type ReleaseRecord, releaseOf } from '../core/model/cluster-release.ts';
@@ -50,13 +52,16 @@ import { createApiServer } from './api/server.ts';
 import { type Backend, createBackend } from './backend/backend.ts';
 import type { BackendContext, Leading } from './backend/context.ts';
 import type { Displays, HostLogs, LabLink, SerialPorts } from './backend/ports.ts';
+import { BackupKeeper } from './backup/backup-keeper.ts';
+import { type BackupPlace, DirectoryPlace } from './backup/backup-place.ts';
+import { S3Place } from './backup/s3-place.ts';
 import { ClusterAuthority } from './cluster-authority.ts';
 import { type ControlConfig, readConfig } from './config.ts';
 import { crashPointFrom, noCrashPoint } from './crash-point.ts';
 import { forwardOverTls } from './forward.ts';
 import { leadForEver } from './leadership.ts';
 import { RpcClients } from './links/clients.ts';
-import { askConsolePeers, controlAnswers } from './links/control-peer.ts';
+import { askBackups, askConsolePeers, controlAnswers } from './links/control-peer.ts';
 import { createDisplays } from './links/displays.ts';
 import { etcdMembers } from './links/etcd-members.ts';
 import { etcdReaders } from './links/etcd-readers.ts';
@@ -120,19 +125,17 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   followPeers(config, peerNodes, etcd, log);
   const links = linksOf(config, credentials, { store, etcd, peers: peerNodes });
   const { clients, qmp } = links;
-  const state: ServerState = {
-    leading: null,
-    leader: null,
-    clocks: new Map(),
-    waitingFor: `etcd (${endpoints.join(', ')}), which it has not read yet`,
-  };
+  const state = beginningState(endpoints);
   const etcdSpace = etcdSpaceOf(config, etcd, { log, state });
-  const context = contextOf(config, { ...links, store, etcd, etcdSpace, authority, peers: peerNodes }, state);
+  const keeper = backupKeeperOf(config, etcd, log);
+  const parts = { ...links, store, etcd, etcdSpace, keeper, authority, peers: peerNodes };
+  const context = contextOf(config, parts, state);
   const backend = createBackend(context);
   const peers = await startPeerService({
     credentials,
     address: config.address,
     followsEtcd: () => store.connected,
+    backups: () => keeper.places(),
     console: (vm, takenBy) => backend.consoles.asked(vm, takenBy),
     onUnexpected: (error, request) => log.warn('unexpected failure', { request, error: messageOf(error) }),
   });
@@ -145,6 +148,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   await untilEtcd(() => announce(store, config, until), until);
   if (config.filterPorts === true) filterPorts(peerNodes, store, log);
   state.waitingFor = null;
+  keeper.start();
   const more = portsOf(config, authority, accounts);
   const observing = observe(etcd, ELECTION, {
     signal,
@@ -173,6 +177,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   await Promise.race([stopped, following, observing, campaigning]);
   await Promise.allSettled([campaigning, api.close(), peers.close(500)]);
   etcdSpace.stop();
+  keeper.stop();
   for (const part of [qmp, clients, etcd]) part.close();
 }
 
@@ -186,6 +191,22 @@ function readersByTerm(parts: Parameters<typeof letReadersIn>[0]): (leads: boole
     termOver = new AbortController();
     if (leads) void letReadersIn(parts, termOver.signal);
   };
+}
+
+/** The backups that this server makes, and where they go. */
+function backupKeeperOf({ name, stateDir, backup }: ControlConfig, etcd: EtcdClient, log: Log): BackupKeeper {
+  const bytesMax = backup?.bytesMax ?? BACKUP_BYTES_MAX;
+  const about = { control: name, bytesMax };
+  const copies: BackupPlace[] = [];
+  if (backup?.directory !== undefined)
+    copies.push(new DirectoryPlace({ ...about, kind: 'directory', where: backup.directory }));
+  if (backup?.s3 !== undefined) copies.push(new S3Place(backup.s3, { control: name, clock }));
+  return new BackupKeeper({
+    ...{ clock, log, etcd, copies, ...about },
+    local: new DirectoryPlace({ ...about, kind: 'local', where: join(stateDir, 'backups') }),
+    everyMs: backup?.everyMs ?? BACKUP_EVERY_MS,
+    keep: backup?.keep ?? BACKUPS_KEPT,
+  });
 }
 
 /** The care for etcd's room: every control node's, the leader's first. */
@@ -229,8 +250,15 @@ interface ServerState {
   leader: { readonly name: string; readonly address: string } | null;
   /** Last known clock offsets of other control nodes. */
   readonly clocks: Map<string, ClockOffset>;
+  /** How the backups of other control nodes are, as they said last. */
+  readonly backups: Map<string, readonly BackupPlaceState[]>;
   /** The thing that the server waits for before it can answer; null once it has it. */
   waitingFor: string | null;
+}
+
+function beginningState(endpoints: readonly string[]): ServerState {
+  const waitingFor = `etcd (${endpoints.join(', ')}), which it has not read yet`;
+  return { leading: null, leader: null, clocks: new Map(), backups: new Map(), waitingFor };
 }
 
 function contextOf(
@@ -241,12 +269,13 @@ function contextOf(
   > &
     Pick<Links, 'clients' | 'paths'> & {
       readonly etcd: EtcdClient;
+      readonly keeper: BackupKeeper;
       readonly authority: ClusterAuthority;
       readonly peers: Peers;
     },
   state: ServerState,
 ): BackendContext {
-  const { clients, paths, authority, peers, ...rest } = parts;
+  const { clients, paths, authority, peers, keeper, ...rest } = parts;
   return {
     ...rest,
     etcdReaders: etcdReaders(rest.etcd),
@@ -256,7 +285,17 @@ function contextOf(
     get etcdEndpoints() {
       return peers.list().map(({ address }) => `https://${address}:${PORTS.etcdClient}`);
     },
-    controlAnswers: (control) => controlAnswers(clients, control, (offset) => state.clocks.set(control.name, offset)),
+    controlAnswers: (control) =>
+      controlAnswers(clients, control, {
+        clock: (offset) => state.clocks.set(control.name, offset),
+        backups: (states) => state.backups.set(control.name, states),
+      }),
+    backups: {
+      places: () => keeper.places(),
+      read: (signal) => keeper.read(signal),
+      lastKnown: (control) => state.backups.get(control) ?? null,
+      ask: (control) => askBackups(clients, control),
+    },
     addressAnswers: async (network, address, requestPem) => {
       const answers = await paths.addressAnswers(network, address);
       if (answers !== true) return answers === false ? 'silent' : 'unknown';

@@ -5,6 +5,7 @@ import { createServer, type Server } from 'node:net';
 import { after, before, test } from 'node:test';
 import type { PeerIdentity } from '../base/identity.ts';
 import { parseControlName, parseHostName, parseStorageName, parseVmId } from '../base/ids.ts';
+import type { BackupPlaceList, BackupPlaceState } from '../core/model/backup.ts';
 import { PORTS, portsOfSlot } from '../core/model/ports.ts';
 import { createAuthority, issue } from '../pki/authority.ts';
 import type { Credentials } from '../pki/credentials.ts';
@@ -13,7 +14,7 @@ import { OwnIdentity } from '../rpc/own-identity.ts';
 import type { Parser } from '../rpc/parse.ts';
 import type { RpcService } from '../rpc/service.ts';
 import { RpcClients } from './links/clients.ts';
-import { askConsolePeers, controlAnswers } from './links/control-peer.ts';
+import { askBackups, askConsolePeers, controlAnswers } from './links/control-peer.ts';
 import { startPeerService } from './peer-service.ts';
 
 /** The ports are fixed, the loopback address is not: tests that run at the same time do not meet. */
@@ -32,6 +33,10 @@ const unexpected: string[] = [];
 let followsEtcd = true;
 const HELD_VM = parseVmId('vm-000000000001');
 const HOLDER = { name: 'ann', since: '2026-05-01T12:00:00.000Z', node: 'c1' };
+const LOCAL: BackupPlaceList = {
+  ...{ place: 'local', where: '/b', lastAt: 9, failure: { at: 8, message: 'No room.' }, since: 1 },
+  backups: [{ file: 'c1-x', control: 'c1', takenAt: 9, revision: 7, sizeBytes: 100 }],
+};
 const consoleOrders: (readonly [string, string | null])[] = [];
 
 async function credentialsOf(identity: PeerIdentity): Promise<Credentials> {
@@ -45,6 +50,7 @@ before(async () => {
     credentials: new OwnIdentity('/nowhere', await credentialsOf(C1)),
     address: ADDRESS,
     followsEtcd: () => followsEtcd,
+    backups: () => [LOCAL],
     console: (vm, takenBy) => {
       consoleOrders.push([vm, takenBy]);
       return vm === HELD_VM ? HOLDER : null;
@@ -75,9 +81,18 @@ const probe = (client: RpcClient, body: unknown): Promise<unknown> =>
 test('a control node is seen to be there, and one that is not is seen not to be', async () => {
   const own = new RpcClients(await credentialsOf(C2));
   try {
-    assert.equal(await controlAnswers(own, { name: 'c1', address: ADDRESS }), true);
-    assert.equal(await controlAnswers(own, { name: 'c3', address: ADDRESS }), false, 'somebody else is there');
-    assert.equal(await controlAnswers(own, { name: 'c1', address: '127.0.0.254' }), false);
+    const said: BackupPlaceState[] = [];
+    const onSaid = {
+      clock: () => undefined,
+      backups: (states: readonly BackupPlaceState[]) => void said.push(...states),
+    };
+    assert.equal(await controlAnswers(own, { name: 'c1', address: ADDRESS }, onSaid), true);
+    const { backups: _, ...state } = LOCAL;
+    assert.deepEqual(said, [state]);
+    assert.equal(await controlAnswers(own, { name: 'c3', address: ADDRESS }, onSaid), false, 'somebody else is there');
+    assert.equal(await controlAnswers(own, { name: 'c1', address: '127.0.0.254' }, onSaid), false);
+    assert.deepEqual(await askBackups(own, { name: 'c1', address: ADDRESS }), [LOCAL]);
+    assert.equal(await askBackups(own, { name: 'c3', address: ADDRESS }), null);
   } finally {
     own.close();
   }

@@ -4,13 +4,14 @@
  */
 import { CodedError } from '../base/errors.ts';
 import { parseVmId, type VmId } from '../base/ids.ts';
+import type { BackupPlaceList } from '../core/model/backup.ts';
 import { isRelayPort, PORTS } from '../core/model/ports.ts';
 import { REACH_TARGETS_MAX } from '../core/ports/reach.ts';
 import { probeTcp } from '../os/tcp-probe.ts';
 import type { OwnIdentity } from '../rpc/own-identity.ts';
 import { arrayOf, idOf, integer, nullable, openObject, parsePort, text } from '../rpc/parse.ts';
 import { Relay } from '../rpc/relay.ts';
-import { type RpcService, startService } from '../rpc/service.ts';
+import { type Route, type RpcService, startService } from '../rpc/service.ts';
 import type { ConsoleHolder } from './backend/consoles.ts';
 import { tryAll } from './links/reach.ts';
 
@@ -37,6 +38,8 @@ export function startPeerService(options: {
   readonly address: string;
   /** Returns whether this node follows etcd now: a node that does not could not lead. */
   readonly followsEtcd: () => boolean;
+  /** Returns how this node's backups are. */
+  readonly backups: () => readonly BackupPlaceList[];
   /** Returns the holder of a VM's console through this node; with `takenBy` that console ends. */
   readonly console: (vm: VmId, takenBy: string | null) => ConsoleHolder | null;
   readonly onUnexpected: (error: unknown, request: string) => void;
@@ -54,12 +57,7 @@ export function startPeerService(options: {
     port: PORTS.controlPeer,
     routes: [
       ...options.credentials.routes,
-      {
-        method: 'GET',
-        path: '/v1/alive',
-        allow: ['control'],
-        handle: async () => ({ json: { alive: true, wallMs: Date.now() } }),
-      },
+      ...aliveRoutes(options.backups),
       {
         method: 'POST',
         path: '/v1/probe',
@@ -99,4 +97,25 @@ export function startPeerService(options: {
       join: (client, upstream) => relay.join(client, upstream),
     },
   });
+}
+
+/** That this node is there, and how its backups are. */
+function aliveRoutes(backups: () => readonly BackupPlaceList[]): readonly Route[] {
+  return [
+    {
+      method: 'GET',
+      path: '/v1/alive',
+      allow: ['control'],
+      handle: async () => {
+        const states = backups().map(({ backups: _, ...state }) => state);
+        return { json: { alive: true, wallMs: Date.now(), backups: states } };
+      },
+    },
+    {
+      method: 'GET',
+      path: '/v1/backups',
+      allow: ['control'],
+      handle: async () => ({ json: { places: backups() } }),
+    },
+  ];
 }

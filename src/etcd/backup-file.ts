@@ -6,7 +6,8 @@
  */
 import { createHash } from 'node:crypto';
 import { CodedError } from '../base/errors.ts';
-import type { Etcd } from './api.ts';
+import type { CallOptions, Etcd } from './api.ts';
+import type { KeyValue } from './records.ts';
 
 /** The first line. */
 export interface BackupHeader {
@@ -24,37 +25,106 @@ export interface Backup {
   readonly records: readonly Readonly<Record<'key' | 'value', string>>[];
 }
 
+/** Records of one revision, a page of them. */
+export interface RecordPage {
+  readonly revision: number;
+  /** How many records the whole has, all pages together. */
+  readonly total: number;
+  readonly entries: readonly KeyValue[];
+}
+
+/** How pages are asked for: `revision` absent: the newest. */
+export interface PageRequest extends CallOptions {
+  readonly pageEntries?: number;
+  readonly revision?: number;
+}
+
+/** Records that are read page by page (etcd/client.ts). */
+export interface PagedRecords {
+  pages(prefix: string, options: PageRequest): AsyncIterable<RecordPage>;
+}
+
+/** What a backup is made of, and when. */
+export interface BackupOptions {
+  readonly prefix: string;
+  /** What is left out. */
+  readonly without: string;
+  /** Unix ms. */
+  readonly takenAt: number;
+  readonly signal?: AbortSignal;
+  /** Told of the header before the first piece. */
+  readonly onHeader?: (header: BackupHeader) => void;
+}
+
 const FORMAT = 'groundplane-backup';
 /** The largest backup that is read, in characters: etcd's quota bounds what is in one. */
 export const BACKUP_CHARS_MAX = 2 ** 29 - 1;
-/** Lines that are made at once: a turn of the event loop is some milliseconds. */
-const LINES_PER_PIECE = 200;
+/** Records of a page, and of a turn of the event loop, which is some milliseconds. */
+const PAGE_ENTRIES = 100;
+const PAGE_MS = 30_000;
 
 /**
- * The records under `prefix` but for those under `without`, in pieces of a file. Rejects with what etcd refuses, before
- * the first piece.
+ * The records under `prefix` but for those under `without`, in pieces of a file, a page of etcd's at a time: whatever
+ * there is, no more than a page is held. Rejects with what etcd refuses; EtcdCompacted, where history was compacted
+ * while it was read.
  */
-export async function* backupOf(
-  etcd: Pick<Etcd, 'list'>,
-  { prefix, without, takenAt }: { readonly prefix: string; readonly without: string; readonly takenAt: number },
-): AsyncGenerator<string, void> {
-  const { entries, revision } = await etcd.list(prefix, { deadlineMs: 30_000 });
-  const records = entries.filter(({ key }) => !key.startsWith(without));
+export async function* backupOf(etcd: PagedRecords, options: BackupOptions): AsyncGenerator<string, void> {
+  const { prefix, without, takenAt, signal, onHeader } = options;
+  const request = { deadlineMs: PAGE_MS, pageEntries: PAGE_ENTRIES, ...(signal === undefined ? {} : { signal }) };
   const hash = createHash('sha256');
-  const header: BackupHeader = { format: FORMAT, version: 1, takenAt, revision, records: records.length };
-  const pieces = [`${JSON.stringify(header)}\n`];
-  for (let from = 0; from < records.length; from += LINES_PER_PIECE)
-    pieces.push(
-      records
-        .slice(from, from + LINES_PER_PIECE)
-        .map(({ key, value }) => `${JSON.stringify({ key, value })}\n`)
-        .join(''),
-    );
-  for (const piece of pieces) {
+  let isBegun = false;
+  for await (const { revision, total, entries } of etcd.pages(prefix, request)) {
+    const pieces: string[] = [];
+    if (!isBegun) {
+      isBegun = true;
+      const records = total - (await countOf(etcd, without, { ...request, revision, pageEntries: 1 }));
+      const header: BackupHeader = { format: FORMAT, version: 1, takenAt, revision, records };
+      onHeader?.(header);
+      pieces.push(`${JSON.stringify(header)}\n`);
+    }
+    for (const { key, value } of entries)
+      if (!key.startsWith(without)) pieces.push(`${JSON.stringify({ key, value })}\n`);
+    const piece = pieces.join('');
     hash.update(piece);
     yield piece;
   }
-  yield `${JSON.stringify({ sha256: hash.digest('hex') })}\n`;
+  yield trailer(hash.digest('hex'));
+}
+
+async function countOf(etcd: PagedRecords, prefix: string, request: PageRequest): Promise<number> {
+  for await (const { total } of etcd.pages(prefix, request)) return total;
+  return 0;
+}
+
+/** The pages of an etcd that hands out a listing at once. */
+export function pagesOf(etcd: Pick<Etcd, 'list'>): PagedRecords {
+  return {
+    async *pages(prefix, { signal }) {
+      const { entries, revision } = await etcd.list(prefix, signal === undefined ? {} : { signal });
+      yield { revision, total: entries.length, entries };
+    },
+  };
+}
+
+const trailer = (sha256: string): string => `${JSON.stringify({ sha256 })}\n`;
+const TRAILER_BYTES = trailer('0'.repeat(64)).length;
+
+/** Passes the pieces of a backup on. CodedError 'bad-input' at their end, unless they are a whole one. */
+export async function* wholeBackup(pieces: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<Uint8Array, void> {
+  const hash = createHash('sha256');
+  // The last bytes so far, which may be the end.
+  let held = Buffer.alloc(0);
+  for await (const piece of pieces) {
+    yield piece;
+    const all = Buffer.concat([held, piece]);
+    const hashedBytes = Math.max(0, all.length - TRAILER_BYTES);
+    hash.update(all.subarray(0, hashedBytes));
+    held = all.subarray(hashedBytes);
+  }
+  if (held.toString() === trailer(hash.digest('hex'))) return;
+  throw new CodedError('bad-input', `${name} is no whole backup of a cluster: its end is missing.`, {
+    advice: 'Nothing was kept. Try again.',
+  });
 }
 
 /** Reads a backup. CodedError 'bad-input': it is none, or not whole. */

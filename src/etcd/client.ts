@@ -26,6 +26,7 @@ import type {
   TxnResult,
   WatchOptions,
 } from './api.ts';
+import type { PagedRecords, PageRequest, RecordPage } from './backup-file.ts';
 import { EtcdCompacted } from './errors.ts';
 import {
   type AlarmMember,
@@ -66,6 +67,8 @@ export interface PageOptions extends ListOptions, ReadOptions {
   readonly pageEntries?: number;
 }
 
+export interface RevisionPageOptions extends ReadOptions, PageRequest {}
+
 export interface MemberStatus {
   readonly endpoint: string;
   readonly version: string;
@@ -105,7 +108,7 @@ const STATUS_MS = 1_000;
  * before them (except `serializable` reads); a change is sent at most once, and an unknown outcome is
  * EtcdDeadlineUnknown, never a failure. Revisions and versions are numbers, asserted to be safe integers.
  */
-export class EtcdClient implements Etcd {
+export class EtcdClient implements Etcd, PagedRecords {
   readonly clock: Clock = transportClock;
   readonly #transport: Transport;
   readonly #channel: GrpcChannel;
@@ -166,20 +169,35 @@ export class EtcdClient implements Etcd {
 
   async #listOnce(prefix: string, options: PageOptions): Promise<Listing> {
     const entriesMax = options.entriesMax ?? ENTRIES_MAX;
-    const rangeEnd = prefixEnd(keyBytes(prefix));
-    const limit = BigInt(options.pageEntries ?? PAGE_ENTRIES);
     const entries: KeyValue[] = [];
-    let key = keyBytes(prefix);
-    let revision = 0n;
-    for (;;) {
-      const page = await this.#range({ key, rangeEnd, limit, revision }, options);
-      if (revision === 0n) revision = page.header?.revision ?? 0n;
-      for (const kv of page.kvs) entries.push(keyValueOf(kv));
+    let revision = 0;
+    for await (const page of this.pages(prefix, options)) {
+      revision = page.revision;
+      for (const entry of page.entries) entries.push(entry);
       if (entries.length > entriesMax) {
         throw new CodedError('too-large', `etcd holds more than ${entriesMax} records under ${prefix}.`);
       }
+    }
+    return { revision, entries };
+  }
+
+  /**
+   * All records under `prefix` as of one revision, page by page: no more than a page is held. Throws EtcdCompacted where
+   * that revision is compacted meanwhile.
+   */
+  async *pages(prefix: string, options: RevisionPageOptions = {}): AsyncGenerator<RecordPage, void> {
+    const rangeEnd = prefixEnd(keyBytes(prefix));
+    const limit = BigInt(options.pageEntries ?? PAGE_ENTRIES);
+    let key = keyBytes(prefix);
+    let revision = BigInt(options.revision ?? 0);
+    let total: number | null = null;
+    for (;;) {
+      const page = await this.#range({ key, rangeEnd, limit, revision }, options);
+      if (revision === 0n) revision = page.header?.revision ?? 0n;
+      total ??= revisionNumber(page.count);
+      yield { revision: revisionNumber(revision), total, entries: page.kvs.map(keyValueOf) };
       const last = page.kvs.at(-1);
-      if (!page.more || last === undefined) return { revision: revisionNumber(revision), entries };
+      if (!page.more || last === undefined) return;
       key = new Uint8Array([...last.key, 0]); // the first key after the last one
     }
   }

@@ -7,6 +7,7 @@ import { CodedError } from '../base/errors.ts';
 import { storageRecord } from '../control/testing/records.ts';
 import { AUTHORITIES, type AuthoritiesRecord } from '../core/model/authorities.ts';
 import { EPOCH_KEY, keyOf, PREFIX } from '../core/model/keys.ts';
+import { pagesOf } from '../etcd/backup-file.ts';
 import { askedOf, demandAuthority, demandPlausible, writeBackup } from './cluster-backup.ts';
 
 const storage = (name: string, more: object = {}) => ({
@@ -53,8 +54,11 @@ test('a backup follows no link that lies where it is made', async (t) => {
   t.after(() => rm(dir, { recursive: true }));
   const file = join(dir, 'cluster.gpbackup');
   await writeFile(join(dir, 'other'), 'kept');
-  await symlink(join(dir, 'other'), `${file}.making`);
-  assert.equal(await writeBackup({ list: async () => ({ entries: [], revision: 7 }) }, file), 0);
+  assert.equal(await writeBackup(pagesOf({ list: async () => ({ entries: [], revision: 7 }) }), file), 0);
+  await symlink(join(dir, 'other'), join(dir, 'link'));
+  await assert.rejects(writeBackup(pagesOf({ list: async () => ({ entries: [], revision: 7 }) }), join(dir, 'link')), {
+    code: 'exists',
+  });
   assert.equal(await readFile(join(dir, 'other'), 'utf8'), 'kept');
   assert.equal((await stat(file)).mode & 0o777, 0o600);
 });

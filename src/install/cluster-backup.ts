@@ -5,7 +5,7 @@
  * the epochs; machines must trust an authority whose key is here; etcd starts only with everything in it.
  */
 import { existsSync } from 'node:fs';
-import { open, rename, rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { parseDiskId } from '../base/ids.ts';
@@ -17,11 +17,18 @@ import { keyOf, PREFIX, ROOT } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { readRecord } from '../core/model/record-shapes.ts';
 import { epochOfSnapshot, type ServedDisk } from '../core/plan/restore/begin-epoch.ts';
-import type { Etcd } from '../etcd/api.ts';
-import { BACKUP_CHARS_MAX, type Backup, backupOf, readBackup } from '../etcd/backup-file.ts';
+import {
+  BACKUP_CHARS_MAX,
+  type Backup,
+  type BackupHeader,
+  backupOf,
+  type PagedRecords,
+  readBackup,
+  wholeBackup,
+} from '../etcd/backup-file.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { systemClock } from '../os/clock.ts';
-import { readTextBounded } from '../os/files.ts';
+import { readTextBounded, writePiecesAtomic } from '../os/files.ts';
 import { ownInterfaces } from '../os/own-addresses.ts';
 import { type Credentials, readCredentials } from '../pki/credentials.ts';
 import { RpcClient } from '../rpc/client.ts';
@@ -65,28 +72,31 @@ export async function backUpCluster(machine: MachineConfig, file: string): Promi
   }
 }
 
-/** As `backUpCluster`, from a given etcd. */
-export async function writeBackup(etcd: Pick<Etcd, 'list'>, file: string): Promise<number> {
-  const making = `${file}.making`;
+/** As `backUpCluster`, from an etcd. */
+export async function writeBackup(etcd: PagedRecords, file: string): Promise<number> {
+  let records = 0;
+  const options = {
+    ...{ prefix: ROOT, without: PREFIX.election, takenAt: systemClock.wallMs() },
+    onHeader: (header: BackupHeader) => {
+      records = header.records;
+    },
+  };
+  await writeNew(file, backupOf(etcd, options));
+  return records;
+}
+
+/**
+ * Writes a backup that comes in pieces into a new file, which only its owner reads. CodedError 'exists', 'bad-input' where
+ * it does not come whole, or what `pieces` throw; nothing is left then.
+ */
+export async function keepBackup(file: string, pieces: AsyncIterable<Uint8Array>): Promise<void> {
+  await writeNew(file, wholeBackup(pieces, 'What came'));
+}
+
+async function writeNew(file: string, pieces: AsyncIterable<string | Uint8Array>): Promise<void> {
   if (existsSync(file))
     throw new CodedError('exists', `${file} exists.`, { advice: 'Nothing was changed. Name another file.' });
-  await rm(making, { force: true });
-  let lines = 0;
-  // Made here, so that no other process has it open, and it is no link to another file.
-  const handle = await open(making, 'wx', 0o600);
-  try {
-    const options = { prefix: ROOT, without: PREFIX.election, takenAt: systemClock.wallMs() };
-    for await (const piece of backupOf(etcd, options)) {
-      await handle.write(piece);
-      lines += piece.split('\n').length - 1;
-    }
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(making, file);
-  // The header and the end are no records.
-  return lines - 2;
+  await writePiecesAtomic(file, pieces, { sizeBytesMax: BACKUP_CHARS_MAX });
 }
 
 /** Reads a backup. CodedError 'not-found', 'bad-input'. */

@@ -88,6 +88,7 @@ export function controlConfig(
     filterPorts: true,
     apiSocket,
     web: undefined,
+    backup: undefined,
     labSocket,
     lab: failpointFile !== undefined,
     failpointFile,

@@ -8,7 +8,13 @@ const GIB = 1024 ** 3;
 const WHOLE = `
 name: m1
 networks: { control: eth0, storage: 10.1.0.11, overlay: eth2 }
-control: { etcdQuota: 4GiB }
+control:
+  etcdQuota: 4GiB
+  backup:
+    keep: 72
+    space: 4GiB
+    directory: /mnt/nas/groundplane
+    s3: { endpoint: 'https://s3.example.com', bucket: backups, region: eu-central-1, prefix: gp/, credentials: /etc/s3, ca: /etc/ca }
 storage: { pool: /srv/disks, reserve: 20GiB }
 host: { memory: 60GiB, vcpus: 12, accelerator: auto }
 `;
@@ -23,6 +29,12 @@ const REFUSED: readonly (readonly [string, RegExp])[] = [
   ['name: m1\nnetworks: { control: eth0 }\nhost: { memory: 60 }', /host\.memory/],
   ['name: m1\nnetworks: { control: eth0 }\nhost: { memory: 60GB }', /host\.memory/],
   ['name: m1\nnetworks: { control: eth0 }\nhost: { vcpus: 0 }', /host\.vcpus/],
+  ['name: m1\nnetworks: { control: eth0 }\ncontrol: { backup: { keep: 0 } }', /control\.backup\.keep/],
+  ['name: m1\nnetworks: { control: eth0 }\ncontrol: { backup: { s3: { bucket: b1 } } }', /control\.backup\.s3/],
+  [
+    "name: m1\nnetworks: { control: eth0 }\ncontrol: { backup: { s3: { endpoint: 'http://s3', bucket: b1, credentials: /k } } }",
+    /control\.backup\.s3\.endpoint/,
+  ],
   ['name: m1\nnetworks: { control: eth0 }\nstorage: { pool: relative }', /storage\.pool/],
   ['name: m1\nnetworks: { control: eth0 }\nhost: {}\nroles: [host]', /roles is not a field/],
   ['name: [', /m\.yaml/],

@@ -8,6 +8,7 @@ import { Value } from 'typebox/value';
 import { parse, stringify } from 'yaml';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { isName } from '../base/ids.ts';
+import { BACKUPS_KEPT_MAX } from '../core/model/backup.ts';
 
 const strict = { additionalProperties: false } as const;
 const IPV4 = /^((25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(?!$)|$)){4}$/;
@@ -25,6 +26,30 @@ const Network = Type.String({
 const Size = Type.String({ pattern: SIZE.source, description: 'a size in whole MiB, GiB or TiB, such as 60GiB' });
 const Path = Type.String({ pattern: '^/[^\\n\\0]{0,199}$', description: 'an absolute path' });
 
+const Backup = Type.Object(
+  {
+    keep: Type.Optional(Type.Integer({ minimum: 1, maximum: BACKUPS_KEPT_MAX })),
+    space: Type.Optional(Size),
+    directory: Type.Optional(Path),
+    s3: Type.Optional(
+      Type.Object(
+        {
+          endpoint: Type.String({ pattern: '^https://[^/?#@]{1,280}$', description: 'https://ADDRESS[:PORT]' }),
+          bucket: Type.String({ pattern: '^[a-z0-9][a-z0-9.-]{1,62}$', description: 'the name of a bucket' }),
+          region: Type.Optional(Type.String({ pattern: '^[a-z0-9-]{1,60}$' })),
+          prefix: Type.Optional(
+            Type.String({ pattern: '^([A-Za-z0-9._-]{1,60}/){1,3}$', description: 'folders, each with a / after it' }),
+          ),
+          credentials: Path,
+          ca: Type.Optional(Path),
+        },
+        strict,
+      ),
+    ),
+  },
+  { ...strict, description: 'the backups that this control node makes every hour' },
+);
+
 /** The schema of the file. */
 export const MachineSchema = Type.Object(
   {
@@ -39,7 +64,7 @@ export const MachineSchema = Type.Object(
     ),
     control: Type.Optional(
       Type.Object(
-        { etcdQuota: Type.Optional(Size) },
+        { etcdQuota: Type.Optional(Size), backup: Type.Optional(Backup) },
         { ...strict, description: 'this machine is a control node: a server and a member of etcd' },
       ),
     ),

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { keyOf, PREFIX, ROOT } from '../core/model/keys.ts';
 import { incarnation, VM, vmRecord } from '../core/plan/testing/sample-records.ts';
-import { backupOf, readBackup } from '../etcd/backup-file.ts';
+import { backupOf, pagesOf, readBackup } from '../etcd/backup-file.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { startCluster } from '../etcd/testing/etcd-cluster.ts';
 import { restoreEtcd } from './restore-etcd.ts';
@@ -55,11 +55,9 @@ test('a backup of a real etcd is restored twice, each time in an epoch of its ow
 });
 
 test('a file that is no whole backup is refused, and says what is wrong', async () => {
-  const list = async () => ({
-    revision: 9,
-    entries: [{ key: keyOf.vm(VM), value: record(5), createRevision: 1, modRevision: 1, lease: '0' }],
-  });
-  const text = await textOf(backupOf({ list }, { prefix: ROOT, without: PREFIX.election, takenAt: 1 }));
+  const entry = { key: keyOf.vm(VM), value: record(5), createRevision: 1, modRevision: 1, lease: '0' };
+  const list = async (prefix: string) => ({ revision: 9, entries: entry.key.startsWith(prefix) ? [entry] : [] });
+  const text = await textOf(backupOf(pagesOf({ list }), { prefix: ROOT, without: PREFIX.election, takenAt: 1 }));
   assert.equal(readBackup(text, 'f').header.revision, 9);
   for (const bad of [
     '',

@@ -3,6 +3,7 @@
  * file about the cluster. Pure.
  */
 import { join } from 'node:path';
+import type { ControlConfig } from '../control/config.ts';
 import type { ClusterFile } from './cluster-file.ts';
 import { agentConfig, controlConfig, etcdProgram, type InstalledMachine, storageConfig } from './configuration.ts';
 import { type Interfaces, type MachineConfig, networksOf, sizeBytesOf } from './machine-config.ts';
@@ -48,7 +49,8 @@ export function roleConfigFile(role: Role, facts: RoleFacts): { readonly name: s
       const quota = facts.machine.control?.etcdQuota;
       const config = controlConfig(machine, cluster.controls, { adminTokenSha256: cluster.adminTokenSha256 ?? '' });
       const quotaBytes = quota === undefined ? undefined : sizeBytesOf(quota);
-      return json({ ...config, etcd: { ...config.etcd, quotaBytes } });
+      const backup = backupConfig(facts.machine.control?.backup);
+      return json({ ...config, etcd: { ...config.etcd, quotaBytes }, backup });
     }
     case 'storage': {
       const { join: _join, ...config } = storageConfig(machine, cluster.controls);
@@ -63,6 +65,25 @@ export function roleConfigFile(role: Role, facts: RoleFacts): { readonly name: s
     case 'etcd':
       return { name: 'etcd.env', content: etcdEnvironment(machine, facts) };
   }
+}
+
+/** Where S3 has no regions, this one is signed for. */
+const S3_REGION = 'us-east-1';
+
+function backupConfig(backup: NonNullable<MachineConfig['control']>['backup']): ControlConfig['backup'] {
+  if (backup === undefined) return undefined;
+  const { keep, space, directory, s3 } = backup;
+  return {
+    ...{ everyMs: undefined, keep, directory },
+    bytesMax: space === undefined ? undefined : sizeBytesOf(space),
+    s3:
+      s3 === undefined
+        ? undefined
+        : {
+            ...{ endpoint: s3.endpoint, bucket: s3.bucket, region: s3.region ?? S3_REGION, prefix: s3.prefix ?? '' },
+            ...{ credentialsFile: s3.credentials, caFile: s3.ca ?? null },
+          },
+  };
 }
 
 /** Every flag of etcd is a variable too. */

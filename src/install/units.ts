@@ -88,6 +88,8 @@ const SANDBOX: Readonly<Record<Role, readonly string[]>> = {
     'ProtectProc=invisible',
     'RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK',
     'StateDirectory=groundplane/control',
+    // Copies of backups go where other file systems are mounted.
+    'ReadWritePaths=-/srv -/mnt -/media',
   ],
   storage: [
     ...CONFINED,

@@ -44,8 +44,46 @@ export async function writeFileAtomic(
     await unlink(temporary).catch(() => undefined);
     throw error;
   }
-  if (options.durable === false) return;
-  const directory = await open(dirname(path), 'r');
+  if (options.durable !== false) await syncDirectory(dirname(path));
+}
+
+/**
+ * Writes what comes into a new or replaced file of mode 0600, in one step as `writeFileAtomic`. Returns its size in
+ * bytes. CodedError 'too-large' beyond `sizeBytesMax`; throws what `pieces` throw. Nothing is left of a file that did not
+ * come whole.
+ */
+export async function writePiecesAtomic(
+  path: string,
+  pieces: AsyncIterable<string | Uint8Array>,
+  { sizeBytesMax }: { readonly sizeBytesMax: number },
+): Promise<number> {
+  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+  const file = await open(temporary, 'wx', 0o600);
+  let sizeBytes = 0;
+  try {
+    try {
+      for await (const piece of pieces) {
+        const bytes = typeof piece === 'string' ? Buffer.from(piece) : piece;
+        sizeBytes += bytes.length;
+        if (sizeBytes > sizeBytesMax)
+          throw new CodedError('too-large', `${path} would be larger than ${sizeBytesMax} bytes; it was not kept.`);
+        await file.writeFile(bytes);
+      }
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined);
+    throw error;
+  }
+  await syncDirectory(dirname(path));
+  return sizeBytes;
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r');
   try {
     await directory.sync();
   } finally {

@@ -1,20 +1,40 @@
-/** `gp cluster backup`, `gp cluster restore`: the cluster's records, on one of its control nodes. */
+/** `gp cluster backup`, `gp cluster restore`: the cluster's records, as files. */
+import { access, constants } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { counted } from '../../base/counted.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { Io } from '../io.ts';
 import { action } from './common.ts';
+import { BACKUP_TABLE } from './presentations.ts';
 
 /** Adds both below `gp cluster`. */
 export function addBackup(cluster: Command, io: Io): void {
-  cluster
+  const backup = cluster
     .command('backup')
-    .description('write the cluster’s records into a file, on a control node; guests’ disks are not in it')
+    .description('write the cluster’s records into a file; guests’ disks are not in it')
     .argument('<file>', 'a new file, which only its owner reads')
     .action(
       action(io, async (session, file: string) => {
-        const { backUpCluster } = await import('../../install/cluster-backup.ts');
-        session.say(`${file}: ${counted(await backUpCluster(await demandControl(), file), 'record')}.`);
+        const { backUpCluster, keepBackup } = await import('../../install/cluster-backup.ts');
+        const machine = await controlHere();
+        // From etcd itself, where that is here: whatever the servers do.
+        if (machine !== null) {
+          session.say(`${file}: ${counted(await backUpCluster(machine, file), 'record')}.`);
+          return;
+        }
+        const client = await session.client();
+        await keepBackup(file, client.download('/v1/backup', io.signal));
+        session.say(`${file} is a whole backup.`);
+      }),
+    );
+  backup
+    .command('list')
+    .description('list the backups that control nodes have made by themselves')
+    .action(
+      action(io, async (session) => {
+        const client = await session.client();
+        await session.printList(await client.list('/v1/backups', { signal: io.signal }), BACKUP_TABLE);
       }),
     );
   cluster
@@ -48,11 +68,21 @@ export function addBackup(cluster: Command, io: Io): void {
     );
 }
 
+/** The configuration of this machine, if it is a control node whose identity we may use; else null. */
+async function controlHere() {
+  const { identityDir, readMachineConfig } = await import('../../install/setup.ts');
+  const isReadable = await access(join(identityDir('control'), 'server-key.pem'), constants.R_OK).then(
+    () => true,
+    () => false,
+  );
+  const machine = isReadable ? await readMachineConfig() : undefined;
+  return machine?.control === undefined ? null : machine;
+}
+
 async function demandControl() {
-  const { readMachineConfig } = await import('../../install/setup.ts');
-  const machine = await readMachineConfig();
-  if (machine?.control !== undefined) return machine;
+  const machine = await controlHere();
+  if (machine !== null) return machine;
   throw new CodedError('not-found', 'This machine is no control node of an installed cluster.', {
-    advice: 'Run it on a control node.',
+    advice: 'Run it on a control node, as root.',
   });
 }

@@ -20,6 +20,7 @@ import { action, collect, nameArgument, timeoutOption } from './common.ts';
 import { addHostCommands } from './host.ts';
 import { addNodeDrains } from './node-drains.ts';
 import {
+  ageOf,
   CONTROL_TABLE,
   DISK_TABLE,
   EVENT_TABLE,
@@ -300,9 +301,18 @@ function describeCluster(cluster: Cluster): string {
     ['VMs', `${vms.total}${verdicts.length === 0 ? '' : `: ${verdicts.join(', ')}`}`],
     ['Memory', `${formatBytes(cluster.memoryUsedBytes)} of ${formatBytes(cluster.memoryTotalBytes)} used`],
     ['etcd', describeEtcd(cluster.etcd)],
+    ['Backups', describeBackups(cluster.backups)],
     ['Revision', cluster.revision],
     ['Alarms', cluster.alarms.length === 0 ? 'none' : cluster.alarms.map(({ message }) => message)],
   ]);
+}
+
+function describeBackups(backups: Cluster['backups']): string[] {
+  if (backups.length === 0) return ['none'];
+  return backups.map(({ controlNode, place, lastAt, failure }) => {
+    const last = lastAt === null ? 'none yet' : `the last ${ageOf(lastAt)} ago`;
+    return `${controlNode} ${place}: ${last}${failure === null ? '' : `; failed ${ageOf(failure.at)} ago: ${failure.message}`}`;
+  });
 }
 
 function answerLines({ possible, refused, because }: Cluster['evacuability']['drain']): string[] {
@@ -438,10 +448,11 @@ function addTokens(program: Command, io: Io): void {
     .command('create')
     .description('create an API token; it is printed once')
     .argument('<name>', 'name', nameArgument)
+    .option('--backup', 'it may read backups of the cluster, which hold hashes of tokens and secrets')
     .action(
-      action(io, async (session, name: string) => {
+      action(io, async (session, name: string, { backup }: { readonly backup?: true }) => {
         const client = await session.client();
-        const created = await client.call(client.http.POST('/v1/tokens', { body: { name } }));
+        const created = await client.call(client.http.POST('/v1/tokens', { body: present({ name, backup }) }));
         await session.printOne<ApiTokenCreated>(created, TOKEN_TABLE, (of) => `${of.token}\n`);
       }),
     );

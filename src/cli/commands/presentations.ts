@@ -1,11 +1,13 @@
 /** How objects of each kind look as tables. */
 import type { ApiToken } from '../../api/access-views.ts';
+import type { Backup } from '../../api/backup-views.ts';
 import type { ControlNode, Disk, Event, Host, Image, Network, StorageNode, Task } from '../../api/views.ts';
 import type { Colours } from '../io.ts';
 import type { Presentation } from '../session.ts';
 import { formatAge, formatBytes, formatDuration } from '../units.ts';
 
-const ageOf = (time: string): string => formatAge(Date.now() - Date.parse(time));
+/** Formats how long ago a time was. */
+export const ageOf = (time: string): string => formatAge(Date.now() - Date.parse(time));
 const yes = (value: boolean): string => (value ? 'yes' : 'no');
 
 export const EVENT_TABLE: Presentation<Event> = {
@@ -141,8 +143,17 @@ export const TASK_TABLE: Presentation<Task> = {
   name: (task) => task.id,
 };
 
+export const BACKUP_TABLE: Presentation<Backup> = {
+  header: ['CONTROL NODE', 'PLACE', 'FILE', 'SIZE', 'AGE'],
+  row: ({ controlNode, place, file, sizeBytes, takenAt }) => [
+    ...[controlNode, place, file, formatBytes(sizeBytes), ageOf(takenAt)],
+  ],
+  wide: { header: ['WHERE', 'REVISION'], row: ({ where, revision }) => [where, String(revision)] },
+  name: (backup) => backup.file,
+};
+
 export const TOKEN_TABLE: Presentation<ApiToken> = {
-  header: ['NAME', 'ID', 'AGE'],
-  row: (token) => [token.name, token.id, ageOf(token.createdAt)],
+  header: ['NAME', 'ID', 'BACKUP', 'AGE'],
+  row: (token) => [token.name, token.id, yes(token.backup), ageOf(token.createdAt)],
   name: (token) => token.name,
 };

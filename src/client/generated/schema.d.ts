@@ -87,6 +87,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/backup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A backup of the cluster’s records as they are now */
+        get: operations["readBackup"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/backups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List backups of the cluster’s records */
+        get: operations["listBackups"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/cluster": {
         parameters: {
             query?: never;
@@ -1763,12 +1797,16 @@ export interface components {
             actions: components["schemas"]["AllowedAction"][];
         };
         ApiToken: {
+            /** @description it may be handed backups of the cluster’s records */
+            backup: boolean;
             /** @description RFC 3339 time in UTC with milliseconds */
             createdAt: string;
             id: string;
             name: string;
         };
         ApiTokenCreated: {
+            /** @description it may be handed backups of the cluster’s records */
+            backup: boolean;
             /** @description RFC 3339 time in UTC with milliseconds */
             createdAt: string;
             id: string;
@@ -1809,6 +1847,38 @@ export interface components {
             /** @description what keeps the next phase from beginning, the first twenty */
             waitsFor: string[];
             waitsForCount: number;
+        };
+        /** @description a backup of the cluster’s records that a control node keeps */
+        Backup: {
+            controlNode: string;
+            file: string;
+            /** @enum {unknown} */
+            place: "local" | "directory" | "s3";
+            /** @description etcd’s revision of its records */
+            revision: number;
+            sizeBytes: number;
+            /** @description RFC 3339 time in UTC with milliseconds */
+            takenAt: string;
+            /** @description the directory, or s3://BUCKET/PREFIX */
+            where: string;
+        };
+        BackupPage: {
+            items: components["schemas"]["Backup"][];
+            next: string | null;
+        };
+        /** @description how the backups of a control node at one place are */
+        BackupState: {
+            controlNode: string;
+            failure: {
+                /** @description RFC 3339 time in UTC with milliseconds */
+                at: string;
+                message: string;
+            } | null;
+            lastAt: string | null;
+            /** @enum {unknown} */
+            place: "local" | "directory" | "s3";
+            /** @description the directory, or s3://BUCKET/PREFIX */
+            where: string;
         };
         BeginSession: {
             /** @description an API token */
@@ -1856,6 +1926,7 @@ export interface components {
         };
         Cluster: {
             alarms: components["schemas"]["Alarm"][];
+            backups: components["schemas"]["BackupState"][];
             controlNodes: {
                 alive: number;
                 total: number;
@@ -2018,6 +2089,8 @@ export interface components {
             sizeBytes: number;
         };
         CreateToken: {
+            /** @description it may be handed backups of the cluster’s records; only a token that may gives that */
+            backup?: boolean;
             /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
             name: string;
         };
@@ -4174,6 +4247,175 @@ export interface operations {
             };
             /** @description conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readBackup: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A backup of the cluster’s records as they are now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listBackups: {
+        parameters: {
+            query?: {
+                after?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description List backups of the cluster’s records */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupPage"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

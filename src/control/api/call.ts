@@ -13,6 +13,8 @@ export interface Principal {
   readonly name: string;
   /** SHA-256 of the token or session; absent if no proof was needed. */
   readonly sha256?: string;
+  /** It may be handed backups of the cluster's records. Absent: it may not. */
+  readonly mayBackUp?: boolean;
   /** The browser's session; null: an API token itself. */
   readonly session?: { readonly id: string; readonly expiresAt: number } | null;
 }

@@ -40,7 +40,9 @@ type Answer<Id extends OperationId> = (typeof OPERATIONS)[Id]['answer'] extends 
   ? (typeof OPERATIONS)[Id]['answerMedium'] extends 'event-stream'
     ? Readable
     : ViewOf<(typeof OPERATIONS)[Id]['answer']>
-  : string | undefined;
+  : (typeof OPERATIONS)[Id]['answerMedium'] extends 'bytes'
+    ? Readable
+    : string | undefined;
 
 /** One handler per operation; the console is an upgrade and has its own module. */
 export type Handlers = { readonly [Id in OperationId]: (input: Input<Id>) => Promise<Answer<Id>> };
@@ -102,6 +104,8 @@ export function handlersFor({ backend, heartbeatMs, version, build }: HandlerOpt
       return stream;
     },
     getCluster: () => backend.cluster.get(),
+    listBackups: ({ query, call }) => backend.backups.list(query, call),
+    readBackup: ({ call }) => backend.backups.read(call),
     finalizeCluster: ({ call }) => backend.cluster.finalize(call),
     getLab: () => backend.lab.get(),
     injectFault: ({ body }) => backend.lab.inject(body),
@@ -374,7 +378,7 @@ type AccessOperations = Extract<OperationId, `${string}Token` | `${string}Tokens
 function accessHandlers(backend: Backend): Pick<Handlers, AccessOperations> {
   return {
     listTokens: ({ query, call }) => backend.access.list(query, call),
-    createToken: ({ body }) => backend.access.create(body),
+    createToken: ({ body, call }) => backend.access.create(body, call),
     deleteToken: async ({ params }) => {
       await backend.access.delete(params.token);
       return undefined;

@@ -131,7 +131,7 @@ const KINDS: Readonly<Record<string, Open>> = {
 for (const [what, open] of Object.entries(KINDS)) {
   for (const node of ['leader', 'follower'] as const) {
     test(`${what} at a ${node} ends with its token, and others go on`, async () => {
-      const { token, name } = await leader.access.create({ name: `t${performance.now()}`.replace('.', '-') });
+      const { token, name } = await leader.access.create({ name: `t${performance.now()}`.replace('.', '-') }, CALL);
       const { told } = await open(ports[node], token);
       const other = await openWatch(ports[node], adminToken);
       const since = performance.now();
@@ -145,7 +145,7 @@ for (const [what, open] of Object.entries(KINDS)) {
   }
 
   test(`${what} ends where nobody can know whether its token is valid`, async () => {
-    const { token } = await leader.access.create({ name: `u${performance.now()}`.replace('.', '-') });
+    const { token } = await leader.access.create({ name: `u${performance.now()}`.replace('.', '-') }, CALL);
     const { told } = await open(ports.leader, token);
     const { etcd } = present(cluster.leader.context, 'the context of the leader');
     const list = etcd.list.bind(etcd);

@@ -47,6 +47,8 @@ const DEADLINE_MS = 30_000;
 const LONG_POLL_EXTRA_MS = 10_000;
 /** An upload may take as long as bytes arrive. */
 const UPLOAD_IDLE_MS = 60_000;
+/** A file that is handed out may take as long as this; its handler cuts off a reader that stands still. */
+const DOWNLOAD_MS = 600_000;
 const HEADERS_MS = 10_000;
 /** A reader that hears nothing for two heartbeats knows within 2 s that its connection is lost. */
 const HEARTBEAT_MS = 900;
@@ -272,7 +274,9 @@ function endWith({ request, reply, context, closing, deadlineMs }: Ending): void
   closing.addEventListener('abort', end, { once: true });
   if (closing.aborted) end();
   const timer =
-    operation.answerMedium === 'event-stream' ? undefined : setTimeout(expire, deadlineFor(request, deadlineMs));
+    operation.answerMedium === 'event-stream'
+      ? undefined
+      : setTimeout(expire, deadlineFor(request, operation.answerMedium === 'bytes' ? DOWNLOAD_MS : deadlineMs));
   if (operation.bodyMedium === 'bytes') {
     clearTimeout(timer);
     // A request injected by a test has no socket to set a time on.
@@ -414,6 +418,8 @@ function send(reply: FastifyReply, operation: Operation, answer: unknown): Fasti
   switch (operation.answerMedium) {
     case 'event-stream':
       return reply.header('content-type', 'text/event-stream').send(answer);
+    case 'bytes':
+      return reply.header('content-type', 'application/octet-stream').send(answer);
     case 'text':
       return reply.header('content-type', PROMETHEUS_TYPE).send(answer);
     case 'none':

@@ -15,7 +15,7 @@ import { NetworksBackend } from './networks.ts';
 import { VmsBackend } from './vms.ts';
 import { watchChanges } from './watch.ts';
 
-const CALL = { signal: new AbortController().signal };
+const CALL = { signal: new AbortController().signal, principal: { name: 'test' } };
 const etcd = etcdOfFile();
 let running: RunningStore;
 let backend: TestBackend;
@@ -151,11 +151,11 @@ test('an expired token is none, and is tidied away', async () => {
 });
 
 test('API tokens: given out once, known by hash, revoked by name', async () => {
-  const { token, id } = await access.create({ name: 'ci' });
+  const { token, id } = await access.create({ name: 'ci' }, CALL);
   assert.equal((await access.authenticate(token))?.name, 'ci');
   assert.equal((await access.authenticate(ADMIN_TOKEN))?.name, 'admin');
   assert.equal(await access.authenticate(`${token}x`), null);
-  await assert.rejects(access.create({ name: 'ci' }), { code: 'exists' });
+  await assert.rejects(access.create({ name: 'ci' }, CALL), { code: 'exists' });
   assert.deepEqual(
     (await access.list({}, CALL)).items.map((one) => one.id),
     [id],
@@ -168,7 +168,7 @@ test('API tokens: given out once, known by hash, revoked by name', async () => {
 });
 
 test('a node that is cut off from etcd takes no token that may have been revoked, within five seconds; the administrator’s it takes', async (t) => {
-  const { token } = await access.create({ name: 'ci' });
+  const { token } = await access.create({ name: 'ci' }, CALL);
   assert.equal((await access.authenticate(token))?.name, 'ci');
   const isRefused = (): boolean => {
     try {

@@ -1,7 +1,8 @@
 /** Access to the cluster: API tokens, join tokens, and joining itself. Only hashes of tokens are kept. */
 
 import type { ApiToken, ApiTokenCreated, Joined, JoinToken } from '../../api/access-views.ts';
-import type { CreateJoinToken, CreateToken, Join, PageQuery } from '../../api/requests.ts';
+import type { CreateJoinToken, Join, PageQuery } from '../../api/requests.ts';
+import type { CreateToken } from '../../api/session-requests.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { PeerIdentity } from '../../base/identity.ts';
 import { parseControlName, parseHostName, parseStorageName } from '../../base/ids.ts';
@@ -74,10 +75,22 @@ export class AccessBackend {
     return pageOf({ order: new KeyOrder(byName.keys()), view }, query, signal);
   }
 
-  async create({ name }: CreateToken): Promise<ApiTokenCreated> {
+  /** CodedError 'exists', or 'forbidden' for a right that `principal` does not have itself. */
+  async create(
+    { name, backup = false }: CreateToken,
+    { principal }: Pick<Call, 'principal'>,
+  ): Promise<ApiTokenCreated> {
     this.#context.etcdSpace.demandRoom();
+    if (backup && principal.mayBackUp !== true)
+      throw new CodedError(
+        'forbidden',
+        `The token ${principal.name} may not read backups, and gives nobody that right.`,
+        {
+          advice: 'Nothing was created. Use the administrator’s token.',
+        },
+      );
     const { token, tokenSha256: sha256 } = createApiToken();
-    const record = await change(this.#context, (basis) => createToken(basis, { name, sha256 }));
+    const record = await change(this.#context, (basis) => createToken(basis, { name, sha256, mayBackUp: backup }));
     return { ...tokenView(record), token };
   }
 
@@ -169,6 +182,6 @@ function identityOf({ role, name }: Join): Exclude<PeerIdentity, { kind: 'incarn
   return { kind: 'control', name: parseControlName(name) };
 }
 
-function tokenView({ id, name, createdAt }: TokenRecord): ApiToken {
-  return { id, name, createdAt: new Date(createdAt).toISOString() };
+function tokenView({ id, name, createdAt, mayBackUp }: TokenRecord): ApiToken {
+  return { id, name, backup: mayBackUp === true, createdAt: new Date(createdAt).toISOString() };
 }

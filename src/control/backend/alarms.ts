@@ -3,12 +3,14 @@
  * acknowledged. Guarantees: a bounded number of each kind, the last of which counts the rest.
  */
 import type { Alarm } from '../../api/views.ts';
+import { backupFinding } from '../../core/model/backup.ts';
 import { clockFinding } from '../../core/model/clock-offset.ts';
 import { isDue } from '../../core/model/debt.ts';
 import { poolWords } from '../../core/model/pool-room.ts';
 import { etcdAlarms } from '../../core/plan/lead/etcd-space.ts';
 import { debtsOf } from '../../core/request/debts.ts';
 import { snapshotOf } from '../store/leader-store.ts';
+import { backupStates } from './backups.ts';
 import type { BackendContext } from './context.ts';
 import { owingVms } from './ties.ts';
 
@@ -25,6 +27,7 @@ export function alarmsOf(context: BackendContext): readonly Alarm[] {
     clocks(context),
     certificates(context),
     vmCertificates(context),
+    backups(context),
     brokenRules(context),
     dueDebts(context),
     refusedHosts(context, 'drain'),
@@ -95,6 +98,17 @@ function certificates(context: BackendContext): readonly Alarm[] {
 function vmCertificates(context: BackendContext): readonly Alarm[] {
   const findings = context.leading()?.controller.certificateMoves.findings() ?? [];
   return findings.map(({ about, message }) => ({ kind: 'vm-certificate', about, message }));
+}
+
+/** Control nodes that have made no backup for too long. A follower knows of its own alone. */
+function backups(context: BackendContext): readonly Alarm[] {
+  const now = context.clock.wallMs();
+  return [...backupStates(context)].flatMap(([about, states]) =>
+    states.flatMap((state) => {
+      const message = backupFinding(about, state, now);
+      return message === null ? [] : [{ kind: 'backup-old', about, message }];
+    }),
+  );
 }
 
 /** Broken rules that the record checkers found (core/loop/duties/record-watch.ts). */

@@ -9,6 +9,7 @@
 import { AccessBackend } from './access.ts';
 import { Artifacts } from './artifacts.ts';
 import { AuthorityBackend } from './authority.ts';
+import { BackupsBackend } from './backups.ts';
 import { ClusterBackend } from './cluster.ts';
 import { consolePorts } from './console-ports.ts';
 import { Consoles } from './consoles.ts';
@@ -36,6 +37,7 @@ import { VmsBackend } from './vms.ts';
 export interface Backend {
   readonly access: AccessBackend;
   readonly artifacts: Artifacts;
+  readonly backups: BackupsBackend;
   readonly authority: AuthorityBackend;
   readonly cluster: ClusterBackend;
   /** The consoles that are open through this node; other control nodes ask for them. */
@@ -70,6 +72,7 @@ export function createBackend(context: BackendContext): Backend {
   return {
     access,
     artifacts,
+    backups: new BackupsBackend(context),
     authority: new AuthorityBackend(context),
     cluster: new ClusterBackend(context, controlNodes),
     consoles: new Consoles({

@@ -2,6 +2,7 @@
 import type { Alarm, Cluster } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
+import type { BackupPlaceState } from '../../core/model/backup.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import type { ReleaseRecord } from '../../core/model/cluster-release.ts';
 import { isDue } from '../../core/model/debt.ts';
@@ -11,6 +12,7 @@ import type { PoolReport } from '../../core/ports/storage-link.ts';
 import { finalized, type RoleVersion } from '../../core/request/finalize.ts';
 import type { Call, MetricFamily } from '../api/call.ts';
 import { alarmsOf } from './alarms.ts';
+import { backupStateViews } from './backups.ts';
 import type { BackendContext } from './context.ts';
 import { type ControlNodesBackend, leaderOf } from './control-nodes.ts';
 import { clusterEvacuability, verdictOfHost } from './evacuability-views.ts';
@@ -58,6 +60,7 @@ export class ClusterBackend {
       memoryUsedBytes: hosts.reduce((sum, host) => sum + index.committedBytes(host.name), 0),
       memoryTotalBytes: hosts.reduce((sum, host) => sum + host.capacity.memoryBytes, 0),
       etcd: etcdView(this.#context),
+      backups: backupStateViews(this.#context),
       alarms: [...alarmsOf(this.#context)],
     };
   }
@@ -142,6 +145,16 @@ export class ClusterBackend {
         this.#etcdSizes('sizeBytes'),
       ),
       gauge('etcd_in_use_bytes', 'Of it, what records and history use.', this.#etcdSizes('inUseBytes')),
+      gauge(
+        'backup_last_timestamp_seconds',
+        'When the newest backup of the records at a place of this control node was taken; 0: there is none.',
+        this.#backupSamples(({ lastAt }) => (lastAt ?? 0) / 1_000),
+      ),
+      gauge(
+        'backup_failed',
+        'Whether the last attempt at a backup there failed.',
+        this.#backupSamples(({ failure }) => (failure === null ? 0 : 1)),
+      ),
       gauge('alarms', 'Alarms that stand, by kind.', alarms),
       gauge('unreadable_records', 'Values in etcd that are no records of their kind.', [
         { labels: {}, value: this.#context.store.unreadable.size },
@@ -157,6 +170,10 @@ export class ClusterBackend {
       labels: { member: member.endpoint },
       value: member[what],
     }));
+  }
+
+  #backupSamples(of: (state: BackupPlaceState) => number): MetricFamily['samples'] {
+    return this.#context.backups.places().map((state) => ({ labels: { place: state.place }, value: of(state) }));
   }
 
   /** Ties and debts; a follower would have to look at every VM. */

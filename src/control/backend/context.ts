@@ -16,6 +16,7 @@ import type { AskPeers } from './consoles.ts';
 import type {
   ArtifactFiles,
   Authority,
+  Backups,
   Displays,
   EtcdMembers,
   EtcdReaders,
@@ -39,6 +40,7 @@ export interface BackendContext extends ChangeContext {
   readonly etcdReaders: EtcdReaders;
   readonly etcdMembers: EtcdMembers;
   readonly etcdSpace: EtcdRoom;
+  readonly backups: Backups;
   readonly etcdEndpoints: readonly string[];
   readonly hosts: HostLogs;
   readonly storage: ArtifactFiles;

@@ -39,7 +39,7 @@ export class KnownTokens {
   ofToken(token: string): { readonly principal: Principal; readonly isConfigured: boolean } | null {
     const sha256 = tokenSha256(token);
     if (tokenMatches(token, this.#context.adminTokenSha256))
-      return { principal: { name: ADMIN, sha256, session: null }, isConfigured: true };
+      return { principal: { name: ADMIN, sha256, session: null, mayBackUp: true }, isConfigured: true };
     const principal = this.principalOf(sha256);
     return principal === null || principal.session !== null ? null : { principal, isConfigured: false };
   }
@@ -55,9 +55,10 @@ export class KnownTokens {
 
   /** The owner of the API token or session with this hash; null if there is no valid one. */
   principalOf(sha256: string): Principal | null {
-    if (sha256 === this.#context.adminTokenSha256) return { name: ADMIN, sha256, session: null };
+    if (sha256 === this.#context.adminTokenSha256) return { name: ADMIN, sha256, session: null, mayBackUp: true };
     const record = this.find(sha256);
-    if (record?.kind === 'api') return { name: record.name, sha256, session: null };
+    if (record?.kind === 'api')
+      return { name: record.name, sha256, session: null, mayBackUp: record.mayBackUp === true };
     if (record?.kind !== 'session') return null;
     const { id, expiresAt, parent } = record;
     if (expiresAt === null || expiresAt <= this.#context.clock.wallMs()) return null;

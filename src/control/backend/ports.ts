@@ -9,6 +9,7 @@ import type { Duplex, Readable } from 'node:stream';
 import type { InjectFault } from '../../api/lab-views.ts';
 import type { HostName, Sha256, StorageName } from '../../base/ids.ts';
 import type { AuthorityEntry } from '../../core/model/authorities.ts';
+import type { BackupPlaceList, BackupPlaceState } from '../../core/model/backup.ts';
 import type { EtcdMember } from '../../core/plan/lead/etcd-space.ts';
 import type { MachineFigures } from '../../core/ports/host-link.ts';
 import type { Certifier } from '../../core/ports/identity-link.ts';
@@ -110,6 +111,21 @@ export interface EtcdMembers {
   add(node: ControlAddress): Promise<readonly ControlAddress[]>;
   /** Takes a control node's member and its rights away. Idempotent. */
   remove(node: ControlAddress): Promise<void>;
+}
+
+/** The backups of the cluster's records that control nodes make. */
+export interface Backups {
+  /** How those of this node are. */
+  places(): readonly BackupPlaceList[];
+  /**
+   * The pieces of a backup of now. CodedError 'unavailable', with the first piece, while another one is read through this
+   * node; what etcd refuses.
+   */
+  read(signal: AbortSignal): AsyncGenerator<string, void>;
+  /** How those of another control node are, as it said last; null: it has not said. */
+  lastKnown(control: string): readonly BackupPlaceState[] | null;
+  /** Asks another control node for its backups; null where it does not answer. */
+  ask(control: ControlAddress): Promise<readonly BackupPlaceList[] | null>;
 }
 
 /** The state of etcd's room. */

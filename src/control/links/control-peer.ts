@@ -2,17 +2,60 @@
  * Requests to the servers of other control nodes. A frozen or dead server does not answer, although its machine may.
  */
 import type { ControlName, VmId } from '../../base/ids.ts';
+import { BACKUPS_SHOWN_MAX, type BackupPlaceList, type BackupPlaceState } from '../../core/model/backup.ts';
 import { type ClockOffset, clockOffset } from '../../core/model/clock-offset.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
-import { integer, nullable, openObject, optional, type Parser, parseBoolean, text } from '../../rpc/parse.ts';
+import {
+  arrayOf,
+  integer,
+  nullable,
+  oneOf,
+  openObject,
+  optional,
+  type Parser,
+  parseBoolean,
+  text,
+} from '../../rpc/parse.ts';
 import type { ConsoleHolder } from '../backend/consoles.ts';
 import type { RpcClients } from './clients.ts';
 
 const ALIVE_MS = 500;
 const CONSOLE_MS = 1_000;
 const NAME_CHARS_MAX = 100;
-const parseAlive = openObject({ alive: parseBoolean, wallMs: optional(integer({ min: 0 })) });
+const BACKUPS_MS = 2_000;
+const PLACES_MAX = 8;
+const time = integer({ min: 0 });
+const placeState = {
+  place: oneOf('local', 'directory', 's3'),
+  where: text({ charsMax: 5_000 }),
+  lastAt: nullable(time),
+  failure: nullable(openObject({ at: time, message: text({ charsMax: 10_000 }) })),
+  since: time,
+};
+const parseAlive = openObject({
+  alive: parseBoolean,
+  wallMs: optional(time),
+  backups: optional(arrayOf(openObject(placeState), { itemsMax: PLACES_MAX })),
+});
+const parseBackups = openObject({
+  places: arrayOf(
+    openObject({
+      ...placeState,
+      backups: arrayOf(
+        openObject({
+          file: text({ charsMax: 200 }),
+          control: text({ charsMax: NAME_CHARS_MAX }),
+          takenAt: time,
+          revision: time,
+          sizeBytes: time,
+        }),
+        { itemsMax: BACKUPS_SHOWN_MAX },
+      ),
+    }),
+    { itemsMax: PLACES_MAX },
+  ),
+});
 
 const parseHolder: Parser<{ readonly holder: ConsoleHolder | null }> = openObject({
   holder: nullable(
@@ -44,28 +87,46 @@ export async function askConsolePeers(
 }
 
 /**
- * Asks once whether the server of another control node answers within half a second. Never throws. `onClock` gets the
- * difference between that server's wall clock and ours.
+ * Asks once whether the server of another control node answers within half a second. Never throws. `onSaid` gets the
+ * difference between that server's wall clock and ours, and how its backups are.
  */
 export async function controlAnswers(
   clients: RpcClients,
   control: { readonly name: string; readonly address: string },
-  onClock: (offset: ClockOffset) => void = () => undefined,
+  onSaid: {
+    readonly clock: (offset: ClockOffset) => void;
+    readonly backups: (states: readonly BackupPlaceState[]) => void;
+  },
 ): Promise<boolean> {
   const identity = { kind: 'control', name: control.name as ControlName } as const;
   const peer = clients.to({ address: control.address, port: PORTS.controlPeer, identity });
   try {
     const sentAt = monotonicMs();
-    const { alive, wallMs } = await peer.call({
+    const { alive, wallMs, backups } = await peer.call({
       method: 'GET',
       path: '/v1/alive',
       deadlineMs: ALIVE_MS,
       parse: parseAlive,
     });
     if (wallMs !== undefined)
-      onClock(clockOffset(wallMs, { receivedAt: Date.now(), roundTripMs: monotonicMs() - sentAt }));
+      onSaid.clock(clockOffset(wallMs, { receivedAt: Date.now(), roundTripMs: monotonicMs() - sentAt }));
+    if (backups !== undefined) onSaid.backups(backups);
     return alive;
   } catch {
     return false;
   }
+}
+
+/** Asks another control node for its backups; null where it does not answer, or is too old to have any. */
+export async function askBackups(
+  clients: RpcClients,
+  control: { readonly name: string; readonly address: string },
+): Promise<readonly BackupPlaceList[] | null> {
+  const identity = { kind: 'control', name: control.name as ControlName } as const;
+  const peer = clients.to({ address: control.address, port: PORTS.controlPeer, identity });
+  const request = { method: 'GET', path: '/v1/backups', deadlineMs: BACKUPS_MS, parse: parseBackups } as const;
+  return peer.call(request).then(
+    ({ places }) => places,
+    () => null,
+  );
 }

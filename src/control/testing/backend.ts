@@ -6,8 +6,10 @@ import { parseSha256, type Sha256, type Term } from '../../base/ids.ts';
 import { Controller, type ControllerPorts } from '../../core/loop/controller.ts';
 import type { FileKeeper } from '../../core/loop/duties/file-keeper.ts';
 import { NO_IDENTITIES } from '../../core/loop/testing/no-identities.ts';
+import { PREFIX, ROOT } from '../../core/model/keys.ts';
 import type { ArtifactInfo, StorageReport } from '../../core/ports/storage-link.ts';
 import { SILENT_GUESTS } from '../../core/ports/testing/silent-guests.ts';
+import { backupOf } from '../../etcd/backup-file.ts';
 import { ETCD_QUOTA_BYTES } from '../../etcd/member.ts';
 import { systemClock } from '../../os/clock.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
@@ -54,6 +56,7 @@ export interface TestBackend {
 }
 
 let authority: CertifiedKey | null = null;
+const ALL = { prefix: ROOT, without: PREFIX.election, takenAt: 0 };
 const never = (): Promise<never> => Promise.reject(new CodedError('unavailable', 'Nothing answers in this test.'));
 
 async function readToEnd(body: Readable): Promise<void> {
@@ -104,6 +107,7 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     randomHex,
     controlAnswers: async () => true,
     controlClock: () => null,
+    backups: { places: () => [], read: () => backupOf(client, ALL), lastKnown: () => null, ask: async () => null },
     addressAnswers: async () => 'unknown',
     askConsolePeers: async () => null,
     leading: () => (world.leads ? { term: 1, controller } : null),

@@ -271,6 +271,8 @@ export interface TokenRecord {
   readonly also?: readonly ('host' | 'storage' | 'control')[] | undefined;
   readonly createdAt: number;
   readonly expiresAt: number | null;
+  /** An API token that may be handed backups of the records. Absent: it may not. */
+  readonly mayBackUp?: true;
   /** SHA-256 of the token or session that a link, session or ticket comes from: it is worth nothing without that. */
   readonly parent?: string;
   /** Where the session was begun from. */

@@ -594,6 +594,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         also: maybe(listOf(oneOf('host', 'storage', 'control'))),
         createdAt: finite,
         expiresAt: nullable(finite),
+        mayBackUp: maybe(isTrue),
         parent: maybe(sha256),
         from: maybe(fields({ address: word, agent: word })),
         opens: maybe(fields({ vm: vmId, console: oneOf('serial', 'vnc'), takeOver: boolean })),

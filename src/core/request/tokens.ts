@@ -21,10 +21,15 @@ export interface NewToken {
   readonly name: string;
   /** SHA-256 of the token in hexadecimal. */
   readonly sha256: string;
+  /** It may be handed backups of the records. */
+  readonly mayBackUp?: boolean;
 }
 
 /** A new API token. CodedError 'exists'. */
-export function createToken({ records, now, randomHex }: Basis, { name, sha256 }: NewToken): Admitted<TokenRecord> {
+export function createToken(
+  { records, now, randomHex }: Basis,
+  { name, sha256, mayBackUp }: NewToken,
+): Admitted<TokenRecord> {
   if (apiTokens(records.tokens).some((token) => token.name === name))
     throw new CodedError('exists', `A token named ${name} exists.`, {
       advice: 'Nothing was created. Choose another name, or revoke that one.',
@@ -37,6 +42,7 @@ export function createToken({ records, now, randomHex }: Basis, { name, sha256 }
     role: null,
     createdAt: now,
     expiresAt: null,
+    ...(mayBackUp === true ? { mayBackUp } : {}),
   };
   return { changes: [tokenChange(value)], result: value };
 }

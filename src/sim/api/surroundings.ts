@@ -18,8 +18,10 @@ import type {
   SerialPorts,
 } from '../../control/backend/ports.ts';
 import type { ClusterStore } from '../../control/store/cluster-store.ts';
+import { PREFIX, ROOT } from '../../core/model/keys.ts';
 import type { MachineFigures } from '../../core/ports/host-link.ts';
 import type { Etcd } from '../../etcd/api.ts';
+import { backupOf, pagesOf } from '../../etcd/backup-file.ts';
 import type { SimProcess } from '../machines/sim-machine.ts';
 import type { Topology } from '../machines/topology.ts';
 import type { Hop } from '../network/network.ts';
@@ -45,6 +47,8 @@ export interface SimServer {
   readonly leader: () => { readonly name: string; readonly address: string } | null;
 }
 
+/** A simulated server has just made a backup, and keeps none. */
+const LOCAL_BACKUPS = { place: 'local', where: '/backups', failure: null, backups: [] } as const;
 const ANSWER_MS = 500;
 const SERIAL_MS = 2_000;
 /** How many of a hundred reads of a file return other content than was stored. */
@@ -83,6 +87,12 @@ export function surroundingsOf(server: SimServer): BackendContext {
     waitingFor: () => (store.connected ? null : 'etcd, which it has not read yet'),
     controlAnswers: (control) => answers(server, control.name),
     controlClock: () => null,
+    backups: {
+      places: () => [{ ...LOCAL_BACKUPS, lastAt: process.wallMs(), since: process.wallMs() }],
+      read: () => backupOf(pagesOf(etcd), { prefix: ROOT, without: PREFIX.election, takenAt: process.wallMs() }),
+      lastKnown: () => null,
+      ask: async () => null,
+    },
     addressAnswers: async () => 'unknown',
     askConsolePeers: async () => null,
   };
