@@ -8,6 +8,7 @@ import { BackupSchema } from './backup-views.ts';
 import { BODY_BYTES_MAX, nullable, strict } from './common.ts';
 import { VmFiguresSchema } from './figure-views.ts';
 import * as lab from './lab-views.ts';
+import * as losses from './loss-views.ts';
 import * as maintenance from './maintenance-views.ts';
 import { type Operation, operation } from './operation.ts';
 import * as overview from './overview-views.ts';
@@ -213,12 +214,12 @@ export const OPERATIONS = {
     body: requests.PatchHostSchema,
     ifMatch: true,
     answer: views.HostSchema,
-    errors: ['not-found', 'stale-revision'],
+    errors: ['not-found', 'conflict', 'stale-revision'],
   }),
-  deleteHost: operation('DELETE /v1/hosts/{host}', 'hosts', 'Remove a cordoned host that no VM is on', {
+  deleteHost: operation('DELETE /v1/hosts/{host}', 'hosts', 'Remove an empty host, or give up one that is lost', {
     query: requests.DeleteHostQuerySchema,
     ifMatch: true,
-    status: 204,
+    answer: losses.HostLossSchema,
     errors: ['not-found', 'conflict', 'stale-revision'],
   }),
   planHostDrain: operation('POST /v1/hosts/{host}/drain-plan', 'maintenance', 'Show what draining a host would do', {
@@ -372,7 +373,7 @@ export const OPERATIONS = {
     {
       query: requests.DeleteStorageQuerySchema,
       ifMatch: true,
-      answer: views.StorageLossSchema,
+      answer: losses.StorageLossSchema,
       errors: ['not-found', 'conflict', 'stale-revision'],
     },
   ),

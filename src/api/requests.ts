@@ -327,8 +327,9 @@ export type PatchHost = View<typeof PatchHostSchema>;
 
 export const DeleteHostQuerySchema = Type.Object(
   {
-    off: Type.Optional(
-      Type.Boolean({ description: 'its machine is off for good: remove it although nobody can look what runs there' }),
+    lost: Type.Optional(Type.Boolean({ description: 'its machine is gone for good, with what ran on it' })),
+    confirmed: Type.Optional(
+      Type.Boolean({ description: 'what happens was read; without it the answer is a conflict that names it' }),
     ),
   },
   strict,

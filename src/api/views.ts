@@ -259,6 +259,19 @@ export const HostSchema = Type.Object(
     ),
     quarantined: Type.Boolean({ description: 'a VM of it was declared lost; other hosts drop its tunnel' }),
     quarantineReason: nullable(text),
+    lost: nullable(
+      Type.Object(
+        {
+          since: time,
+          by: Type.String({ description: 'name of the token that declared it' }),
+          waitsFor: Type.Array(Type.String(), { description: 'why its record is still there, one sentence each' }),
+        },
+        {
+          ...strict,
+          description: 'it was declared lost, and is removed once its VMs are fenced; null: it is a member',
+        },
+      ),
+    ),
     vms: Type.Array(Type.String(), { description: 'names of the VMs whose current incarnation is here' }),
     memoryUsedBytes: bytes,
     memoryTotalBytes: bytes,
@@ -323,23 +336,6 @@ export const StorageNodeSchema = Type.Object(
   { ...strict, title: 'StorageNode' },
 );
 export type StorageNode = View<typeof StorageNodeSchema>;
-
-const Lost = (what: string) =>
-  Type.Object(
-    { count: Type.Integer({ minimum: 0 }), names: Type.Array(Type.String(), { description: `${what}; up to 1,000` }) },
-    strict,
-  );
-export const StorageLossSchema = Type.Object(
-  {
-    node: text,
-    vms: Lost('VMs with a disk of their own there'),
-    disks: Lost('ids of disks'),
-    sharedDisks: Lost('names and ids of shared disks'),
-    images: Lost('images of which no other node has a copy'),
-  },
-  { ...strict, title: 'StorageLoss' },
-);
-export type StorageLoss = View<typeof StorageLossSchema>;
 
 export const ControlNodeSchema = Type.Object(
   {

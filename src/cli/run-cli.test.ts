@@ -236,7 +236,13 @@ test('a host comes with a token of its own and leaves when nothing is on it', as
   await gp(words('host cordon h2'));
   await powerOff(cluster, 'h2');
   assert.equal((await gp(words('host remove h2'))).code, 5);
-  assert.equal((await gp(words('host remove h2 --off'))).code, 0);
+  await until('every path to h2 has met silence', async () => {
+    const { code, err } = await gp(words('host remove h2 --lost'));
+    return code === 5 && /gp host remove h2 --lost --yes/.test(err);
+  });
+  assert.equal(backend.hosts.get('h2').lost, null, 'nothing was changed');
+  assert.equal((await gp(words('host remove h2 --lost --yes'))).out, 'h2 removed\n');
+  assert.throws(() => backend.hosts.get('h2'), { code: 'not-found' });
 });
 
 test('images: imported by content, sent once, refused where they are none', async (t) => {

@@ -4,7 +4,8 @@
 
 import { type Command, Option } from 'commander';
 import { type ApiTokenCreated, type JoinToken, NODE_ROLES } from '../../api/access-views.ts';
-import type { Cluster, Network, StorageLoss, StorageNode, Task } from '../../api/views.ts';
+import type { StorageLoss } from '../../api/loss-views.ts';
+import type { Cluster, Network, StorageNode, Task } from '../../api/views.ts';
 import { counted } from '../../base/counted.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { Context } from '../cluster-location.ts';

@@ -1,5 +1,6 @@
 /** `gp host`: hosts, their racks, whether they take VMs, and their removal. */
 import { type Command, Option } from 'commander';
+import type { HostLoss } from '../../api/loss-views.ts';
 import type { Host } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { Io } from '../io.ts';
@@ -72,17 +73,31 @@ export function addHostCommands(program: Command, io: Io): void {
   }
   host
     .command('remove')
-    .description('take a cordoned host that no VM is on out of the cluster')
+    .description('take a cordoned host that no VM is on out of the cluster, or give up one that is gone for good')
     .argument('<host>', 'name', nameArgument)
-    .option('--off', 'its machine is off for good, so nothing can still run there')
+    .option('--lost', 'its machine is gone for good: its VMs are fenced, and start elsewhere from their disks')
+    .option('--yes', 'what happens was read; without it, it is named and nothing is changed')
     .action(
-      action(io, async (session, name: string, { off }: { readonly off?: true }) => {
+      action(io, async (session, name: string, flags: { readonly lost?: true; readonly yes?: true }) => {
         const client = await session.client();
-        const params = { path: { host: name }, query: present({ off }) };
-        await client.call(client.http.DELETE('/v1/hosts/{host}', { params }));
-        session.say(`${name} removed`);
+        const query = present({ lost: flags.lost, confirmed: flags.yes });
+        const loss = await client.call(
+          client.http.DELETE('/v1/hosts/{host}', { params: { path: { host: name }, query } }),
+        );
+        await session.printOne(loss, { name: ({ host: removed }) => removed }, describeLoss);
       }),
     );
+}
+
+function describeLoss({ host, removed, vmCount, vms }: HostLoss): string {
+  if (removed) return `${host} removed\n`;
+  const more = vmCount - vms.length;
+  return [
+    `${host} is declared lost. It is removed once what was there is fenced (gp host show ${host} says what that waits for):`,
+    ...vms.map(({ vm, what }) => `  ${vm}: ${what}`),
+    ...(more > 0 ? [`  and ${more} more`] : []),
+    '',
+  ].join('\n');
 }
 
 function addSet(host: Command, io: Io): void {
@@ -118,6 +133,7 @@ function describeHost(host: Host): string {
     ['Maintenance', maintenanceText(host.maintenance)],
     ['Cordoned', host.cordoned ? 'yes' : 'no'],
     ['Quarantined', host.quarantined ? `yes: ${host.quarantineReason ?? ''}` : 'no'],
+    ['Declared lost', lostLines(host.lost)],
     ['VMs', host.vms],
     ['Memory', `${formatBytes(host.memoryUsedBytes)} of ${formatBytes(host.memoryTotalBytes)} used`],
     ['CPU', `${host.vcpus} vCPU, ${host.accelerator}, ${host.cpuModels.join(', ')}`],
@@ -126,6 +142,11 @@ function describeHost(host: Host): string {
     ['Joined', host.joinedAt],
     ['Revision', host.revision],
   ]);
+}
+
+function lostLines(lost: Host['lost']): string[] {
+  if (lost === null) return ['no'];
+  return [`since ${lost.since}, by ${lost.by}. Its removal waits for:`, ...lost.waitsFor];
 }
 
 function answerLines(answer: string, because: readonly string[]): string[] {

@@ -526,7 +526,7 @@ export interface paths {
         get: operations["getHost"];
         put?: never;
         post?: never;
-        /** Remove a cordoned host that no VM is on */
+        /** Remove an empty host, or give up one that is lost */
         delete: operations["deleteHost"];
         options?: never;
         head?: never;
@@ -2521,6 +2521,14 @@ export interface components {
             evacuability: components["schemas"]["HostEvacuability"];
             /** @description RFC 3339 time in UTC with milliseconds */
             joinedAt: string;
+            lost: {
+                /** @description name of the token that declared it */
+                by: string;
+                /** @description RFC 3339 time in UTC with milliseconds */
+                since: string;
+                /** @description why its record is still there, one sentence each */
+                waitsFor: string[];
+            } | null;
             maintenance: {
                 /** @description its drain */
                 drain: string;
@@ -2573,6 +2581,19 @@ export interface components {
                 /** @description VMs that are tied to the host: they would be lost with it */
                 tied: string[];
             };
+        };
+        HostLoss: {
+            host: string;
+            /** @description false: it was declared lost, and is removed once its VMs are fenced */
+            removed: boolean;
+            /** @description how many VMs that waits for */
+            vmCount: number;
+            /** @description the first 1,000 of them */
+            vms: {
+                vm: string;
+                /** @description what becomes of it */
+                what: string;
+            }[];
         };
         HostPage: {
             items: components["schemas"]["Host"][];
@@ -7179,7 +7200,8 @@ export interface operations {
     deleteHost: {
         parameters: {
             query?: {
-                off?: boolean;
+                confirmed?: boolean;
+                lost?: boolean;
             };
             header?: {
                 /** @description the revision the change is based on */
@@ -7192,12 +7214,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description done */
-            204: {
+            /** @description Remove an empty host, or give up one that is lost */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/json": components["schemas"]["HostLoss"];
+                };
             };
             /** @description bad-input */
             400: {
@@ -7347,6 +7371,15 @@ export interface operations {
             };
             /** @description not-found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -170,10 +170,8 @@ function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
     listHosts: ({ query, call }) => backend.hosts.list(query, call),
     getHost: async ({ params }) => backend.hosts.get(params.host),
     patchHost: ({ params, body, condition }) => backend.hosts.patch(params.host, { ...body, ...condition }),
-    deleteHost: async ({ params, query, condition, call }) => {
-      await backend.hosts.delete(params.host, { ...query, ...condition }, call);
-      return undefined;
-    },
+    deleteHost: ({ params, query, condition, call }) =>
+      backend.hosts.delete(params.host, { ...query, ...condition }, call),
     listStorageNodes: ({ query, call }) => backend.storageNodes.list(query, call),
     getStorageNode: async ({ params }) => backend.storageNodes.get(params.node),
     deleteStorageNode: ({ params, query, condition, call }) =>

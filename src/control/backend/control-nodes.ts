@@ -120,7 +120,7 @@ export class ControlNodesBackend {
         ...(basis.records.controls.has(name)
           ? [{ kind: 'control', id: parseControlName(name), value: null } as const]
           : []),
-        removedCertificates(basis, { kind: 'control', name }, principal.name),
+        removedCertificates(basis, { kind: 'control', name }, { by: principal.name }),
       ],
       result: null,
     }));

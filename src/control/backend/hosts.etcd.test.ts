@@ -3,7 +3,7 @@ import { beforeEach, test } from 'node:test';
 import { type Generation, parseHostName } from '../../base/ids.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import type { Incarnation, VmRecord } from '../../core/model/vm.ts';
-import { removeHost } from '../../core/request/hosts.ts';
+import { removeHost } from '../../core/request/host-removal.ts';
 import { startBackend, type TestBackend } from '../testing/backend.ts';
 import { etcdOfFile } from '../testing/etcd-of-file.ts';
 import { hostRecord, type RunningStore } from '../testing/records.ts';
@@ -20,9 +20,12 @@ beforeEach(async () => {
   backend = await startBackend(running);
 });
 
-const remove = (name: string, { isOff = false, ifMatch = null as string | null } = {}) =>
+const remove = (name: string, { ifMatch = null as string | null } = {}) =>
   change(backend.context, (basis) =>
-    removeHost(basis, observedBy(backend.context), { name, ifMatch, isOff, by: 'ann' }),
+    removeHost(basis, observedBy(backend.context), {
+      ...{ name, ifMatch, by: 'ann' },
+      ...{ isLost: false, isConfirmed: false },
+    }),
   );
 
 async function put(name: string, overrides: Partial<HostRecord> = {}): Promise<void> {

@@ -1,4 +1,5 @@
 /** Hosts through the API: their views. Requests about them are decided in core/request. */
+import type { HostLoss } from '../../api/loss-views.ts';
 import type { DeleteHostQuery, HostQuery, PatchHost } from '../../api/requests.ts';
 import type { Host } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -6,7 +7,8 @@ import { listed } from '../../base/listed.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { undrainHost } from '../../core/request/drains.ts';
-import { changeHost, removeHost } from '../../core/request/hosts.ts';
+import { type HostRemoval, removeHost } from '../../core/request/host-removal.ts';
+import { changeHost } from '../../core/request/hosts.ts';
 import type { Call, Conditional } from '../api/call.ts';
 import type { Page } from '../api/pages.ts';
 import { change } from './changes.ts';
@@ -44,16 +46,18 @@ export class HostsBackend {
   }
 
   /**
-   * `conflict` unless it is cordoned, no VM is there, and nothing of an old generation may still run there (`off`:
-   * never mind).
+   * Removes a host that is empty, or declares one lost (`query.lost`, `query.confirmed`): the leader removes its record
+   * once its VMs are fenced. Errors as `removeHost`.
    */
   async delete(
     name: string,
-    { off = false, ifMatch }: DeleteHostQuery & Conditional,
+    { lost = false, confirmed = false, ifMatch }: DeleteHostQuery & Conditional,
     { principal }: Pick<Call, 'principal'>,
-  ): Promise<void> {
-    const removal = { name, ifMatch, isOff: off, by: principal.name };
-    await change(this.#context, (basis) => removeHost(basis, observedBy(this.#context), removal));
+  ): Promise<HostLoss> {
+    const removal: HostRemoval = { name, ifMatch, isLost: lost, isConfirmed: confirmed, by: principal.name };
+    const done = await change(this.#context, (basis) => removeHost(basis, observedBy(this.#context), removal));
+    const { host, isRemoved, vmCount, vms } = done;
+    return { host, removed: isRemoved, vmCount, vms: vms.map((each) => ({ ...each })) };
   }
 
   /** VMs are placed on the host again, after a drain. */

@@ -244,6 +244,7 @@ function join(role: 'host' | 'storage' | 'control', others: number): void {
     controls: new Map(many(others, (i) => [`c${i}`, {}])),
     hosts: new Map(many(others, (i) => [`h${i}`, {}])),
     storage: new Map(many(others, (i) => [`s${i}`, { value: storageRecord(`s${i}`), revision: 1 }])),
+    certificates: new Map(),
   } as unknown as RequestSnapshot;
   const joining = { role, name: 'newcomer', addresses: { control: '10.0.0.9' } };
   joinUnchecked({ records, now: 1 }, joining);

@@ -1,7 +1,9 @@
 /** Storage nodes through the API, and the disks that they hold. */
+
+import type { StorageLoss } from '../../api/loss-views.ts';
 import type { NodeDrainPlan } from '../../api/maintenance-views.ts';
 import type { DeleteStorageQuery, DiskQuery, DrainNode, PageQuery } from '../../api/requests.ts';
-import type { Disk, StorageLoss, StorageNode } from '../../api/views.ts';
+import type { Disk, StorageNode } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { parseStorageName } from '../../base/ids.ts';
 import type { DiskRecord } from '../../core/model/cluster.ts';

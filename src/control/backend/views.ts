@@ -37,6 +37,7 @@ import {
   type VmRecord,
   type VmSharedDisk,
 } from '../../core/model/vm.ts';
+import { removalWait } from '../../core/plan/hosts/lost-host-decision.ts';
 import { judgementOf } from '../../core/plan/vm/decision.ts';
 import { unreadableFor } from '../../core/plan/vm/unreadable.ts';
 import type { Judgement } from '../../core/plan/vm/verdict.ts';
@@ -281,6 +282,7 @@ export function hostView(context: ViewContext, entry: Entry<HostRecord>): Host {
     cordoned: host.cordoned,
     quarantined: host.quarantine !== null,
     quarantineReason: host.quarantine?.reason ?? null,
+    lost: lostView(context, host),
     vms: vmsWith(context, host.name)
       .filter((vm) => expectedIncarnations(vm.phase)[0]?.host === host.name)
       .map(({ name }) => name)
@@ -293,6 +295,28 @@ export function hostView(context: ViewContext, entry: Entry<HostRecord>): Host {
     release: { agent: host.release?.agent ?? null, qemu: host.release?.qemu ?? null },
     addresses: { ...host.addresses },
     joinedAt: time(host.joinedAt),
+  };
+}
+
+/** VMs that the view of a lost host names. */
+const WAITS_MAX = 10;
+
+/** Why the record of a host that was declared lost is still there; null for a member. */
+function lostView(context: ViewContext, { name, lost }: HostRecord): Host['lost'] {
+  if (lost === undefined) return null;
+  const index = indexOfStore(context.store);
+  const { vms = [], unreadable = null } = removalWait(index, context.store.unreadable, name) ?? {};
+  const whys = vms.slice(0, WAITS_MAX).flatMap((id) => {
+    const vm = index.vm(id);
+    if (vm === null) return [];
+    const why = context.leading()?.controller.vms.whyOf(id) ?? 'the leader knows why';
+    return [`${vm.name} (${vm.phase.kind}): ${why}`];
+  });
+  const more = vms.length > WAITS_MAX ? [`${vms.length - WAITS_MAX} more VMs`] : [];
+  return {
+    since: time(lost.at),
+    by: lost.by,
+    waitsFor: [...whys, ...more, ...(unreadable === null ? [] : [unreadable])],
   };
 }
 

@@ -90,6 +90,7 @@ const granted = (n: number, knownAt = 1): TraceEntry => ({
   knownAt,
 });
 const fenced = (n: number): TraceEntry => ({ at: 1, kind: 'fenced', node: node(1), vm: VM, below: gen(n) });
+const removed = (n: number): TraceEntry => commit({ kind: 'host', id: host(n), value: null });
 const cont = (n: number): TraceEntry => ({ at: 1, kind: 'cont', vm: VM, generation: gen(n), stale: false });
 const status = (n: number, said: string): TraceEntry => ({
   at: 1,
@@ -232,6 +233,10 @@ const TABLE: Readonly<
       { at: 1, kind: 'revoked', node: node(1), vm: VM, generation: gen(2) },
       vm(running(1), { generation: gen(2) }),
     ],
+  },
+  'G10-removed-hosts-are-fenced': {
+    broken: [DISK, vm(running(1)), granted(1), vm({ kind: 'stopped' }), removed(1)],
+    kept: [DISK, vm(running(1)), granted(1), fenced(2), vm({ kind: 'stopped' }), removed(1)],
   },
   'M1-switch-when-both-paused': {
     broken: [vm(MIGRATING), status(1, 'running'), status(2, 'paused'), vm({ kind: 'switching', ...ends })],

@@ -7,6 +7,7 @@ import {
   grantsAreAdmitted,
   nothingElseGranted,
   oneCurrentIncarnation,
+  removedHostsAreFenced,
 } from './generation-checkers.ts';
 import { fewMembersMove } from './guest-cluster-checkers.ts';
 import { noticeBeforeMove, readyBeforeSettled } from './notice-checkers.ts';
@@ -74,6 +75,7 @@ export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'G4-grants-admitted': grantsAreAdmitted,
   'G5-cont-current-and-fenced': contOnlyCurrentAndFenced,
   'G6-nothing-else-granted': nothingElseGranted,
+  'G10-removed-hosts-are-fenced': removedHostsAreFenced,
   'GC10-notice-before-move': noticeBeforeMove,
   'GC14-ready-before-settled': readyBeforeSettled,
   'M1-switch-when-both-paused': switchOnlyWhenBothPaused,
@@ -102,6 +104,7 @@ const OUTLIVES_RECORDS: ReadonlySet<string> = new Set([
   'G4-grants-admitted',
   'G5-cont-current-and-fenced',
   'G6-nothing-else-granted',
+  'G10-removed-hosts-are-fenced',
   'M3-no-order-aborts-a-qemu',
   'W1-writes-follow-generations',
   'W2-one-writer',

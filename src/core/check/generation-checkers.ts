@@ -1,6 +1,6 @@
 /** Checkers of the fencing token: generations, grants, and who may be continued. */
 import { epochOf, floorOfEpoch } from '../../base/epoch.ts';
-import type { DiskId, Generation, StorageName, VmId } from '../../base/ids.ts';
+import type { DiskId, Generation, HostName, StorageName, VmId } from '../../base/ids.ts';
 import type { VmRecord } from '../model/vm.ts';
 import type { Change } from '../ports/store.ts';
 import { currentGeneration, mayBeGranted, namedIncarnations } from './records.ts';
@@ -167,15 +167,59 @@ export function nothingElseGranted(): Checker {
   };
 }
 
-/** The storage nodes that have disks of a VM. */
+/**
+ * G10: a host leaves the records only when no VM's record names it, and when nothing that was ever placed there is
+ * granted: what may still run there reaches no disk.
+ */
+export function removedHostsAreFenced(): Checker {
+  const grants = new Grants();
+  const records = new Map<VmId, VmRecord>();
+  /** What was placed on each host, by VM. */
+  const placed = new Map<HostName, Map<VmId, Set<Generation>>>();
+  return (entry) => {
+    grants.note(entry);
+    if (entry.kind === 'restored') {
+      records.clear();
+      placed.clear();
+    }
+    if (entry.kind !== 'commit' && entry.kind !== 'restored') return null;
+    const removed: HostName[] = [];
+    for (const { kind, id, value } of entry.changes) {
+      if (kind === 'host' && value === null) removed.push(id);
+      if (kind !== 'vm') continue;
+      if (value === null) records.delete(id);
+      else records.set(id, value);
+      for (const { host, generation } of value === null ? [] : namedIncarnations(value)) {
+        const there = placed.get(host) ?? new Map<VmId, Set<Generation>>();
+        placed.set(host, there.set(id, (there.get(id) ?? new Set()).add(generation)));
+      }
+    }
+    for (const host of removed) {
+      const there = placed.get(host) ?? new Map<VmId, Set<Generation>>();
+      placed.delete(host);
+      for (const [vm, generations] of there) {
+        const record = records.get(vm);
+        if (record !== undefined && namedIncarnations(record).some((named) => named.host === host))
+          return `${host} was removed, and the record of ${record.name} names it`;
+        const held = grants.of(vm).find((generation) => generations.has(generation));
+        if (held !== undefined) return `${host} was removed, and generation ${held} of ${vm}, placed there, is granted`;
+      }
+    }
+    return null;
+  };
+}
+
+/** The storage nodes that have disks of a VM, those that were declared lost left out. */
 class DiskNodes {
   readonly #own = new Map<VmId, Map<DiskId, StorageName>>();
   readonly #shared = new Map<DiskId, StorageName>();
+  readonly #lost = new Set<StorageName>();
 
   note(entry: Parameters<Checker>[0]): void {
     if (entry.kind !== 'commit' && entry.kind !== 'restored') return;
     for (const { kind, id, value } of entry.changes) {
       if (kind === 'shared-disk' && value !== null) this.#shared.set(id, value.node);
+      if (kind === 'storage' && value?.lost !== undefined) this.#lost.add(id);
       if (kind !== 'disk' || value === null) continue;
       const disks = this.#own.get(value.vm) ?? new Map<DiskId, StorageName>();
       this.#own.set(value.vm, disks.set(id, value.node));
@@ -191,19 +235,29 @@ class DiskNodes {
     const shared = (spec.sharedDisks ?? []).filter(
       ({ joining, leaving }) => which === 'all' || (joining !== true && leaving !== true),
     );
-    return new Set([
+    const nodes = [
       ...(this.#own.get(id)?.values() ?? []),
       ...shared.flatMap(({ disk }) => this.#shared.get(disk) ?? []),
-    ]);
+    ];
+    return new Set(nodes.filter((node) => !this.#lost.has(node)));
   }
 }
 
+/** What storage nodes serve, those that were declared lost left out: nothing there is anything to anybody any more. */
 class Grants {
   readonly #held = new Map<string, Set<Generation>>();
+  readonly #lost = new Set<StorageName>();
 
   note(entry: Parameters<Checker>[0]): void {
+    if (entry.kind === 'commit')
+      for (const { kind, id, value } of entry.changes)
+        if (kind === 'storage' && value?.lost !== undefined) {
+          this.#lost.add(id);
+          this.#forget(id);
+        }
+    if ('node' in entry && this.#lost.has(entry.node)) return;
     if (entry.kind === 'restarted') {
-      for (const key of this.#held.keys()) if (key.startsWith(`${entry.node}:`)) this.#held.delete(key);
+      this.#forget(entry.node);
       return;
     }
     if (entry.kind === 'let-go') this.#held.delete(`${entry.node}:${entry.vm}`);
@@ -218,5 +272,14 @@ class Grants {
 
   holders(node: StorageName, vm: VmId): readonly Generation[] {
     return [...(this.#held.get(`${node}:${vm}`) ?? [])];
+  }
+
+  /** What any node serves of a VM. */
+  of(vm: VmId): readonly Generation[] {
+    return [...this.#held].flatMap(([key, held]) => (key.endsWith(`:${vm}`) ? [...held] : []));
+  }
+
+  #forget(node: StorageName): void {
+    for (const key of this.#held.keys()) if (key.startsWith(`${node}:`)) this.#held.delete(key);
   }
 }

@@ -3,6 +3,7 @@
  * write which record, tasks, stops that last, and wishes. Their memory is bounded by the number of existing records.
  */
 import type { DiskId, HostName, TaskId, VmId } from '../../base/ids.ts';
+import type { HostRecord } from '../model/cluster.ts';
 import type { VmRecord } from '../model/vm.ts';
 import { currentGeneration, namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
@@ -44,19 +45,21 @@ export function switchOnlyWhenBothPaused(): Checker {
   };
 }
 
-/** E1: people write wishes; what runs where, and who is given up, is written by one who compares the election key. */
+/**
+ * E1: people write wishes; what runs where, and who is given up, is written by one who compares the election key. People
+ * themselves declare a host lost, once and for good, and let hosts join.
+ */
 export function onlyLeadersDecide(): Checker {
   const vms = new Map<VmId, VmRecord>();
-  const quarantined = new Set<HostName>();
+  const hosts = new Map<HostName, HostRecord>();
   return (entry) => {
     if (entry.kind !== 'commit') return null;
     let broken: string | null = null;
     for (const { kind, id, value } of entry.changes) {
-      if (kind === 'host' && value !== null) {
-        const isNew = (value.quarantine !== null) !== quarantined.has(id);
-        if (value.quarantine === null) quarantined.delete(id);
-        else quarantined.add(id);
-        if (isNew && entry.by === 'people') broken = `the quarantine of ${id} was changed by nobody who leads`;
+      if (kind === 'host') {
+        broken = hostDecided(hosts.get(id), value, entry.by === 'people') ?? broken;
+        if (value === null) hosts.delete(id);
+        else hosts.set(id, value);
       }
       if (kind !== 'vm') continue;
       const before = vms.get(id);
@@ -69,6 +72,17 @@ export function onlyLeadersDecide(): Checker {
     }
     return broken;
   };
+}
+
+/** What is wrong with a change of a host's quarantine or loss by its writer; null: nothing. */
+function hostDecided(before: HostRecord | undefined, after: HostRecord | null, isByPeople: boolean): string | null {
+  if (before === undefined || after === null) return null;
+  const isDeclared = before.lost === undefined && after.lost !== undefined;
+  if (before.lost !== undefined && after.lost === undefined) return `${after.name} is lost no more`;
+  if (isDeclared && (!isByPeople || after.quarantine === null)) return `${after.name} was declared lost by no person`;
+  const isChanged = (before.quarantine === null) !== (after.quarantine === null);
+  if (!isChanged || !isByPeople || isDeclared) return null;
+  return `the quarantine of ${after.name} was changed by nobody who leads`;
 }
 
 /**
@@ -199,7 +213,8 @@ export function whatRunsIsNotReplaced(): Checker {
     if (entry.kind !== 'commit') return null;
     for (const { kind, id, value } of entry.changes) {
       if (kind !== 'host') continue;
-      if (value === null || value.quarantine === null) givenUp.delete(id);
+      // One that is removed is no host for anything any more.
+      if (value !== null && value.quarantine === null) givenUp.delete(id);
       else givenUp.add(id);
     }
     let replaced: string | null = null;

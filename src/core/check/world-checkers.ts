@@ -1,7 +1,7 @@
 /**
  * Checkers of what no record shows: who wrote to a disk, and whether a host that was given up could have been reached.
  */
-import type { DiskId, HostName, VmId } from '../../base/ids.ts';
+import type { DiskId, HostName, StorageName, VmId } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import { namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
@@ -12,8 +12,10 @@ import type { Checker } from './trace.ts';
  */
 export function writesFollowGenerations(): Checker {
   const newest = new Map<string, number>();
+  const lost = new LostDisks();
   return (entry) => {
-    if (entry.kind !== 'write') return null;
+    lost.note(entry);
+    if (entry.kind !== 'write' || lost.has(entry.disk)) return null;
     const key = `${entry.vm} ${entry.disk}`;
     const before = newest.get(key) ?? 0;
     if (entry.generation < before)
@@ -30,15 +32,36 @@ export function writesFollowGenerations(): Checker {
  */
 export function oneWriter(): Checker {
   const continued = new Map<VmId, number>();
+  const lost = new LostDisks();
   return (entry) => {
+    lost.note(entry);
     if (entry.kind === 'cont' && (!entry.stale || entry.generation >= (continued.get(entry.vm) ?? 0)))
       continued.set(entry.vm, entry.generation);
-    if (entry.kind !== 'write') return null;
+    if (entry.kind !== 'write' || lost.has(entry.disk)) return null;
     const writer = continued.get(entry.vm);
     if (writer === undefined) return `${entry.vm}: generation ${entry.generation} wrote and nobody ordered it to run`;
     if (writer === entry.generation) return null;
     return `${entry.vm}: generation ${entry.generation} wrote to ${entry.disk} after generation ${writer} was ordered to run`;
   };
+}
+
+/** Disks on storage nodes that were declared lost: what is written there is nothing to anybody. */
+class LostDisks {
+  readonly #nodes = new Map<DiskId, StorageName>();
+  readonly #lost = new Set<StorageName>();
+
+  note(entry: Parameters<Checker>[0]): void {
+    if (entry.kind !== 'commit' && entry.kind !== 'restored') return;
+    for (const { kind, id, value } of entry.changes) {
+      if ((kind === 'disk' || kind === 'shared-disk') && value !== null) this.#nodes.set(id, value.node);
+      if (kind === 'storage' && value?.lost !== undefined) this.#lost.add(id);
+    }
+  }
+
+  has(disk: DiskId): boolean {
+    const node = this.#nodes.get(disk);
+    return node !== undefined && this.#lost.has(node);
+  }
 }
 
 /**

@@ -14,8 +14,9 @@ import type {
   TaskId,
   VmId,
 } from '../../base/ids.ts';
+import { tunnelsOfLost } from '../model/certificate.ts';
 import type { HostRecord } from '../model/cluster.ts';
-import { ClusterIndex } from '../model/cluster-index.ts';
+import { ClusterIndex, recordsOf } from '../model/cluster-index.ts';
 import { keyOf } from '../model/keys.ts';
 import { isForgotten } from '../model/record-shapes.ts';
 import { expectedIncarnations, type VmRecord } from '../model/vm.ts';
@@ -116,6 +117,8 @@ export class Controller {
   readonly #diskPaths: DiskPaths;
   readonly #executor: Executor;
   readonly #ports: ControllerPorts;
+  /** The tunnels of hosts that were declared lost, as one text. */
+  #tunnelsOfLost = '';
 
   constructor(ports: ControllerPorts) {
     this.#ports = ports;
@@ -224,6 +227,7 @@ export class Controller {
         this.index.setDisk(id as DiskId, snapshot.disks.get(id as DiskId)?.value ?? null);
       if (kind === 'storage') this.#watchStorage();
       if (kind === 'certificate' || kind === 'authority' || kind === 'control') this.certificates.wake();
+      if (kind === 'certificate') this.#certificateChanged();
       if (kind === 'storage' || kind === 'control') this.#hostLoop.membersChanged({ isUrgent: true });
       if (kind === 'network' && !this.#isUnreadable(keyOf.network(id as NetworkName)))
         this.#hostLoop.networkChanged(id as NetworkName);
@@ -235,6 +239,8 @@ export class Controller {
       if (kind === 'reservation') this.sharedDisks.reservationChanged();
     });
     for (const { value } of snapshot.hosts.values()) this.observer.watch(value);
+    this.#certificateChanged();
+    this.#hostLoop.lookAtLost();
     this.#watchStorage();
     this.adoption.start();
     this.vms.wakeAll();
@@ -310,6 +316,7 @@ export class Controller {
     this.sharedDisks.vmChanged(before, this.index.vm(id));
     this.estate.vmChanged(id, before);
     this.#drains.wakeAll();
+    this.#hostLoop.lookAtLost();
   }
 
   /** Notices for a guest about its move go to its hosts with their network plans. */
@@ -363,6 +370,15 @@ export class Controller {
     this.vms.wakeHost(name);
     this.estate.hostChanged(name);
     this.#drains.wakeAll();
+    this.#hostLoop.lookAtLost();
+  }
+
+  /** A host that was declared lost, or has joined again since: the tunnels that every host drops are other ones. */
+  #certificateChanged(): void {
+    const tunnels = [...tunnelsOfLost(recordsOf(this.#ports.store.snapshot.certificates))].sort().join();
+    if (tunnels === this.#tunnelsOfLost) return;
+    this.#tunnelsOfLost = tunnels;
+    this.#hostLoop.everyPlanChanged();
   }
 
   /**
@@ -407,7 +423,7 @@ function tunnelOf(host: HostRecord | null): string | null {
   return host === null || host.quarantine !== null ? null : host.addresses.overlay;
 }
 
-/** Returns a machine's addresses as one text; null without a record. */
+/** Returns the addresses of a member as one text; null for a host without a record, or one that was declared lost. */
 function addressesOf(host: HostRecord | null): string | null {
-  return host === null ? null : Object.values(host.addresses).join(' ');
+  return host === null || host.lost !== undefined ? null : Object.values(host.addresses).join(' ');
 }

@@ -200,3 +200,28 @@ test('a drain that is paused begins nothing; one that is cancelled ends when wha
   const ended = decide(drain([move(0)], { state: 'cancelling' }), [web(runningOn(1))]);
   assert.equal(ended.do === 'end' && ended.state, 'cancelled');
 });
+
+test('a drain goes on without a host that left the cluster, and ends with words when all of them have', () => {
+  const index = new ClusterIndex();
+  for (const n of [2, 3]) index.setHost(host(n), hostRecord(n));
+  const two = decide(drain([], { hosts: [host(1), host(2)] }), [], { index });
+  assert.ok(two.do === 'note');
+  assert.deepEqual(two.drain.hosts, [host(2)]);
+  assert.deepEqual(
+    two.drain.deviations.map(({ what }) => what),
+    ['h1 left the cluster.'],
+  );
+  for (const left of [
+    drain([move(0, { vm: OTHER, from: host(2), to: host(3) })]),
+    drain([], { hosts: [], home: host(1) }),
+  ]) {
+    index.setVm(OTHER, other(runningOn(2)));
+    const step = decide(left, [], { index });
+    assert.deepEqual([step.do, step.do === 'end' && step.state], ['end', 'cancelled']);
+    assert.match(step.do === 'end' ? step.message : '', /^h1 left the cluster\./);
+  }
+  const moving = move(0, { vm: OTHER, from: host(2), to: host(3), state: 'moving' });
+  index.setVm(OTHER, { ...other(runningOn(2)), migrationRequest: { to: host(3), taskId: task(2) } });
+  assert.equal(decide(drain([moving]), [], { index }).do, 'wait', 'what is under way ends first');
+  assert.equal(decide(drain([]), [], { index, unreadable: 'h1 cannot be read' }).do, 'stick');
+});

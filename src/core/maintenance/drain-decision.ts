@@ -68,6 +68,8 @@ export function decideDrain(situation: DrainSituation): DrainStep {
   if (restart !== null) return restart;
   if (situation.unreadable !== null) return { do: 'stick', why: situation.unreadable };
   const moving = drain.moves.filter(({ state }) => state === 'moving');
+  const left = withoutLeft(situation, moving.length);
+  if (left !== null) return left;
   if (drain.state === 'cancelling') {
     if (moving.length > 0) return { do: 'wait', why: `${counted(moving.length, 'move ends', 'moves end')} first.` };
     return { do: 'end', state: 'cancelled', message: cancelledMessage(drain) };
@@ -83,6 +85,21 @@ export function decideDrain(situation: DrainSituation): DrainStep {
   if (tired !== undefined && moving.length === 0)
     return { do: 'replan', why: `${tired.name} could not be moved to ${tired.to}.` };
   return begin(situation, moving);
+}
+
+/** What follows when hosts of the drain left the cluster, for good or because they were lost; null: none did. */
+function withoutLeft({ drain, index, now }: DrainSituation, moving: number): DrainStep | null {
+  const isLeft = (host: HostName): boolean => index.host(host) === null;
+  const about = drain.home === undefined ? drain.hosts : [drain.home];
+  const left = about.filter(isLeft);
+  if (left.length === 0) return null;
+  const what = `${left.join(', ')} left the cluster.`;
+  if (left.length < about.length) {
+    const rest = { ...drain, hosts: drain.hosts.filter((host) => !isLeft(host)) };
+    return { do: 'note', drain: withDeviation(rest, now, what) };
+  }
+  if (moving > 0) return { do: 'wait', why: `${what} ${counted(moving, 'move ends', 'moves end')} first.` };
+  return { do: 'end', state: 'cancelled', message: `${what} What had moved stays where it is.` };
 }
 
 /**

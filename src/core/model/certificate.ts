@@ -14,7 +14,15 @@ export interface CertificateRecord {
   /** The ones that are refused although they have not ended. */
   readonly denied: readonly IssuedCertificate[];
   /** Set when the machine was removed: the whole identity is refused until it joins again. Null: it is a member. */
-  readonly removed: { readonly at: number; readonly by: string } | null;
+  readonly removed: {
+    readonly at: number;
+    readonly by: string;
+    /**
+     * Overlay address of a host that was declared lost: if its machine runs all the same, its guests may still speak
+     * there, so that every host drops it until a member has the address. Absent: nothing is dropped.
+     */
+    readonly tunnel?: string;
+  } | null;
 }
 
 /** Life of a machine's certificate, in days; it is renewed after two thirds of it. */
@@ -70,14 +78,25 @@ export function withJoined(
   return { id, issued: [issued], denied: present(denied, now), removed: null };
 }
 
-/** Returns the record of a machine that is removed: its identity and all its certificates are denied. */
+/**
+ * Returns the record of a machine that is removed: its identity and all its certificates are denied. `tunnel`: overlay
+ * address of a host that was declared lost; null: none.
+ */
 export function withRemoved(
   before: CertificateRecord | undefined,
   id: string,
-  { by, now }: { readonly by: string; readonly now: number },
+  { by, tunnel, now }: { readonly by: string; readonly tunnel: string | null; readonly now: number },
 ): CertificateRecord {
   const denied = [...(before?.denied ?? []), ...(before?.issued ?? [])];
-  return { id, issued: [], denied: present(denied, now), removed: { at: now, by } };
+  const removed = { at: now, by, ...(tunnel === null ? {} : { tunnel }) };
+  return { id, issued: [], denied: present(denied, now), removed };
+}
+
+/** Returns the overlay addresses of hosts that were declared lost and have not joined again since. */
+export function tunnelsOfLost(records: Iterable<CertificateRecord>): ReadonlySet<string> {
+  const tunnels = new Set<string>();
+  for (const { removed } of records) if (removed?.tunnel !== undefined) tunnels.add(removed.tunnel);
+  return tunnels;
 }
 
 function present(denied: readonly IssuedCertificate[], now: number): readonly IssuedCertificate[] {

@@ -50,9 +50,10 @@ const vm = fc
     nics: fc.array(fc.constantFrom(...NETWORKS), { maxLength: 3 }),
     shared: fc.uniqueArray(fc.nat({ max: 2 }), { maxLength: 2 }),
     guestCluster: fc.constantFrom(null, ...CLUSTERS),
+    unfenced: fc.uniqueArray(fc.integer({ min: 1, max: HOSTS }), { maxLength: 2 }),
   })
-  .map(({ n, phase: now, memoryBytes, antiAffinity, nics, shared, guestCluster }): VmRecord => {
-    const record = vmRecord(now, { id: vmId(n), name: `vm${n}` });
+  .map(({ n, phase: now, memoryBytes, antiAffinity, nics, shared, guestCluster, unfenced }): VmRecord => {
+    const record = vmRecord(now, { id: vmId(n), name: `vm${n}`, unfenced: unfenced.map((h) => host(h)) });
     const asNic = (network: NetworkName) => ({ network, mac: MACS[n % 2] ?? '', address: null });
     const sharedDisks = shared.map((d) => ({ disk: sharedId(d), lun: d }));
     const more = { memoryBytes, antiAffinity, nics: nics.map(asNic), sharedDisks, guestCluster };
@@ -164,6 +165,7 @@ class Slow {
       ),
       hosts: HOST_NAMES.map((name) => ({
         vms: names(on(name).map(({ record }) => record.id)),
+        unfenced: names(vms.filter(({ unfenced }) => unfenced?.includes(name)).map(({ id }) => id)),
         bytes: on(name).reduce((sum, each) => sum + footprintBytes(each.record), 0),
         slots: [0, 1, 2, 3].map((slot) => on(name).filter(({ where }) => where.slot === slot).length),
         networks: names(on(name).flatMap(({ record }) => record.spec.nics.map(({ network }) => network))),
@@ -205,6 +207,7 @@ function viewOf(index: ClusterIndex, vms: readonly VmRecord[]): unknown {
     quarantined: names([...index.quarantined()].map(({ name }) => name)),
     hosts: HOST_NAMES.map((name) => ({
       vms: names(index.vmsOn(name)),
+      unfenced: names(index.unfencedOn(name)),
       bytes: index.committedBytes(name),
       slots: [0, 1, 2, 3].map((slot) => index.slotsOn(name).get(slot) ?? 0),
       networks: names(index.networksOn(name)),

@@ -78,6 +78,7 @@ export class ClusterIndex {
   readonly #users = new Map<DiskId, Counted<VmId>>();
   readonly #guestClusters = new Map<GuestClusterName, GuestClusterRecord>();
   readonly #asked = new Map<HostName, Counted<VmId>>();
+  readonly #unfenced = new Map<HostName, Counted<VmId>>();
   readonly #drains = new Map<DrainId, DrainRecord>();
 
   /** Takes in all of `snapshot`; the index must not hold anything else. */
@@ -277,6 +278,11 @@ export class ClusterIndex {
     return this.#asked.get(host)?.keys() ?? [];
   }
 
+  /** The VMs of which an earlier incarnation on `host` may not be fenced yet. */
+  unfencedOn(host: HostName): Iterable<VmId> {
+    return this.#unfenced.get(host)?.keys() ?? [];
+  }
+
   /** The number of incarnations that are recorded in each slot of `host`. */
   slotsOn(host: HostName): ReadonlyMap<number, number> {
     return this.#uses.get(host)?.slots ?? new Map();
@@ -300,6 +306,11 @@ export class ClusterIndex {
   /** Returns true if any VM has a card with this MAC address in `network`. */
   isMacUsed(network: NetworkName, mac: string): boolean {
     return this.#macs.get(network)?.has(mac) === true;
+  }
+
+  /** The records of all hosts. */
+  *hosts(): Iterable<HostRecord> {
+    for (const { record } of this.#uses.values()) if (record !== null) yield record;
   }
 
   /** The records of all quarantined hosts. */
@@ -341,6 +352,7 @@ export class ClusterIndex {
     if (group !== null) this.#inGroup(group, vm, by);
     const asked = vm.migrationRequest?.to ?? null;
     if (asked !== null) countIn(this.#asked, asked, vm.id, by);
+    for (const host of vm.unfenced ?? []) countIn(this.#unfenced, host, vm.id, by);
     for (const { disk } of sharedDisksOf(vm)) countIn(this.#users, disk, vm.id, by);
     for (const { network, mac } of cardsOf(vm)) countIn(this.#macs, network, mac, by);
     for (const { host, slot } of expectedIncarnations(vm.phase)) {

@@ -37,6 +37,11 @@ export interface HostRecord {
    * Set while the host is emptied for maintenance, and after, until it is taken back. Absent or null: it is in service.
    */
   readonly maintenance?: HostMaintenance | null;
+  /**
+   * Set when the host was declared permanently gone (Unix ms, name of the token). Its VMs count as lost, whatever is
+   * observed; the record goes once each of them is fenced and runs elsewhere, or is stopped. Absent: it is a member.
+   */
+  readonly lost?: { readonly at: number; readonly by: string };
   readonly joinedAt: number;
 }
 

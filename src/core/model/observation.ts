@@ -20,6 +20,11 @@ export interface HostObservation {
   readonly kernel: KernelObservation;
   /** Slots its processes occupy, stale ones included. */
   readonly occupiedSlots: readonly number[];
+  /**
+   * Why it counts as lost whatever is seen, as a sentence: somebody declared that, or it is no member of the cluster.
+   * Absent: it does not.
+   */
+  readonly gone?: string;
 }
 
 export type KernelObservation =

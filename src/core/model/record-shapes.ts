@@ -207,11 +207,9 @@ const vmFields = fields<VmRecord>({
   stopRequest: nullable(fields({ mode: oneOf('acpi', 'hard'), patienceMs: finite, taskId })),
   resetRequest: nullable(fields({ taskId })),
   startTask: nullable(taskId),
-  cancelRequest: maybe(nullable(fields({ taskId }))),
-  pauseTask: maybe(nullable(taskId)),
+  ...{ cancelRequest: maybe(nullable(fields({ taskId }))), pauseTask: maybe(nullable(taskId)) },
   deleting: boolean,
-  restored: maybe(integer(1)),
-  nextNics: maybe(cards),
+  ...{ restored: maybe(integer(1)), nextNics: maybe(cards) },
   pausesMs: maybe(listOf(finite)),
   notice: maybe(
     fields<MoveNotice>({
@@ -224,6 +222,7 @@ const vmFields = fields<VmRecord>({
   ),
   settling: maybe(fields({ registered: listOf(diskId) })),
   seenHealthy: maybe(oneOf('by-check', 'by-keys', 'no')),
+  unfenced: maybe(listOf(name)),
   failures: nullable(fields({ count, lastAt: finite, message: prose })),
   debts,
   createdAt: finite,
@@ -332,6 +331,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         maintenance: maybe(
           nullable(fields({ drain: drainId, since: finite, reason: nullable(prose), isEmpty: maybe(isTrue) })),
         ),
+        lost: maybe(fields({ at: finite, by: prose })),
         joinedAt: finite,
       }),
     ),
@@ -491,7 +491,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         id: word,
         issued: listOf(issuedCertificate),
         denied: listOf(issuedCertificate),
-        removed: nullable(fields({ at: finite, by: word })),
+        removed: nullable(fields({ at: finite, by: word, tunnel: maybe(word) })),
       }),
     ),
     reservation: kind(

@@ -157,6 +157,11 @@ export interface VmRecord {
   readonly settling?: { readonly registered: readonly DiskId[] };
   /** How it was seen healthy after its last move. Absent before the first. */
   readonly seenHealthy?: SeenHealthy;
+  /**
+   * Hosts of earlier incarnations that no phase names any more and whose fence no phase has confirmed yet. Absent: there
+   * is none, or a leader of an older version wrote the record.
+   */
+  readonly unfenced?: readonly HostName[];
   /** Consecutive failures to start or crashes soon after a start, for the back-off. */
   readonly failures: {
     readonly count: number;

@@ -21,6 +21,8 @@ const blue: NetworkRecord = {
   createdAt: 0,
 };
 const MEMBERS = { controls: ['10.0.0.1'], storage: ['10.0.1.1'], hosts: ['10.0.2.1'] };
+/** Overlay addresses of hosts that were declared lost: one of nobody now, one that a member has. */
+const LOST = new Set(['10.2.0.9', '10.2.0.2']);
 const on = (phase: VmPhase): VmRecord => {
   const vm = vmRecord(phase);
   return { ...vm, spec: { ...vm.spec, nics: [{ network: NET, mac: '52:54:00:00:00:01', address: null }] } };
@@ -32,7 +34,7 @@ const plan = (vms: readonly VmRecord[], quarantined: readonly number[] = []): Ma
   const each = vms.map((vm, i) => ({ ...vm, id: parseVmId(`vm-00000000000${i}`) }));
   const index = indexOf({ vms: each, hosts });
   const network = (name: NetworkName) => (name === NET ? blue : undefined);
-  const planner = new NetworkPlanner(index, { network, members: () => MEMBERS });
+  const planner = new NetworkPlanner(index, { network, members: () => MEMBERS, tunnelsOfLost: () => LOST });
   return new Map(hosts.map(({ name }) => [name, planner.planFor(name, 7)]));
 };
 
@@ -62,11 +64,11 @@ test('P1 a quarantined host is dropped by all others and is in no flood list', (
     [1],
   );
   for (const n of [2, 3]) {
-    assert.deepEqual(plans.get(host(n))?.drop, ['10.2.0.1']);
+    assert.deepEqual(plans.get(host(n))?.drop, ['10.2.0.1', '10.2.0.9']);
     for (const network of plans.get(host(n))?.networks ?? []) assert.ok(!network.peers.includes('10.2.0.1'));
   }
   assert.deepEqual(plans.get(host(2))?.networks[0]?.peers, []);
-  assert.deepEqual(plans.get(host(1))?.drop, []);
+  assert.deepEqual(plans.get(host(1))?.drop, ['10.2.0.9']);
 });
 
 test('a host is told of its guests in networks with the metadata service: who has which address, and what is to come', () => {
@@ -77,8 +79,11 @@ test('a host is told of its guests in networks with the metadata service: who ha
   const silent = { ...vm, id: parseVmId('vm-0000000000c1') };
   const index = indexOf({ vms: [told, silent], hosts: [hostRecord(1), hostRecord(2)] });
   const guests = (metadata: boolean, h: number) =>
-    new NetworkPlanner(index, { network: () => ({ ...blue, metadata }), members: () => MEMBERS }).planFor(host(h), 7)
-      .guests;
+    new NetworkPlanner(index, {
+      network: () => ({ ...blue, metadata }),
+      members: () => MEMBERS,
+      tunnelsOfLost: () => LOST,
+    }).planFor(host(h), 7).guests;
   assert.deepEqual(guests(true, 1), [
     {
       vm: told.id,
@@ -91,4 +96,11 @@ test('a host is told of its guests in networks with the metadata service: who ha
   ]);
   assert.equal(guests(false, 1), undefined);
   assert.equal(guests(true, 2), undefined);
+});
+
+test('P1 the tunnel of a host that was declared lost and removed stays dropped by all, unless a member has its address', () => {
+  for (const [, { drop }] of plan([])) assert.deepEqual(drop, ['10.2.0.9']);
+  // A member that is quarantined itself does not drop its own tunnel.
+  assert.deepEqual(plan([], [2]).get(host(2))?.drop, ['10.2.0.9']);
+  assert.deepEqual(plan([], [2]).get(host(1))?.drop, ['10.2.0.2', '10.2.0.9']);
 });

@@ -23,9 +23,9 @@ interface NetworkParts {
   readonly addresses: readonly string[];
 }
 
-/** Quarantined hosts and their addresses, in the order of the addresses. */
+/** Dropped tunnels in the order of their addresses, each with its host; null: one that was declared lost and removed. */
 interface Drops {
-  readonly hosts: readonly HostName[];
+  readonly hosts: readonly (HostName | null)[];
   readonly addresses: readonly string[];
 }
 
@@ -34,6 +34,7 @@ export class NetworkPlanner {
   readonly #index: ClusterIndex;
   readonly #network: (name: NetworkName) => NetworkRecord | undefined;
   readonly #members: () => Members;
+  readonly #tunnelsOfLost: () => ReadonlySet<string>;
   readonly #parts = new Map<NetworkName, NetworkParts | null>();
   /** null: to be made. */
   #drops: Drops | null = null;
@@ -44,11 +45,14 @@ export class NetworkPlanner {
       readonly network: (name: NetworkName) => NetworkRecord | undefined;
       /** Returns the cluster's members; called for each plan. */
       readonly members: () => Members;
+      /** Returns the overlay addresses of hosts that were declared lost, removed or not. */
+      readonly tunnelsOfLost: () => ReadonlySet<string>;
     },
   ) {
     this.#index = index;
     this.#network = records.network;
     this.#members = records.members;
+    this.#tunnelsOfLost = records.tunnelsOfLost;
   }
 
   /** The record of a network changed, or which hosts have it, or the address or quarantine of one of those. */
@@ -56,12 +60,12 @@ export class NetworkPlanner {
     this.#parts.delete(network);
   }
 
-  /** Other hosts are quarantined than before, or one of them has another address. */
+  /** Other hosts are quarantined or lost than before, or one of them has another address. */
   quarantineChanged(): void {
     this.#drops = null;
   }
 
-  /** The plan of one host. A quarantined host is in no flood list and is dropped by all others. */
+  /** The plan of one host. A host that is quarantined or lost is in no flood list and is dropped by all others. */
   planFor(host: HostName, revision: number): NetworkPlan {
     const networks: NetworkOnHost[] = [];
     for (const name of [...this.#index.networksOn(host)].sort()) {
@@ -89,8 +93,13 @@ export class NetworkPlanner {
   }
 
   #dropsNow(): Drops {
-    const dropped = [...this.#index.quarantined()].sort((a, b) => (a.addresses.overlay < b.addresses.overlay ? -1 : 1));
-    return { hosts: dropped.map(({ name }) => name), addresses: dropped.map(({ addresses }) => addresses.overlay) };
+    const dropped = new Map<string, HostName | null>();
+    for (const tunnel of this.#tunnelsOfLost()) dropped.set(tunnel, null);
+    // A machine that took the place of a lost one may have its address.
+    for (const { addresses } of this.#index.hosts()) dropped.delete(addresses.overlay);
+    for (const { name, addresses } of this.#index.quarantined()) dropped.set(addresses.overlay, name);
+    const addresses = [...dropped.keys()].sort();
+    return { hosts: addresses.map((address) => dropped.get(address) ?? null), addresses };
   }
 
   #partsOf(name: NetworkName): NetworkParts | null {

@@ -11,7 +11,8 @@ import type { Admitted, Basis, Observed } from './basis.ts';
 import { findVm } from './basis.ts';
 import { cancelTask } from './cancelling.ts';
 import { cancelDrain, pauseDrain, undrainHost } from './drains.ts';
-import { changeHost, removeHost } from './hosts.ts';
+import { removeHost } from './host-removal.ts';
+import { changeHost } from './hosts.ts';
 import { abortRoll, findRoll, pauseRoll } from './rolls.ts';
 import { patchVm } from './vm-changes.ts';
 import { deleteVm, migrateVm, resetVm, resumeVm, startVm, stopVm, suspendVm } from './vm-wishes.ts';
@@ -49,8 +50,18 @@ const HOST: Readonly<Record<string, Ask>> = {
   cordon: (basis, _observed, name) => setCordoned(basis, name, true),
   uncordon: (basis, _observed, name) => setCordoned(basis, name, false),
   undrain: (basis, _observed, name) => undrainHost(basis, name),
-  remove: (basis, observed, name) => removeHost(basis, observed, { ...ANY, name, isOff: false, by: '' }),
+  remove: (basis, observed, name) => askToRemove(basis, observed, { name, isLost: false }),
+  'declare-lost': (basis, observed, name) => askToRemove(basis, observed, { name, isLost: true }),
 };
+
+function askToRemove(
+  basis: Basis,
+  observed: Observed | null,
+  { name, isLost }: { readonly name: string; readonly isLost: boolean },
+): Admitted<unknown> | string {
+  const admitted = removeHost(basis, observed, { ...ANY, name, isLost, isConfirmed: true, by: '' });
+  return admitted.changes.length > 0 ? admitted : `${name} was declared lost, and is being removed.`;
+}
 
 function setCordoned(basis: Basis, name: string, cordoned: boolean): Admitted<unknown> | string {
   const admitted = changeHost(basis, { ...ANY, name, cordoned });

@@ -4,7 +4,8 @@
  * network: quarantine drops tunnels by address, fences and filters tell machines apart by it.
  */
 import { CodedError } from '../../base/errors.ts';
-import { parseControlName, parseHostName, parseStorageName } from '../../base/ids.ts';
+import { type HostName, parseControlName, parseHostName, parseStorageName } from '../../base/ids.ts';
+import { tunnelsOfLost } from '../model/certificate.ts';
 import type { HostRecord, StorageRecord } from '../model/cluster.ts';
 import { recordsOf } from '../model/cluster-index.ts';
 import { keyOf, PREFIX } from '../model/keys.ts';
@@ -147,15 +148,31 @@ export function joinUnchecked(
   const id = parseHostName(name);
   const known = records.hosts.get(id)?.value;
   if (known === undefined) demandCount(records.hosts.size, LIMITS.hosts);
+  if (known?.lost !== undefined)
+    throw new CodedError('conflict', `Host ${name} was declared lost by ${known.lost.by}, and is not removed yet.`, {
+      advice: `Nothing was changed; the token is still good. What the removal waits for: gp host show ${name}.`,
+    });
+  const overlay = addresses.overlay ?? storage;
   const value: HostRecord = {
     capacity: { memoryBytes: 0, vcpus: 0, accelerator: 'tcg', cpuModels: [] },
     cordoned: false,
-    quarantine: null,
+    quarantine: wasLost(records, id, overlay) ? { since: now, reason: WAS_LOST } : null,
     joinedAt: now,
     // A host that joins again is the same one, whatever else its record says.
     ...known,
     name: id,
-    addresses: { control, storage, overlay: addresses.overlay ?? storage },
+    addresses: { control, storage, overlay },
   };
   return { kind: 'host', id, value };
+}
+
+const WAS_LOST = 'a host of its name or address was declared lost, and something may still run there';
+
+/**
+ * Returns true if a host of the name or overlay address was declared lost: its machine may have run on, and the others
+ * drop its tunnel until it is seen clean.
+ */
+function wasLost({ certificates }: Pick<RequestSnapshot, 'certificates'>, name: HostName, overlay: string): boolean {
+  const removed = certificates.get(`host:${name}`)?.value.removed;
+  return removed?.tunnel !== undefined || tunnelsOfLost(recordsOf(certificates)).has(overlay);
 }

@@ -23,9 +23,16 @@ export function joinedCertificate(basis: Seen, machine: MachineRef, issued: Issu
   return changeOf(basis, machine, (before, id) => withJoined(before, id, { issued, now: basis.now }));
 }
 
-/** The change by which everything that a machine has is denied. CodedError 'no-capacity' for too many denials. */
-export function removedCertificates(basis: Seen, machine: MachineRef, by: string): Change {
-  return changeOf(basis, machine, (before, id) => withRemoved(before, id, { by, now: basis.now }));
+/**
+ * The change by which everything that a machine has is denied. `tunnel`: overlay address of a host that was declared
+ * lost. CodedError 'no-capacity' for too many denials.
+ */
+export function removedCertificates(
+  basis: Seen,
+  machine: MachineRef,
+  { by, tunnel = null }: { readonly by: string; readonly tunnel?: string | null },
+): Change {
+  return changeOf(basis, machine, (before, id) => withRemoved(before, id, { by, tunnel, now: basis.now }));
 }
 
 function changeOf(

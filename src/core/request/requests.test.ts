@@ -36,7 +36,8 @@ import {
   removeDisk,
   removeMember,
 } from './guest-clusters.ts';
-import { changeHost, removeHost } from './hosts.ts';
+import { removeHost } from './host-removal.ts';
+import { changeHost } from './hosts.ts';
 import { joinChange } from './joining.ts';
 import { createNetwork, deleteNetwork } from './networks.ts';
 import { createVm } from './new-vm.ts';
@@ -117,8 +118,16 @@ const REQUESTS: Readonly<Record<string, Request>> = {
   'host cordon': (basis, draw) => changeHost(basis, { ...ANY, name: host(1 + draw(4)), cordoned: draw(2) === 0 }),
   'host rack': (basis, draw) =>
     changeHost(basis, { ...ANY, name: host(1 + draw(4)), rack: [null, 'r1', 'r2'][draw(3)] }),
-  'host remove': (basis, draw, world) =>
-    removeHost(basis, world.observed(), { ...ANY, name: host(1 + draw(4)), isOff: draw(2) === 0, by: 'ann' }),
+  'host remove': (basis, draw, world) => {
+    const name = host(1 + draw(4));
+    const isLost = draw(2) === 0;
+    if (isLost) world.goneHosts.add(name);
+    try {
+      return removeHost(basis, world.observed(), { ...ANY, name, isLost, isConfirmed: draw(3) > 0, by: 'ann' });
+    } finally {
+      world.goneHosts.delete(name);
+    }
+  },
   'host drain': (basis, draw, world) =>
     startDrain(basis, world.observed(), { hosts: [host(1 + draw(3)), host(1 + draw(3))].slice(draw(2)), who: 'anna' }),
   'drain pause': (basis, draw) => pauseDrain(basis, drainOf(basis), draw(2) === 0),

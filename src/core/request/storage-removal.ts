@@ -16,6 +16,7 @@ import { unreadableUser } from '../plan/vm/unreadable.ts';
 import type { Change, RequestSnapshot } from '../ports/store.ts';
 import { type Admitted, type Basis, checkRevision, type Observed, type OfRevision } from './basis.ts';
 import { removedCertificates } from './member-certificates.ts';
+import { withoutJoinTokens } from './tokens.ts';
 
 export interface StorageRemoval extends OfRevision {
   readonly name: string;
@@ -71,8 +72,8 @@ export function removeStorage(
   demandLost(observed, { name: node.name, isConfirmed, found });
   const changes: Change[] = [
     { kind: 'storage', id: node.name, value: { ...node, lost: { at, by } } },
-    removedCertificates({ records, now: at }, { kind: 'storage', name: node.name }, by),
-    ...withoutTokens(records, node.name),
+    removedCertificates({ records, now: at }, { kind: 'storage', name: node.name }, { by }),
+    ...withoutJoinTokens(records, { role: 'storage', name: node.name }),
   ];
   const message = `Storage node ${name} was declared lost by ${by}. Lost with it: ${lossWords(found)}`;
   return { changes, events: [{ at, kind: 'storage-lost', ...NOBODY, message }], result: found };
@@ -97,21 +98,14 @@ export function finishRemoval(
   }
   const changes: Change[] = [
     { kind: 'storage', id: node.name, value: null },
-    removedCertificates({ records, now: at }, { kind: 'storage', name: node.name }, by),
-    ...withoutTokens(records, node.name),
+    removedCertificates({ records, now: at }, { kind: 'storage', name: node.name }, { by }),
+    ...withoutJoinTokens(records, { role: 'storage', name: node.name }),
   ];
   const message = `Storage node ${name} was removed by ${by}. Nothing was on it.`;
   return { changes, events: [{ at, kind: 'storage-removed', ...NOBODY, message }], result: { loss, refusal: null } };
 }
 
 const NOBODY = { vm: null, vmName: null, host: null, generation: null } as const;
-
-/** A token from before would bring the node back. */
-function withoutTokens(records: RequestSnapshot, node: StorageName): Change[] {
-  return [...recordsOf(records.tokens)]
-    .filter((token) => token.kind === 'join' && token.role === 'storage' && token.name === node)
-    .map(({ id }): Change => ({ kind: 'token', id, value: null }));
-}
 
 /** Returns why a node cannot be removed as an empty one; null if it can. */
 function whyKept(records: RequestSnapshot, observed: Observed | null, found: StorageLoss): CodedError | null {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Joining } from './joining.ts';
 import { RecordWorld } from './testing/record-world.ts';
-import { createJoinToken, createToken, deleteToken, joinByToken } from './tokens.ts';
+import { createJoinToken, createToken, deleteToken, joinByToken, withoutJoinTokens } from './tokens.ts';
 
 const SHA = 'a'.repeat(64);
 const JOINING: Joining = { role: 'host', name: 'h1', addresses: { control: '10.0.0.1' } };
@@ -66,4 +66,22 @@ test('no role is named twice; expired tokens go with each new one', () => {
   }
   const { changes } = createJoinToken(world.basis(), { ...ask, role: 'storage', validMs: 1 });
   assert.equal(changes.filter(({ value }) => value === null).length, 50, 'bounded');
+});
+
+test('no join token brings a removed machine back in its role; one of several roles keeps the others', () => {
+  const world = new RecordWorld();
+  const name = 'm1';
+  world.take(createJoinToken(world.basis(), { role: 'host', name, sha256: SHA }));
+  world.take(createJoinToken(world.basis(), { role: 'storage', also: ['host', 'control'], name, sha256: SHA }));
+  world.take(createJoinToken(world.basis(), { role: 'host', name: 'm2', sha256: SHA }));
+  world.apply(withoutJoinTokens(world.basis().records, { role: 'host', name }));
+  const rolesLeft = () =>
+    [...world.basis().records.tokens.values()].map(({ value }) => [value.name, value.role, ...(value.also ?? [])]);
+  assert.deepEqual(rolesLeft(), [
+    [name, 'storage', 'control'],
+    ['m2', 'host'],
+  ]);
+  world.apply(withoutJoinTokens(world.basis().records, { role: 'storage', name }));
+  assert.deepEqual(rolesLeft()[0], [name, 'control']);
+  assert.deepEqual(world.unreadableRecords(), []);
 });

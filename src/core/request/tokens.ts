@@ -127,6 +127,24 @@ export function joinByToken(
   };
 }
 
+/**
+ * The changes after which no join token lets a machine of this name join in this role: a token from before its removal
+ * would bring the machine back. A token of several roles keeps the others.
+ */
+export function withoutJoinTokens(
+  { tokens }: Pick<Basis['records'], 'tokens'>,
+  { role, name }: Pick<Joining, 'role' | 'name'>,
+): Change[] {
+  return [...recordsOf(tokens)]
+    .filter((token) => token.kind === 'join' && token.name === name && rolesOf(token).includes(role))
+    .map((token): Change => {
+      const [first, ...also] = rolesOf(token).filter((each) => each !== role);
+      const { also: _, ...rest } = token;
+      const value = first === undefined ? null : { ...rest, role: first, ...(also.length === 0 ? {} : { also }) };
+      return { kind: 'token', id: token.id, value };
+    });
+}
+
 /** The API tokens among all tokens. */
 export function apiTokens(tokens: Basis['records']['tokens']): TokenRecord[] {
   return [...recordsOf(tokens)].filter(({ kind }) => kind === 'api');

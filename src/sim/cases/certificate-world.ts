@@ -104,7 +104,7 @@ class CertificateWorld {
     if (!this.#hosts.has(name as never)) return;
     this.#write([
       { kind: 'host', id: parseHostName(name), value: null },
-      removedCertificates(this.#basis, { kind: 'host', name }, 'ann'),
+      removedCertificates(this.#basis, { kind: 'host', name }, { by: 'ann' }),
     ]);
   }
 

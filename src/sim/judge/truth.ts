@@ -26,13 +26,14 @@ interface Tables {
   readonly 'roll-plan': Map<string, RollPlanRecord>;
 }
 
-/** The changes that are in the trace: those of objects that a leader may write. */
+/** The changes that are in the trace: those of objects that a leader may write, and of storage nodes. */
 type TracedChange = Extract<Change, { kind: keyof Tables | 'network' }>;
 
 const TRACED: ReadonlySet<ObjectKind> = new Set<TracedChange['kind']>([
   'vm',
   'disk',
   'host',
+  'storage',
   'network',
   'task',
   'shared-disk',

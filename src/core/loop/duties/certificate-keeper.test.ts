@@ -142,7 +142,7 @@ class World {
 
   remove(name: string): void {
     const basis = { now: this.clock.wallMs(), records: { certificates: this.store.certificates } };
-    this.store.put(removedCertificates(basis, { kind: 'host', name }, 'ann'));
+    this.store.put(removedCertificates(basis, { kind: 'host', name }, { by: 'ann' }));
     this.store.put({ kind: 'host', id: parseHostName(name), value: null });
   }
 }

@@ -169,7 +169,7 @@ export class CertificateKeeper {
       // Records that were written together with this one may not be here yet.
       if (this.#isStopped || revision > snapshot.completeRevision) continue;
       if (removed === null && !members.has(id) && !isUnreadable(snapshot, id))
-        await this.#put(id, withRemoved(value, id, { by: 'the leader', now }));
+        await this.#put(id, withRemoved(value, id, { by: 'the leader', tunnel: null, now }));
       const isOver = removed !== null && denied.length === 0 && now > removed.at + FORGOTTEN_MS;
       if (isOver) await this.#put(id, null);
     }
@@ -426,7 +426,8 @@ function membersIn({ hosts, storage, controls }: Pick<Snapshot, 'hosts' | 'stora
   for (const { value } of storage.values())
     if (value.lost === undefined) members.push(member('storage', value.name, value.addresses.control));
   for (const { value } of controls.values()) members.push(member('control', value.name, value.address));
-  for (const { value } of hosts.values()) members.push(member('host', value.name, value.addresses.control));
+  for (const { value } of hosts.values())
+    if (value.lost === undefined) members.push(member('host', value.name, value.addresses.control));
   return members;
 }
 

@@ -73,6 +73,7 @@ class World {
     store.onChange(({ kind, id }) => {
       if (kind === 'host') this.index.setHost(id as HostName, store.hosts.get(id as HostName)?.value ?? null);
       if (kind === 'vm') this.#vmChanged(id as VmId);
+      this.loop.lookAtLost();
     });
     for (let n = 1; n <= hosts; n++) {
       const record = hostRecord(n);
@@ -316,4 +317,31 @@ test('a leader whose lease may be over orders nothing', () =>
     world.setReport(H1, { incarnations: [process(1)] });
     await world.pass(5_000);
     assert.deepEqual([world.plans, world.kills, world.store.commits], [[], [], []]);
+  }));
+
+test('a host that was declared lost is removed once its VMs are fenced and no record that may name it is unreadable', () =>
+  inWorld(2, async (world) => {
+    const events = (): readonly string[] => world.store.events.map(({ kind }) => kind);
+    world.putVm(running(1));
+    const quarantine = { since: 1, reason: 'declared lost by ann' };
+    const value = { ...hostRecord(1), quarantine, lost: { at: 1, by: 'ann' } };
+    world.store.put({ kind: 'host', id: H1, value });
+    await world.pass(5_000);
+    assert.ok(world.store.hosts.has(H1), 'a VM is there');
+    const phase = { kind: 'starting', incarnation: incarnation(2, 2), reason: 'lost', avoid: [] } as const;
+    world.putVm({ ...running(1), generation: incarnation(2).generation, phase, unfenced: [H1] });
+    await world.pass(5_000);
+    assert.ok(world.store.hosts.has(H1), 'what was there may not be fenced');
+    world.store.unreadable.set(keyOf.vm('vm-00000000000f' as VmId), 'is not JSON');
+    world.putVm({ ...running(2), phase: { kind: 'running', incarnation: incarnation(2, 2) } });
+    await world.pass(5_000);
+    assert.ok(world.store.hosts.has(H1), 'a record may name it');
+    world.store.unreadable.clear();
+    world.store.results.push('conflict');
+    await world.pass(5_000);
+    assert.ok(!world.store.hosts.has(H1), 'the next look is the retry');
+    assert.deepEqual(events(), ['host-removed']);
+    const { length } = world.store.commits;
+    await world.pass(10_000);
+    assert.equal(world.store.commits.length, length, 'nothing is looked at any more');
   }));

@@ -1,6 +1,6 @@
 /**
- * Keeps hosts in line with the records: ends stale processes, lifts quarantines, hands out network plans. Idempotent;
- * the next report is the retry.
+ * Keeps hosts in line with the records: ends stale processes, lifts quarantines, hands out network plans, removes hosts
+ * that were declared lost. Idempotent; the next report, or look, is the retry.
  * Guarantees: the cost of a report depends on its host's processes, and the cost of a change on the objects that it
  * names: nothing here walks the cluster, except for a change of the quarantined hosts, which concerns every host. A
  * host gets a new network plan GATHER_MS after the first of some changes, with all of them in it, and no more than one
@@ -9,11 +9,13 @@
 import { epochOf, floorOfEpoch } from '../../../base/epoch.ts';
 import { messageOf } from '../../../base/errors.ts';
 import type { HostName, NetworkName, VmId } from '../../../base/ids.ts';
+import { tunnelsOfLost } from '../../model/certificate.ts';
 import { type HostRecord, sameCapacity } from '../../model/cluster.ts';
-import type { ClusterIndex } from '../../model/cluster-index.ts';
+import { type ClusterIndex, recordsOf } from '../../model/cluster-index.ts';
 import { keyOf } from '../../model/keys.ts';
 import { type HostRelease, sameRelease } from '../../model/release.ts';
 import { decideHost, hasUnclear } from '../../plan/hosts/host-decision.ts';
+import { removalWait } from '../../plan/hosts/lost-host-decision.ts';
 import { type Members, membersForHosts } from '../../plan/hosts/port-filter.ts';
 import { NetworkPlanner } from '../../plan/network-plan.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -42,6 +44,9 @@ const PLAN_INTERVAL_MS = 500;
  */
 const GATHER_MS = 50;
 const OFFERS_PER_TURN = 50;
+/** Between two looks at what the removal of lost hosts waits for, in ms, where no change of a record brings one. */
+const LOST_LOOK_MS = 1_000;
+const NO_VM = { vm: null, vmName: null, generation: null } as const;
 
 interface HostState {
   busy: boolean;
@@ -72,6 +77,8 @@ export class HostLoop {
   readonly #changedNetworks = new Set<NetworkName>();
   readonly #changedHosts = new Set<HostName>();
   #isGathering = false;
+  #isLooking = false;
+  #cancelLook: () => void = () => undefined;
   #stopped = false;
 
   constructor(ports: HostLoopPorts) {
@@ -80,6 +87,7 @@ export class HostLoop {
     this.#planner = new NetworkPlanner(ports.index, {
       network: (name) => networks.get(name)?.value,
       members: () => (this.#members ??= membersForHosts(ports.store.snapshot)),
+      tunnelsOfLost: () => tunnelsOfLost(recordsOf(ports.store.snapshot.certificates)),
     });
   }
 
@@ -136,6 +144,13 @@ export class HostLoop {
     this.#changedHosts.delete(host);
   }
 
+  /** A record changed that the removal of a host which was declared lost may wait for: looks at that `afterMs` later. */
+  lookAtLost(afterMs = GATHER_MS): void {
+    if (this.#isLooking || this.#stopped || this.#lostHosts().length === 0) return;
+    this.#cancelLook();
+    this.#cancelLook = this.#ports.clock.after(afterMs, () => void this.#removeLost());
+  }
+
   /** A report of `host` came. */
   reported(host: HostName): void {
     const state = this.#state(host);
@@ -144,6 +159,32 @@ export class HostLoop {
     if (latest.report.networkRevision === 0) state.planned = null;
     // Almost every report finds everything in order.
     if (this.#isPlanDue(state) || this.#areFactsNew(host) || !this.#isClean(host, state)) void this.#serve(host, state);
+  }
+
+  #lostHosts(): readonly HostRecord[] {
+    return [...this.#ports.index.quarantined()].filter(({ lost }) => lost !== undefined);
+  }
+
+  /** Removes the hosts that were declared lost and that nothing waits for any more, one after the other. */
+  async #removeLost(): Promise<void> {
+    const { clock, index, log, store } = this.#ports;
+    this.#isLooking = true;
+    try {
+      for (const { name: host, lost } of this.#lostHosts()) {
+        if (!this.#mayOrder()) break;
+        // A record that cannot be read is not what the index has of it.
+        const isKnown = store.snapshot.hosts.has(host);
+        if (!isKnown || removalWait(index, store.snapshot.unreadable, host) !== null) continue;
+        const message = `${host}, which ${lost?.by} declared lost, is removed: its VMs are fenced.`;
+        const event = { ...{ at: clock.wallMs(), kind: 'host-removed', host, message }, ...NO_VM };
+        await store.commit({ changes: [{ kind: 'host', id: host, value: null }], events: [event] });
+      }
+    } catch (error) {
+      log.warn('a lost host could not be removed', { error: messageOf(error) });
+    }
+    this.#isLooking = false;
+    // Whatever prevented it: the next look is the retry.
+    this.lookAtLost(LOST_LOOK_MS);
   }
 
   #state(host: HostName): HostState {

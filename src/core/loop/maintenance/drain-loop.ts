@@ -251,9 +251,12 @@ export class DrainLoop {
     return opening.isOpen ? null : opening.why;
   }
 
-  #unreadableOf({ hosts }: DrainRecord): string | null {
+  #unreadableOf({ hosts, home }: DrainRecord): string | null {
     const { unreadable } = this.#ports.store.snapshot;
-    const key = unreadable.size === 0 ? undefined : hosts.map(keyOf.host).find((each) => unreadable.has(each));
+    const key =
+      unreadable.size === 0
+        ? undefined
+        : [...hosts, ...(home === undefined ? [] : [home])].map(keyOf.host).find((each) => unreadable.has(each));
     return key === undefined
       ? null
       : `What etcd holds at ${key} ${unreadable.get(key)}. Nothing begins until it is mended.`;

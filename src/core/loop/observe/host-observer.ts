@@ -158,6 +158,7 @@ export class HostObserver {
         agentError: 'not joined',
         kernel: { kind: 'unknown' },
         occupiedSlots: [],
+        gone: `${host} is no member of the cluster.`,
       };
     return {
       host,
@@ -166,6 +167,7 @@ export class HostObserver {
       agentError: watched.agentError,
       kernel: kernelView(watched.kernel, now),
       occupiedSlots: watched.occupiedSlots,
+      ...(watched.record.lost === undefined ? {} : { gone: `${host} was declared lost by ${watched.record.lost.by}.` }),
     };
   }
 

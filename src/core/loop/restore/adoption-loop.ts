@@ -50,7 +50,7 @@ const PLAN_PATIENCE_MS = 60_000;
 interface Sight {
   readonly processes: ReadonlyMap<VmId, readonly SeenProcess[]>;
   readonly unheardHosts: readonly HostName[];
-  /** The results of attempts at the kernels of silent hosts. */
+  /** The results of attempts at the kernels of silent hosts; hosts that were declared lost have none, and count as silent. */
   readonly kernels: ReadonlyMap<HostName, KernelObservation>;
   /** Grants by disk, of the nodes that follow this epoch. */
   readonly nodes: ReadonlyMap<StorageName, ReadonlyMap<DiskId, ReadonlyMap<VmId, readonly Generation[]>>>;
@@ -163,9 +163,13 @@ export class AdoptionLoop {
     const processes = new Map<VmId, SeenProcess[]>();
     const unheardHosts: HostName[] = [];
     const kernels = new Map<HostName, KernelObservation>();
-    for (const host of snapshot.hosts.keys()) {
+    for (const [host, { value }] of snapshot.hosts) {
       const { agent, kernel } = observer.see(host);
       const report = observer.report(host)?.report;
+      if (value.lost !== undefined) {
+        unheardHosts.push(host);
+        continue;
+      }
       if (agent !== 'alive' || report === undefined) {
         unheardHosts.push(host);
         kernels.set(host, kernel);
@@ -203,7 +207,7 @@ export class AdoptionLoop {
     const diskNodes = [...disks.map(({ seen }) => seen.node), ...shared];
     const silentHosts = unheardHosts.filter((host) => {
       const kernel = kernels.get(host);
-      return kernel !== undefined && isSilentFor(kernel, diskNodes);
+      return kernel === undefined || isSilentFor(kernel, diskNodes);
     });
     return {
       vm,

@@ -90,3 +90,12 @@ test('P2 the processes of a VM whose record cannot be read are left alone, and t
   assert.deepEqual(decideHost({ host: hostRecord(1), ...situation }), []);
   assert.deepEqual(decideHost({ host: quarantined, ...situation }), []);
 });
+
+test('a host that was declared lost is given no order, and its quarantine is not lifted', () => {
+  const lost = { ...quarantined, lost: { at: 1, by: 'ann' } };
+  for (const seen of [report(), report(1)])
+    assert.deepEqual(
+      decideHost({ host: lost, report: seen, vm: () => undefined, isUnreadable: no, epoch: FIRST_EPOCH }),
+      [],
+    );
+});

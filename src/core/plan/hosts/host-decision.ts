@@ -65,8 +65,9 @@ export function hasUnclear(situation: HostSituation): boolean {
   return situation.report.incarnations.some((process) => isUnclear(situation, process));
 }
 
-/** Steps for one host whose agent answers, in their order. */
+/** Steps for one host whose agent answers, in their order. None for one that was declared lost: it is no member. */
 export function decideHost(situation: HostSituation): readonly HostStep[] {
+  if (situation.host.lost !== undefined) return [];
   const stale = staleIncarnations(situation);
   const steps: HostStep[] = [...stale].map(([vm, generations]) => ({
     do: 'kill-stale',

@@ -36,7 +36,7 @@ type Records = Pick<Snapshot, 'controls' | 'storage' | 'hosts' | 'unreadable' | 
 
 /**
  * Returns the members that the records name. A machine whose record became invalid keeps the addresses of its last
- * valid record; a storage node that was declared lost is no member.
+ * valid record; a storage node or host that was declared lost is no member.
  */
 export function membersOf(records: Records): Members {
   return {
@@ -44,7 +44,9 @@ export function membersOf(records: Records): Members {
     storage: addressesIn(records, PREFIX.storage, records.storage, ({ addresses, lost }) =>
       lost === undefined ? Object.values(addresses) : [],
     ),
-    hosts: addressesIn(records, PREFIX.host, records.hosts, ({ addresses }) => Object.values(addresses)),
+    hosts: addressesIn(records, PREFIX.host, records.hosts, ({ addresses, lost }) =>
+      lost === undefined ? Object.values(addresses) : [],
+    ),
   };
 }
 
@@ -53,7 +55,9 @@ export function membersOf(records: Records): Members {
  * name a thousand hosts.
  */
 export function membersForHosts(records: Records): Members {
-  const hosts = addressesIn(records, PREFIX.host, records.hosts, ({ addresses }) => [addresses.storage]);
+  const hosts = addressesIn(records, PREFIX.host, records.hosts, ({ addresses, lost }) =>
+    lost === undefined ? [addresses.storage] : [],
+  );
   return { ...membersOf(records), hosts };
 }
 

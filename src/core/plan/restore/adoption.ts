@@ -168,7 +168,7 @@ function settle(
     readonly intent?: VmRecord['intent'];
   },
 ): Adoption {
-  const { restored: _, ...record } = vm;
+  const { restored: _, unfenced: _fenced, ...record } = vm;
   const { phase, fenceBelow, revoke, message } = outcome;
   // A running VM was meant to run: somebody started it after the snapshot.
   const meant = phase.kind === 'running' && vm.intent === 'stopped' && !vm.deleting ? 'running' : vm.intent;

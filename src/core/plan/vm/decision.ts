@@ -12,6 +12,7 @@ import type { HostObservation, IncarnationObservation } from '../../model/observ
 import type { PoolLevel } from '../../model/pool-room.ts';
 import {
   currentIncarnation,
+  expectedIncarnations,
   type Incarnation,
   type StartReason,
   settled,
@@ -168,7 +169,23 @@ export function inPhase(vm: VmRecord, phase: VmPhase, now: number, more: Partial
   const isNewMachine = phase.kind === 'stopped' || phase.kind === 'starting';
   const isMoving = phase.kind === 'migrating' || phase.kind === 'switching' || phase.kind === 'unwinding';
   const told = isMoving ? vm : withoutNotice(vm);
-  return { ...(isNewMachine ? withNextNics(settled(told)) : told), ...undone, ...more, phase, phaseSince: now };
+  const next = { ...(isNewMachine ? withNextNics(settled(told)) : told), ...undone, ...more, phase, phaseSince: now };
+  return withUnfenced(next, unfencedAfter(vm, phase));
+}
+
+/**
+ * The hosts of earlier incarnations that the phase no longer names and that may not be fenced. Phases running and
+ * stopped are committed after everything below was fenced or revoked.
+ */
+function unfencedAfter(before: VmRecord, phase: VmPhase): readonly HostName[] {
+  if (phase.kind === 'running' || phase.kind === 'stopped') return [];
+  const named = new Set(expectedIncarnations(phase).map(({ host }) => host));
+  const left = expectedIncarnations(before.phase).map(({ host }) => host);
+  return [...new Set([...(before.unfenced ?? []), ...left])].filter((host) => !named.has(host));
+}
+
+function withUnfenced({ unfenced: _, ...vm }: VmRecord, hosts: readonly HostName[]): VmRecord {
+  return hosts.length === 0 ? vm : { ...vm, unfenced: hosts };
 }
 
 /** The storage nodes that hold disks of the VM's own. */

@@ -96,3 +96,14 @@ test('a kernel counts as silent for a VM after enough rounds in which each node 
   assert.ok(!isSilentFor(silent(2), [...BOTH, node(3)]));
   assert.ok(!isSilentFor(REACHABLE, []));
 });
+
+test('V1 a host that somebody declared lost, or that is no member, is lost whatever is observed', () => {
+  const gone = 'h1 was declared lost by ann.';
+  for (const qmp of [answers('running'), UNKNOWN, REFUSED, SILENT])
+    for (const agent of ['alive', 'silent', 'unknown'] as const) {
+      const host = seenHost(1, { agent, gone });
+      const judgement = judge({ incarnation: incarnation(1), process: 'absent', qmp, told: null, host }, () => BOTH);
+      assert.equal(judgement.verdict, 'lost');
+      assert.equal(judgement.because.at(-1), gone);
+    }
+});

@@ -3,7 +3,8 @@
  *
  * Guarantees: `lost` is only said when the agent is silent and the host's kernel was silent on every path that can try,
  * among them every storage node that holds one of the VM's disks, for the configured number of rounds. A missed
- * heartbeat alone is never a verdict.
+ * heartbeat alone is never a verdict. Besides, it is said of a host that somebody declared permanently
+ * gone (request/host-removal.ts), or that is no member any more, whatever is observed.
  */
 
 import type { StorageName } from '../../../base/ids.ts';
@@ -91,6 +92,7 @@ export function judge(seen: IncarnationObservation, diskNodes: () => readonly St
   const agentless = host.agent === 'silent';
   const say = (verdict: Verdict, ...more: string[]): Judgement => new Judged(verdict, seen, more);
 
+  if (host.gone !== undefined) return say('lost', host.gone);
   if (process === 'absent' && host.agent === 'alive')
     return say('crashed', `The agent of ${host.host} reports no such process.`);
   if (qmp.kind === 'answers') return say(own(BY_RUN_STATE, qmp.status) ?? 'unresponsive');

@@ -31,7 +31,7 @@ import {
   task,
   vmRecord,
 } from '../testing/sample-records.ts';
-import type { Decision, DiskPath, VmSituation } from './decision.ts';
+import { type Decision, type DiskPath, inPhase, type VmSituation } from './decision.ts';
 import type { Acknowledged, StepFailure } from './steps.ts';
 import { decide } from './vm-decision.ts';
 
@@ -561,4 +561,24 @@ test('a launch whose deadline passed is tried on another host at once where its 
   for (const code of ['deadline', 'unavailable', null] as const)
     assert.equal(late([1, 2], {}, { code, count: 5 }), 'launch 1', String(code));
   assert.equal(late([1, 2], {}, { code: 'failed', count: 2 }), '→ starting 2');
+});
+
+test('G10 a record names the hosts of earlier incarnations until a phase confirms that they are fenced', () => {
+  const before = vmRecord({ kind: 'running', incarnation: incarnation(1) });
+  const starting = (n: number, h: number): VmPhase => ({
+    ...{ kind: 'starting', incarnation: incarnation(n, h), reason: 'lost', avoid: [] },
+  });
+  const first = inPhase(before, starting(2, 2), NOW);
+  assert.deepEqual(first.unfenced, [host(1)]);
+  const second = inPhase(first, starting(3, 3), NOW);
+  assert.deepEqual(second.unfenced, [host(1), host(2)]);
+  const stopping = { kind: 'stopping', incarnation: incarnation(3, 3), mode: 'hard', deadlineAt: 0 } as const;
+  assert.deepEqual(inPhase(second, { ...stopping, reason: 'requested' }, NOW).unfenced, [host(1), host(2)]);
+  for (const confirmed of [{ kind: 'stopped' }, { kind: 'running', incarnation: incarnation(3, 3) }] as const)
+    assert.ok(!('unfenced' in inPhase(second, confirmed, NOW)));
+  // Both ends of a migration are named for as long as it lasts; what is lost with both leaves both behind.
+  const ends = { source: incarnation(1), destination: incarnation(2, 2), taskId: null };
+  const migrating = inPhase(before, { kind: 'migrating', deadlineAt: 0, ...ends }, NOW);
+  assert.ok(!('unfenced' in migrating));
+  assert.deepEqual(inPhase(migrating, starting(3, 3), NOW).unfenced, [host(1), host(2)]);
 });

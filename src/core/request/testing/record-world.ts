@@ -5,7 +5,7 @@ import { freshEstate } from '../../maintenance/testing/fresh-estate.ts';
 import { ClusterIndex } from '../../model/cluster-index.ts';
 import { PREFIX } from '../../model/keys.ts';
 import { FIRST_EPOCH, readRecord } from '../../model/record-shapes.ts';
-import { seenHost } from '../../plan/testing/sample-records.ts';
+import { seenHost, silentKernel } from '../../plan/testing/sample-records.ts';
 import type { Change, Entry, RequestSnapshot } from '../../ports/store.ts';
 import type { Admitted, Basis, Observed } from '../basis.ts';
 
@@ -60,6 +60,8 @@ export class RecordWorld {
   readonly silent = new Set<StorageName>();
   /** Hosts whose agent does not answer. */
   readonly deadAgents = new Set<HostName>();
+  /** Hosts of which every path has met silence. */
+  readonly goneHosts = new Set<HostName>();
   /** Free bytes of every pool. */
   freeBytes = 1024 * MIB;
   #revision = 0;
@@ -121,7 +123,10 @@ export class RecordWorld {
 
   /** The leader's view: every machine answers, except those that the test silences. */
   observed(): Observed {
-    const seeHost = (host: HostName) => seenHost(1, { host, agent: this.deadAgents.has(host) ? 'silent' : 'alive' });
+    const seeHost = (host: HostName) => {
+      if (this.goneHosts.has(host)) return seenHost(1, { host, agent: 'silent', kernel: silentKernel(2, []) });
+      return seenHost(1, { host, agent: this.deadAgents.has(host) ? 'silent' : 'alive' });
+    };
     return {
       observer: { see: seeHost },
       estate: freshEstate(() => {

@@ -17,6 +17,7 @@ import { Facts, Page, Problem, Section, Waiting } from '../../ui/page.tsx';
 import { Possible } from '../../ui/possible.tsx';
 import { SmallTable } from '../../ui/small-table.tsx';
 import { Tabs } from '../../ui/tabs.tsx';
+import { DeclareLost } from './declare-lost.tsx';
 import { HostDrain } from './host-drain.tsx';
 
 const { host: texts } = TEXTS;
@@ -69,6 +70,7 @@ function HostActions({ host }: { readonly host: Host }) {
       >
         {host.cordoned ? texts.uncordon : texts.cordon}
       </ActionButton>
+      {host.agent === 'alive' ? null : <DeclareLost name={host.name} {...{ actions }} />}
     </>
   );
 }
@@ -148,6 +150,9 @@ function HostFacts({ host }: { readonly host: Host }) {
             </span>,
           ],
           [facts.joined, timeText(host.joinedAt)],
+          ...(host.lost === null
+            ? []
+            : [[facts.removal, [texts.lostBy(host.lost.by), ...host.lost.waitsFor].join(' ')] as const]),
           ...(host.quarantineReason === null ? [] : [[facts.quarantine, host.quarantineReason] as const]),
           ...(host.maintenance?.reason == null ? [] : [[facts.maintenance, host.maintenance.reason] as const]),
         ]}
