@@ -407,6 +407,24 @@ test('T1: a task is deleted only after it ended', () => {
   assert.equal(timesBroken('T1', [commit(wish('running')), commit(wish('failed')), gone]), 0);
 });
 
+test('T2: a drain that stopped a VM for its move starts it again once', () => {
+  const stopped = people(vm(running(1), { intent: 'stopped' }));
+  const runs = changesOf(vm(running(1)));
+  const drain = (over: Partial<DrainMove>): readonly Change[] =>
+    changesOf(draining('moved', 'moving')).map((change) =>
+      change.kind === 'drain' && change.value !== null
+        ? { ...change, value: { ...change.value, moves: change.value.moves.map((move) => ({ ...move, ...over })) } }
+        : change,
+    );
+  const asked = drain({ remedy: 'stop' });
+  const restart = drain({ remedy: 'stop', restarted: true });
+  assert.equal(timesBroken('T2', [stopped, commit(...asked), commit(...runs, ...restart)]), 0);
+  assert.equal(timesBroken('T2', [stopped, commit(...asked), commit(...runs, ...asked)]), 1);
+  assert.equal(timesBroken('T2', [stopped, commit(...asked), commit(...runs, ...drain({ restarted: true }))]), 1);
+  const again = [commit(...asked), commit(...runs, ...restart), stopped, commit(...runs, ...restart)];
+  assert.equal(timesBroken('T2', [stopped, ...again]), 1);
+});
+
 test('V3: where its host is given up in the same transaction, or was before, a VM may be started anew while it runs', () => {
   const value = hostRecord(1, { quarantine: { since: 0, reason: 'lost' } });
   const givenUp: Change = { kind: 'host', id: host(1), value };

@@ -2,9 +2,10 @@
  * Checkers of single commits, by the records before and after each: the point of no return of a migration, who may
  * write which record, tasks, stops that last, and wishes. Their memory is bounded by the number of existing records.
  */
-import type { DiskId, HostName, TaskId, VmId } from '../../base/ids.ts';
+import type { DiskId, DrainId, HostName, TaskId, VmId } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import type { VmRecord } from '../model/vm.ts';
+import type { Change } from '../ports/store.ts';
 import { currentGeneration, namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
 
@@ -115,12 +116,17 @@ export function tasksEndOnce(): Checker {
   };
 }
 
-/** T2: a VM that is meant to be stopped is not started by any leader, and only people change a stop back into a run. */
+/**
+ * T2: a VM that is meant to be stopped is not started by any leader, and only people change a stop back into a run. A
+ * drain that stopped a VM for its move starts the VM again, once (MN8).
+ */
 export function stopsLast(): Checker {
   const vms = new Map<VmId, VmRecord>();
+  const restarts = drainRestarts();
   return (entry) => {
     if (entry.kind !== 'commit') return null;
     let broken: string | null = null;
+    const restarted = restarts(entry.changes);
     for (const { kind, id, value } of entry.changes) {
       if (kind !== 'vm') continue;
       const before = vms.get(id);
@@ -130,12 +136,31 @@ export function stopsLast(): Checker {
       // A VM that was started after the snapshot, and runs, is meant to run.
       if (before.restored !== undefined) continue;
       const starts = value.phase.kind === 'starting' && before.phase.kind !== 'starting';
-      if (value.intent !== 'stopped')
-        broken = `a leader changed the intent of ${value.name} from stopped to ${value.intent}`;
-      else if (starts || value.generation > before.generation)
+      if (value.intent !== 'stopped') {
+        if (value.intent !== 'running' || !restarted.has(id))
+          broken = `a leader changed the intent of ${value.name} from stopped to ${value.intent}`;
+      } else if (starts || value.generation > before.generation)
         broken = `a leader started ${value.name}, which is to be stopped`;
     }
     return broken;
+  };
+}
+
+/** Follows drains; answers which VMs a commit starts again for a move that they were stopped for. */
+function drainRestarts(): (changes: readonly Change[]) => ReadonlySet<VmId> {
+  /** Numbers of the moves whose VM was started again already, of each drain that stands. */
+  const done = new Map<DrainId, ReadonlySet<number>>();
+  return (changes) => {
+    const restarted = new Set<VmId>();
+    for (const { kind, id, value } of changes) {
+      if (kind !== 'drain') continue;
+      const before = done.get(id);
+      const moves = value?.moves.filter((move) => move.remedy === 'stop' && move.restarted === true) ?? [];
+      for (const move of moves) if (move.state === 'moving' && before?.has(move.id) !== true) restarted.add(move.vm);
+      if (value === null) done.delete(id);
+      else done.set(id, new Set(moves.map((move) => move.id)));
+    }
+    return restarted;
   };
 }
 
