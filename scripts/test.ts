@@ -20,7 +20,7 @@ const isLong = process.argv[2] === '--long';
 const filter = process.argv[isLong ? 3 : 2] ?? '';
 const endMs = performance.now() + TOTAL_DEADLINE_MS;
 const cancelled = new AbortController();
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => cancelled.abort());
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => cancelled.abort());
 
 /** Tests that run long simulations or need real processes. */
 const KINDS: readonly TestKind[] = isLong ? ['long'] : ['sim', 'spin', 'etcd', 'net', 'qemu', 'web', 'story'];

@@ -2,10 +2,9 @@
  * The promises to a user, area by area, on one real cluster of three hosts. A case, or at least its area, leaves the
  * cluster as it found it.
  */
-import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { present } from '../../src/base/assert.ts';
-import { StoryCluster } from '../stories/story-cluster.ts';
+import { assertHolds, StoryCluster } from '../stories/story-cluster.ts';
 import { badInput } from './bad-input.ts';
 import type { Case } from './case.ts';
 import { consoles } from './consoles.ts';
@@ -46,18 +45,9 @@ after(() => cluster?.end());
 
 for (const [area, cases] of Object.entries(AREAS)) {
   for (const one of cases) {
-    test(`${area}: ${one.name}`, (t) => assertHolds(one, (line) => t.diagnostic(line)));
-  }
-}
-
-/** Runs the case; its failure also says what the cluster's logs say. */
-async function assertHolds(one: Case, say: (line: string) => void): Promise<void> {
-  const shared = present(cluster, 'cluster');
-  try {
-    await one.run(shared, say);
-  } catch (error) {
-    const words = await shared.lastWords();
-    const said = error instanceof Error ? error.message : String(error);
-    throw new assert.AssertionError({ message: `${said}\n\n${words}`, stackStartFn: assert.fail });
+    test(`${area}: ${one.name}`, (t) => {
+      const shared = present(cluster, 'cluster');
+      return assertHolds(shared, () => one.run(shared, (line) => t.diagnostic(line)));
+    });
   }
 }

@@ -83,7 +83,12 @@ export async function untilVm(
 }
 
 /** Waits until the guest printed something on its serial console that matches. */
-export async function untilSaid(cluster: StoryCluster, name: string, pattern: RegExp): Promise<RegExpExecArray> {
+export async function untilSaid(
+  cluster: StoryCluster,
+  name: string,
+  pattern: RegExp,
+  { deadlineMs = VM_DEADLINE_MS } = {},
+): Promise<RegExpExecArray> {
   const { id } = await vmOf(cluster, name);
   let text = '';
   const look = (): RegExpExecArray | undefined => {
@@ -94,7 +99,7 @@ export async function untilSaid(cluster: StoryCluster, name: string, pattern: Re
       .join('');
     return pattern.exec(text) ?? undefined;
   };
-  return until(`the console of ${name} says ${pattern}`, look, { seen: () => text.slice(-600) });
+  return until(`the console of ${name} says ${pattern}`, look, { deadlineMs, seen: () => text.slice(-600) });
 }
 
 /** The last number of the guest's sequence on the serial console. */

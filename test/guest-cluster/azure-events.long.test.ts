@@ -11,7 +11,7 @@ import { after, before, describe, test } from 'node:test';
 import type { Event, GuestCluster, VmGuest } from '../../src/api/views.ts';
 import { present } from '../../src/base/assert.ts';
 import { gp, gpJson, until, vmOf } from '../acceptance/case.ts';
-import { StoryCluster } from '../stories/story-cluster.ts';
+import { assertHolds, StoryCluster } from '../stories/story-cluster.ts';
 import { type Mark, Members } from './members.ts';
 
 const NAMES = ['sql1', 'sql2', 'sql3'];
@@ -67,19 +67,15 @@ after(async () => {
 
 type Run = (say: (line: string) => void) => Promise<void>;
 
+/** A failure also says what the members said last. */
 function step(name: string, run: Run): void {
-  test(name, (t) => assertHolds(run, (line) => t.diagnostic(line)));
-}
-
-/** Runs a step; its failure also shows the last output of the cluster and of the members. */
-async function assertHolds(run: Run, say: (line: string) => void): Promise<void> {
-  try {
-    await run(say);
-  } catch (error) {
-    const words = [await cluster.lastWords(), ...NAMES.map((member) => members.lastLines(member))].join('\n');
-    const said = error instanceof Error ? error.message : String(error);
-    throw new assert.AssertionError({ message: `${said}\n\n${words}`, stackStartFn: assert.fail });
-  }
+  test(name, (t) =>
+    assertHolds(
+      cluster,
+      () => run((line) => t.diagnostic(line)),
+      () => NAMES.map((each) => members.lastLines(each)),
+    ),
+  );
 }
 
 const eventsOf = (vm: string) => gpJson<readonly Event[]>(cluster, ['vm', 'events', vm]);

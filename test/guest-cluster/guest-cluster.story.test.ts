@@ -14,7 +14,7 @@ import { present } from '../../src/base/assert.ts';
 import { createTiny, gp, gpJson, until, untilVm, vmOf } from '../acceptance/case.ts';
 import { Guest } from '../acceptance/guest.ts';
 import { runningQemus } from '../stories/guests.ts';
-import { StoryCluster } from '../stories/story-cluster.ts';
+import { assertHolds, StoryCluster } from '../stories/story-cluster.ts';
 import { type Mark, Members, type Said } from './members.ts';
 
 const NAMES = ['sql1', 'sql2', 'sql3'];
@@ -98,20 +98,15 @@ after(async () => {
 
 type Run = (say: (line: string) => void) => Promise<void>;
 
+/** A failure also says what the members said last. */
 function step(name: string, run: Run): void {
-  test(name, (t) => assertHolds(run, (line) => t.diagnostic(line)));
-}
-
-/** Runs a step; its failure also shows the output of the members and the cluster's logs. */
-async function assertHolds(run: Run, say: (line: string) => void): Promise<void> {
-  try {
-    await run(say);
-  } catch (error) {
-    const consoles = NAMES.map((each) => members.lastLines(each)).join('\n');
-    const said = error instanceof Error ? error.message : String(error);
-    const message = `${said}\n${consoles}\n${await cluster.lastWords()}`;
-    throw new assert.AssertionError({ message, stackStartFn: assert.fail });
-  }
+  test(name, (t) =>
+    assertHolds(
+      cluster,
+      () => run((line) => t.diagnostic(line)),
+      () => NAMES.map((each) => members.lastLines(each)),
+    ),
+  );
 }
 
 function shown(): Promise<GuestCluster> {

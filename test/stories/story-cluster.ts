@@ -2,6 +2,7 @@
  * A cluster on which stories are played: started by the real command, observed through its API and from outside.
  * Guarantees: `end` leaves nothing of it, also after a failure; a command and a request have deadlines.
  */
+import assert from 'node:assert/strict';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -73,14 +74,24 @@ export class StoryCluster {
   }
 
   /**
-   * The outcome and output of `gp` with these words, in this process. At the deadline it is interrupted, as by Ctrl-C.
+   * The outcome and output of `gp` with these words, in this process. At the deadline and by `signal` it is
+   * interrupted, as by Ctrl-C.
    */
-  async gp(words: readonly string[], { deadlineMs = COMMAND_DEADLINE_MS } = {}): Promise<RunResult> {
-    const options = { env: gpEnv(this.dir), signal: AbortSignal.timeout(deadlineMs) };
+  async gp(
+    words: readonly string[],
+    { deadlineMs = COMMAND_DEADLINE_MS, signal }: { readonly deadlineMs?: number; readonly signal?: AbortSignal } = {},
+  ): Promise<RunResult> {
+    const ends = [AbortSignal.timeout(deadlineMs), ...(signal === undefined ? [] : [signal])];
+    const options = { env: gpEnv(this.dir), signal: AbortSignal.any(ends) };
     const ran = (): Promise<Ran> => runGp(['--dir', this.dir, ...words], options);
     const what = `gp ${words.join(' ')}`;
     const { code, out, err } = await withDeadline(ran, { deadlineMs: deadlineMs + INTERRUPTED_DEADLINE_MS, what });
     return { exitCode: code, stdout: out, stderr: err };
+  }
+
+  /** How a script calls `gp` for this cluster, for a shell. */
+  get shellCommand(): string {
+    return command(this.dir, []).join(' ');
   }
 
   /** Asks the API; undefined while it does not answer, which is an observation and no failure. */
@@ -141,6 +152,21 @@ export class StoryCluster {
     const layout = labLayout(this.dir);
     for (let node = 1; node <= this.shape.controlNodes; node++)
       await rm(layout.machine(`c${node}`).failpointFile, { force: true });
+  }
+}
+
+/** Runs a part of a test. Its failure also says what the cluster's logs and events say, and `more`. */
+export async function assertHolds(
+  cluster: StoryCluster,
+  act: () => Promise<void>,
+  more: () => readonly string[] = () => [],
+): Promise<void> {
+  try {
+    await act();
+  } catch (error) {
+    const said = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    const message = [said, ...more(), await cluster.lastWords()].join('\n');
+    throw new assert.AssertionError({ message, stackStartFn: assert.fail });
   }
 }
 
