@@ -7,7 +7,7 @@ import { readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { VERSION } from '../../src/base/version.ts';
-import { isRunning } from '../../src/os/process-table.ts';
+import { isRunning, type ProcessIdentity, readProcess } from '../../src/os/process-table.ts';
 import { until } from '../../src/os/testing/until.ts';
 import { debOf, deliver, HAND, IMAGE_CACHE } from './delivered.ts';
 import { bareRoot, type Machine, Machines, ROOT } from './machines.ts';
@@ -19,6 +19,8 @@ const ROLES = ['etcd', 'control', 'storage', 'agent'] as const;
 const LAST = '0.0.9';
 /** A guest that writes ten times a second is disturbed when it does not for so long, in ms. */
 const SILENT_MS_MAX = 1_000;
+/** Two windows that together never close. */
+const ALWAYS = ['--window', 'Mon-Sun 00:00-24:00 UTC', '--window', 'Mon-Sun 12:00-12:00 UTC'];
 
 let machines: Machines;
 let installed = '';
@@ -159,9 +161,10 @@ test('the cluster is upgraded, taken back and upgraded for good while a guest wr
     await machine.run(['systemd-run', '--unit=hand', '/usr/lib/groundplane/node', HAND, 'serve', machine.address]);
   const installs = `/usr/lib/groundplane/node ${HAND} {address} apt-get install -y --allow-downgrades {package}`;
   const qemu = writes.qemu();
-  const upgrade = async (to: string): Promise<void> => {
+  const machineType = machineTypeOf(qemu);
+  const upgrade = async (to: string, ...more: readonly string[]): Promise<void> => {
     const startedAt = performance.now();
-    const argv = ['gp', 'cluster', 'upgrade', 'run', '--to', to, '--package', debOf(to), '--run', installs];
+    const argv = ['gp', 'cluster', 'upgrade', 'run', '--to', to, '--package', debOf(to), '--run', installs, ...more];
     const said = await m1.run(argv, 300_000);
     for (const { name } of [m1, m2, m3]) assert.match(said, new RegExp(`^${name}: runs ${to}\\.$`, 'm'));
     console.log(`three machines to ${to} in ${Math.round(performance.now() - startedAt)} ms`);
@@ -176,13 +179,25 @@ test('the cluster is upgraded, taken back and upgraded for good while a guest wr
     const early = await m1.try(['gp', 'cluster', 'finalize']);
     assert.equal(early.exitCode, 0, early.stderr);
     assert.match(await m1.gp('cluster show'), /^Release: +0\.0$/m);
-    await upgrade(VERSION);
+    assert.deepEqual(writes.qemu(), qemu, 'the QEMU was not started again');
+    await upgrade(VERSION, '--drain', ...ALWAYS, '--work-time', '1m', '--change', 'CHG7');
     await writes.goOn();
   });
   console.log(`upgrades: at most ${silentMs} ms without a write`);
   assert.ok(silentMs < SILENT_MS_MAX, `no write for ${silentMs} ms`);
-  assert.deepEqual(writes.qemu(), qemu, 'the QEMU was not started again');
+  assert.notDeepEqual(writes.qemu(), qemu, 'its host was emptied');
+  assert.equal(machineTypeOf(writes.qemu()), machineType);
   assert.deepEqual(writes.errors(), []);
+  const rolls = JSON.parse(await m1.gp('maintenance list -o json')) as readonly {
+    readonly id: string;
+    readonly change: string | null;
+    readonly state: string;
+  }[];
+  assert.equal(
+    rolls.filter(({ id, change, state }) => id.startsWith('roll-') && change === 'CHG7' && state === 'completed')
+      .length,
+    3,
+  );
   assert.match(await m1.gp('cluster finalize'), /^Release: +0\.1$/m);
   const back = await m1.try(['gp', 'cluster', 'upgrade', 'plan', '--to', LAST]);
   assert.match(back.stderr, /finalized is for good/);
@@ -352,6 +367,12 @@ async function membersAre(machines: readonly Machine[]): Promise<void> {
       };
       return kept.controls.map(({ name }) => name).join() === wanted.join();
     });
+}
+
+/** Returns the machine type with which a QEMU was started. */
+function machineTypeOf(qemu: ProcessIdentity): string {
+  const argv = readProcess(qemu.pid)?.argv ?? [];
+  return argv[argv.indexOf('-machine') + 1]?.split(',')[0] ?? assert.fail();
 }
 
 async function diskOf(vm: string): Promise<string> {

@@ -3,13 +3,12 @@
  * after wave; the commands of a roll run where `gp` runs.
  */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { approvedTextOf } from '../../api/approved.ts';
 import type { MaintenancePlan } from '../../api/maintenance-views.ts';
 import type { Roll } from '../../api/roll-views.ts';
-import { CodedError, messageOf } from '../../base/errors.ts';
+import { CodedError } from '../../base/errors.ts';
 import type { ApiClient } from '../../client/client.ts';
 import type { Io } from '../io.ts';
 import { parseFreezes } from '../maintenance/freeze-file.ts';
@@ -19,6 +18,7 @@ import { runRoll } from '../maintenance/roll-runner.ts';
 import { describeRoll } from '../maintenance/roll-text.ts';
 import { present, type Session } from '../session.ts';
 import { parseCount, parseDuration } from '../units.ts';
+import { readWhole } from '../whole-file.ts';
 import { action, collect, type QuietOptions, quietOverrideOf } from './common.ts';
 
 interface PlanOptions {
@@ -152,10 +152,10 @@ const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
 
 async function begin(session: Session, client: ApiClient, options: RollOptions): Promise<Roll> {
   const { cwd } = session.io;
-  const plan = parsePlanFile(await contentOf(resolve(cwd, options.plan ?? '')));
+  const plan = parsePlanFile(await readWhole(resolve(cwd, options.plan ?? '')));
   const approved = textWithHash(plan);
   const { change, reason, window, freezeFile, maxUnavailable, perRack, pre, run, verify, onFailure } = options;
-  const freezes = freezeFile === undefined ? undefined : [...parseFreezes(await contentOf(resolve(cwd, freezeFile)))];
+  const freezes = freezeFile === undefined ? undefined : [...parseFreezes(await readWhole(resolve(cwd, freezeFile)))];
   const { preTimeout, runTimeout, verifyTimeout, backTimeout, workTime } = options;
   const body = {
     plan: approved,
@@ -187,19 +187,4 @@ function textWithHash(plan: MaintenancePlan): string {
         'Nothing was changed. Somebody changed the file: have the plan approved as it is, or take the one that was.',
     },
   );
-}
-
-const FILE_BYTES_MAX = 64 * 1024 * 1024;
-
-async function contentOf(path: string): Promise<string> {
-  const content = await readFile(path).catch((error: unknown) => {
-    throw new CodedError('bad-input', `${path} cannot be read: ${messageOf(error)}.`, {
-      advice: 'Nothing was changed.',
-      cause: error,
-    });
-  });
-  if (content.length <= FILE_BYTES_MAX) return content.toString('utf8');
-  throw new CodedError('too-large', `${path} has more than ${FILE_BYTES_MAX} bytes.`, {
-    advice: 'Nothing was changed.',
-  });
 }

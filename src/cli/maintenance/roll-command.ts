@@ -1,18 +1,21 @@
 /**
- * A command of a roll, run where `gp` runs: by the shell, with the host's name in place of `{host}` and in GP_HOST.
+ * A command of a roll, run where `gp` runs: by the shell, with the host's name in place of `{host}` and in GP_HOST, and
+ * its address on the control network in place of `{address}`.
  * Guarantees: only a valid host name is put into a command; the command ends at its deadline with every process of its
  * group; only its status and the last part of its output are reported.
  */
 import { messageOf } from '../../base/errors.ts';
-import { parseHostName } from '../../base/ids.ts';
 import { sleep } from '../../base/sleep.ts';
 import { tryRun } from '../../os/child-process.ts';
 import { systemClock } from '../../os/clock.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
+import { fillIn } from './machine-command.ts';
 
 export interface CommandRun {
   readonly command: string;
   readonly host: string;
+  /** On the control network; null: not known. */
+  readonly address: string | null;
   readonly roll: string;
   readonly deadlineMs: number;
   /** Tried again until the deadline as long as it fails. */
@@ -36,8 +39,7 @@ const OUTPUT_BYTES = 64 * 1024;
 
 /** Runs it, again and again where it is repeated. Rejects with the signal's reason, and CodedError 'bad-input'. */
 export async function runCommand(asked: CommandRun): Promise<CommandResult> {
-  // The shell reads it: an answer of the API must not bring anything else into a command.
-  parseHostName(asked.host);
+  fillIn(asked.command, asked);
   const { deadlineMs, isRepeated, signal } = asked;
   const endsAtMs = monotonicMs() + deadlineMs;
   for (let attempts = 1; ; attempts++) {
@@ -50,10 +52,11 @@ export async function runCommand(asked: CommandRun): Promise<CommandResult> {
   }
 }
 
-async function once({ command, host, roll, signal, env, cwd }: CommandRun, deadlineMs: number): Promise<CommandResult> {
+async function once(asked: CommandRun, deadlineMs: number): Promise<CommandResult> {
+  const { command, host, roll, signal, env, cwd } = asked;
   const startedMs = monotonicMs();
   try {
-    const ran = await tryRun(['/bin/sh', '-c', command.replaceAll('{host}', host)], {
+    const ran = await tryRun(['/bin/sh', '-c', fillIn(command, asked)], {
       ...{ deadlineMs, signal, cwd, outputBytesMax: OUTPUT_BYTES, keepsEndOnly: true },
       env: { ...env, GP_HOST: host, GP_ROLL: roll },
     });

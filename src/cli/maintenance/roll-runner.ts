@@ -14,7 +14,7 @@ import { systemClock } from '../../os/clock.ts';
 import { randomHex } from '../../os/random.ts';
 import { Interrupted } from '../exit-codes.ts';
 import type { Session } from '../session.ts';
-import { runCommand } from './roll-command.ts';
+import { type CommandResult, type CommandRun, runCommand } from './roll-command.ts';
 
 type Step = 'pre' | 'run' | 'verify';
 type Report = { readonly host: string; readonly step: Step };
@@ -27,9 +27,20 @@ type Host = Roll['hosts'][number];
 const LOOK_MS = 2_000;
 const RENEW_MS = 20_000;
 
-/** Takes part in a roll until it is over; returns it then. Interrupted at Ctrl-C: the roll goes on. */
-export async function runRoll(session: Session, client: ApiClient, roll: Roll): Promise<Roll> {
-  return new RollRunner(session, client, roll).run();
+/** Does the work of one step on one host. */
+export type Perform = (asked: CommandRun) => Promise<CommandResult>;
+
+/**
+ * Takes part in a roll until it is over; returns it then. Interrupted at Ctrl-C: the roll goes on. `perform`: by default
+ * runs the command.
+ */
+export async function runRoll(
+  session: Session,
+  client: ApiClient,
+  roll: Roll,
+  perform: Perform = runCommand,
+): Promise<Roll> {
+  return new RollRunner(session, client, { roll, perform }).run();
 }
 
 class RollRunner {
@@ -40,9 +51,15 @@ class RollRunner {
     .slice(0, 60)}:${process.pid}:${randomHex(4)}`;
   readonly #busy = new Map<string, Promise<void>>();
   readonly #said = new Map<string, string>();
+  readonly #perform: Perform;
   #roll: Roll;
 
-  constructor(session: Session, client: ApiClient, roll: Roll) {
+  constructor(
+    session: Session,
+    client: ApiClient,
+    { roll, perform }: { readonly roll: Roll; readonly perform: Perform },
+  ) {
+    this.#perform = perform;
     this.#session = session;
     this.#client = client;
     this.#roll = roll;
@@ -107,14 +124,31 @@ class RollRunner {
     const renewing = this.#renew({ host, step }, isOver.signal);
     const { io } = this.#session;
     const deadlineMs = { pre: commands.preMs, run: commands.runMs, verify: commands.verifyMs }[step];
-    const ended = await runCommand({
-      ...{ command, host, roll: id, deadlineMs, isRepeated: step === 'verify', signal: io.killSignal },
+    const ended = await this.#perform({
+      ...{
+        command,
+        host,
+        address: await this.#addressOf(host),
+        roll: id,
+        deadlineMs,
+        isRepeated: step === 'verify',
+        signal: io.killSignal,
+      },
       ...{ env: io.env, cwd: io.cwd },
     }).catch((error: unknown) => ({ succeeded: false, message: `Ended with gp: ${messageOf(error)}` }));
     isOver.abort();
     await renewing;
     this.#session.say(`${host}: ${step} ${ended.succeeded ? 'succeeded' : 'failed'}: ${ended.message}`);
     await this.#tellEnd({ host, step }, ended);
+  }
+
+  /** Returns the host's address on the control network; null if its record cannot be read now. */
+  async #addressOf(host: string): Promise<string | null> {
+    const params = { path: { host } };
+    return this.#client.call(this.#client.http.GET('/v1/hosts/{host}', { params })).then(
+      ({ addresses }) => addresses.control,
+      () => null,
+    );
   }
 
   /** Reports that the work continues, until it is over. */

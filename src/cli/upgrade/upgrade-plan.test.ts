@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { demandAlive, planUpgrade, type UpgradeFacts } from './upgrade-plan.ts';
+import { batchOf, demandAlive, planUpgrade, type UpgradeFacts } from './upgrade-plan.ts';
 
 const address = (name: string) => ({ control: `10.0.0.${name.slice(1)}`, storage: '10.1.0.1', overlay: '10.2.0.1' });
 const host = (name: string, agent: string | null, state: 'alive' | 'dead' = 'alive') => ({
@@ -39,6 +39,19 @@ test('the way back is the way there, reversed, also from the middle', () => {
   const half = facts({ hosts: [host('h7', '0.2.0'), host('m4', '0.1.0')] });
   assert.deepEqual(names(half, '0.1.0'), ['m4', 'c6', 'c5', 'h7', 's8']);
   assert.deepEqual(names(half, '0.2.0'), ['s8', 'h7', 'c5', 'c6', 'm4']);
+});
+
+test('one roll takes hosts that follow each other; a control node, and what is no host, goes alone', () => {
+  const batches = (of: UpgradeFacts, to = '0.2.0') => batchOf(planUpgrade(of, to)).map(({ name }) => name);
+  assert.deepEqual(batches(facts()), [], 's8 is no host');
+  const hosts = [host('h7', '0.1.0'), host('h9', '0.1.0'), host('m4', '0.1.0')];
+  const afterStorage = facts({ hosts, storage: [storage('s8', '0.2.0'), storage('m4', '0.1.0')] });
+  assert.deepEqual(batches(afterStorage), ['h7', 'h9']);
+  const done = [host('h7', '0.2.0'), host('h9', '0.2.0'), host('m4', '0.1.0')];
+  assert.deepEqual(batches({ ...afterStorage, hosts: done }), [], 'c5 is no host');
+  const last = { ...afterStorage, hosts: done, controls: [control('m4', '0.1.0', true), control('c5', '0.2.0')] };
+  assert.deepEqual(batches(last), ['m4']);
+  assert.deepEqual(batches(last, '0.1.0').slice(0, 1), [], 'back: c5 first');
 });
 
 test('no release is skipped, and what was finalized is for good', () => {

@@ -69,6 +69,21 @@ export function demandAlive({ machines }: UpgradePlan): void {
   });
 }
 
+/**
+ * Returns the next machines that one roll empties and changes: hosts that follow each other in the order, or one host
+ * that is a control node, which is seen to be back before the next machine. Empty: the next machine is no host.
+ */
+export function batchOf({ machines }: Pick<UpgradePlan, 'machines'>): readonly PlannedMachine[] {
+  const left = machines.filter(({ isDone }) => !isDone);
+  const has = ({ roles }: PlannedMachine, role: PlannedRole['role']): boolean =>
+    roles.some((each) => each.role === role);
+  const [first] = left;
+  if (first === undefined || !has(first, 'host')) return [];
+  if (has(first, 'control')) return [first];
+  const end = left.findIndex((machine) => !has(machine, 'host') || has(machine, 'control'));
+  return end === -1 ? left : left.slice(0, end);
+}
+
 function machinesOf({ hosts, storage, controls }: UpgradeFacts, to: string): PlannedMachine[] {
   const found = new Map<string, { address: string; roles: PlannedRole[]; leads: boolean }>();
   const at = (name: string, address: string) => {

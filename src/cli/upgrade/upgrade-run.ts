@@ -1,19 +1,31 @@
 /**
  * Brings the machines of a cluster to another version, one after the other: a command that installs it, run where `gp`
- * runs, then a check that all roles of the machine are back. Guarantees: the upgrade ends at the first machine that
+ * runs, then a check that all roles of the machine are back. Where that is asked for, hosts are emptied first, by rolls
+ * (core/maintenance): by their windows and limits, with their record, in waves where hosts follow each other. Guarantees: the upgrade ends at the first machine that
  * does not come back, and leaves the remaining machines as they were; it may be run again, and skips the machines that
  * are done.
  */
-import { isIP } from 'node:net';
-import { CodedError } from '../../base/errors.ts';
-import { parseHostName } from '../../base/ids.ts';
+import { approvedTextOf } from '../../api/approved.ts';
+import type { Roll } from '../../api/roll-views.ts';
+import { CodedError, messageOf } from '../../base/errors.ts';
 import { listed } from '../../base/listed.ts';
 import { sleep } from '../../base/sleep.ts';
 import type { ApiClient } from '../../client/client.ts';
+import { openingAt } from '../../core/maintenance/roll-holds.ts';
 import { tryRun } from '../../os/child-process.ts';
 import { systemClock } from '../../os/clock.ts';
-import type { Session } from '../session.ts';
-import { demandAlive, type PlannedMachine, planUpgrade, type UpgradeFacts, type UpgradePlan } from './upgrade-plan.ts';
+import { fillIn } from '../maintenance/machine-command.ts';
+import { runCommand } from '../maintenance/roll-command.ts';
+import { runRoll } from '../maintenance/roll-runner.ts';
+import { present, type Session } from '../session.ts';
+import {
+  batchOf,
+  demandAlive,
+  type PlannedMachine,
+  planUpgrade,
+  type UpgradeFacts,
+  type UpgradePlan,
+} from './upgrade-plan.ts';
 
 /** How a machine is upgraded. */
 export interface UpgradeRun {
@@ -24,9 +36,30 @@ export interface UpgradeRun {
   readonly package: string;
   /** How long the command may take, and how long the machine's roles may take to come back. */
   readonly deadlineMs: number;
+  /** The times at which a machine may be begun with. */
+  readonly times: RollTimes;
+  /** Set: hosts are emptied before they are changed. */
+  readonly drain: RollWishes | null;
+}
+
+/** Windows in which something may begin (none: always), and freezes in which nothing does, in RFC 3339 times. */
+export interface RollTimes {
+  readonly windows: readonly string[];
+  readonly freezes: readonly { readonly from: string; readonly until: string; readonly reason: string }[];
+}
+
+/** Limits and reasons of the rolls. */
+export interface RollWishes {
+  readonly change?: string | undefined;
+  readonly reason?: string | undefined;
+  readonly maxUnavailable?: number | undefined;
+  readonly perRack?: number | undefined;
+  readonly workMs?: number | undefined;
 }
 
 const LOOK_MS = 1_000;
+/** Between two looks whether a window has opened. */
+const WINDOW_LOOK_MS = 5_000;
 const TAIL_CHARS = 1_500;
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -51,13 +84,87 @@ export async function runUpgrade(session: Session, client: ApiClient, run: Upgra
     const next = plan.machines.find(({ isDone }) => !isDone);
     if (next === undefined) return plan;
     signal.throwIfAborted();
-    await install(session, next, run);
-    await untilBack(session, client, { name: next.name, run });
+    const batch = run.drain === null ? [] : batchOf(plan);
+    if (batch.length > 0) await rollOver(session, client, { run, hosts: batch.map(({ name }) => name) });
+    else {
+      await untilOpen(session, run.times);
+      await install(session, next, run);
+      await untilBack(session, client, { name: next.name, run });
+    }
+  }
+}
+
+/** Empties and changes hosts by a roll: one that this command began before, or a new one. */
+async function rollOver(
+  session: Session,
+  client: ApiClient,
+  { run, hosts }: { readonly run: UpgradeRun; readonly hosts: readonly string[] },
+): Promise<void> {
+  const command = run.command.replaceAll('{package}', run.package);
+  const roll = (await unfinishedRoll(session, client, command)) ?? (await beginRoll(client, { run, command, hosts }));
+  session.say(`${roll.id} empties ${listed(hosts)}: gp maintenance show|pause|resume|abort ${roll.id}`);
+  const ended = await runRoll(session, client, roll, async (asked) => {
+    const result = await runCommand(asked);
+    if (!result.succeeded) return result;
+    try {
+      await untilBack(session, client, { name: asked.host, run });
+      return result;
+    } catch (error) {
+      asked.signal.throwIfAborted();
+      return { succeeded: false, message: `${result.message}\n${messageOf(error)}` };
+    }
+  });
+  if (ended.state === 'completed' && ended.failed === 0) return;
+  throw new CodedError('failed', `${ended.id} is ${ended.state}; ${ended.done} of ${ended.planned} hosts are done.`, {
+    advice: `No other machine is upgraded now. See "gp maintenance show ${ended.id}"; the same command goes on.`,
+  });
+}
+
+async function unfinishedRoll(session: Session, client: ApiClient, command: string): Promise<Roll | null> {
+  for (const { id, endedAt } of await client.list('/v1/rolls', { signal: session.io.signal })) {
+    if (endedAt !== null) continue;
+    const roll = await client.call(client.http.GET('/v1/rolls/{roll}', { params: { path: { roll: id } } }));
+    if (roll.commands.run === command) return roll;
+  }
+  return null;
+}
+
+async function beginRoll(
+  client: ApiClient,
+  { run, command, hosts }: { readonly run: UpgradeRun; readonly command: string; readonly hosts: readonly string[] },
+): Promise<Roll> {
+  const { drain, times, to, deadlineMs } = run;
+  const { change, reason = `version ${to}`, maxUnavailable, perRack, workMs } = drain ?? {};
+  const limits = present({ maxUnavailable, perRack });
+  const body = { hosts: [...hosts], ...limits };
+  const plan = await client.call(client.http.POST('/v1/maintenance-plan', { body }));
+  const roll = {
+    ...{ plan: approvedTextOf(plan), hash: plan.hash, run: command, reason, ...limits },
+    ...{ windows: [...times.windows], freezes: [...times.freezes] },
+    // The command, and the wait until the machine is back.
+    ...present({ change, workMs, runMs: 2 * deadlineMs }),
+  };
+  return client.call(client.http.POST('/v1/rolls', { body: roll }));
+}
+
+/** Waits until something may begin. */
+async function untilOpen(session: Session, times: RollTimes): Promise<void> {
+  const { signal } = session.io;
+  const freezes = times.freezes.map(({ from, until, reason }) => {
+    return { from: Date.parse(from), until: Date.parse(until), reason };
+  });
+  for (let said = ''; ; ) {
+    const opening = openingAt({ windows: times.windows, freezes }, Date.now());
+    if (opening.isOpen) return;
+    if (opening.why !== said) session.say(`Nothing begins now. ${opening.why}`);
+    said = opening.why;
+    await sleep(systemClock, WINDOW_LOOK_MS, { signal });
+    signal.throwIfAborted();
   }
 }
 
 async function install(session: Session, { name, address }: PlannedMachine, run: UpgradeRun): Promise<void> {
-  const command = commandFor({ name, address }, run);
+  const command = fillIn(run.command, { host: name, address, package: run.package });
   session.say(`${name}: ${command}`);
   const { io } = session;
   const options = { deadlineMs: run.deadlineMs, signal: io.killSignal, cwd: io.cwd, outputBytesMax: OUTPUT_BYTES_MAX };
@@ -66,24 +173,6 @@ async function install(session: Session, { name, address }: PlannedMachine, run:
   const output = `${ended.stdout}${ended.stderr}`.trimEnd().slice(-TAIL_CHARS);
   throw new CodedError('failed', `${name}: exit status ${ended.exitCode}: ${output}`, {
     advice: 'No other machine is upgraded now. Mend it and run the same command: it goes on from there.',
-  });
-}
-
-/**
- * The command for one machine. The shell reads it: an answer of the API must not bring anything else into it.
- * CodedError 'bad-input' for a machine whose name is not valid; 'conflict' if the command needs an address and the
- * machine has none.
- */
-export function commandFor(
-  { name, address }: Pick<PlannedMachine, 'name' | 'address'>,
-  run: Pick<UpgradeRun, 'command' | 'package'>,
-): string {
-  const words = { host: parseHostName(name), address, package: run.package };
-  return run.command.replaceAll(/\{(host|address|package)\}/g, (_, word: keyof typeof words) => {
-    if (word !== 'address' || isIP(address) !== 0) return words[word];
-    throw new CodedError('conflict', `${name} has no address that a command can be given: "${address}".`, {
-      advice: 'Nothing was changed there. Use {host} in the command, or mend the record of the machine.',
-    });
   });
 }
 
