@@ -4,7 +4,8 @@
  */
 import type { HostName } from '../src/base/ids.ts';
 import type { Estate } from '../src/core/maintenance/estate.ts';
-import { type EstateChange, type Evacuability, evacuabilityOf } from '../src/core/maintenance/evacuability.ts';
+import type { EstateChange } from '../src/core/maintenance/estate-change.ts';
+import { type Evacuability, evacuabilityOf } from '../src/core/maintenance/evacuability.ts';
 import { modelOf } from '../src/core/maintenance/model.ts';
 import { planEvacuation } from '../src/core/maintenance/planner.ts';
 import { LiveEstate } from '../src/core/maintenance/testing/live-estate.ts';

@@ -1,8 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
-import { InvalidRequest, NeedsAcceptance, problemOf } from '../base/problem.ts';
+import { type Explained, InvalidRequest, NeedsAcceptance, NoPlan, problemOf, wayWords } from '../base/problem.ts';
 import { errorOfProblem, type Finding, fieldErrors } from './problem.ts';
+
+const EXPLANATION: Explained = {
+  about: 'h1 cannot be drained now',
+  vms: [{ vm: 'db', held: null, hosts: [{ why: 'cordoned', hosts: ['h2', 'h3'] }] }],
+  ...{ moreVms: 0, conflict: ['memory'], isSmallest: true, isComplete: true },
+  ways: [
+    { what: 'with 4 GiB more on h2', moves: 1 },
+    { what: 'if db is stopped', moves: 0 },
+  ],
+};
 
 const finding = (
   keyword: string,
@@ -28,13 +38,28 @@ test('what is to be signed for survives the way through problem details, made pr
     broken: [{ host: 'h2', question: 'loss', because: ['db: there is no other host'] }],
     moreBroken: 3,
   } as const;
-  const back = errorOfProblem(409, problemOf(new NeedsAcceptance('Refused.', { advice: 'Sign.', acceptance })));
+  const explanation = { ...EXPLANATION, ways: [{ what: 'if web\u001b is stopped', moves: 2 }] };
+  const refusal = new NeedsAcceptance('Refused.', { advice: 'Sign.', acceptance, explanation });
+  const back = errorOfProblem(409, problemOf(refusal));
   assert(back instanceof NeedsAcceptance);
+  assert.deepEqual(back.explanation?.ways, [{ what: 'if web\\u{1b} is stopped', moves: 2 }]);
   assert.deepEqual(back.acceptance, {
     ...acceptance,
     ties: [{ kind: 'pin', what: 'web\\u{1b} is pinned to h1' }],
   });
   assert.deepEqual([back.code, back.advice], ['needs-acceptance', 'Sign.']);
+});
+
+test('what would make a plan possible survives it, too, and is told in a sentence', () => {
+  const refused = new NoPlan('h1 cannot be drained now.', { advice: 'Nothing was changed.', hosts: ['h1'] });
+  assert.equal('explanation' in problemOf(refused), false);
+  const back = errorOfProblem(409, problemOf(refused.explainedBy(EXPLANATION)));
+  assert(back instanceof NoPlan);
+  assert.deepEqual(back.explanation, EXPLANATION);
+  assert.equal(back.advice, 'Nothing was changed. It would be possible with 4 GiB more on h2; or if db is stopped.');
+  const words = (isComplete: boolean): string => wayWords({ ...EXPLANATION, ways: [], isComplete });
+  assert.match(words(true), /No single change was found/);
+  assert.match(words(false), /not found in the time/);
 });
 
 test('every field of an invalid request is told to the reader', () => {

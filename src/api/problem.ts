@@ -2,7 +2,7 @@
  * The errors that the API's problem details describe, and readable sentences made from the validator's findings. Pure.
  */
 import { CodedError, type ErrorCode, isErrorCode } from '../base/errors.ts';
-import { type FieldError, NeedsAcceptance } from '../base/problem.ts';
+import { type FieldError, NeedsAcceptance, NoPlan } from '../base/problem.ts';
 import type { Problem } from './views.ts';
 
 /** One finding of the JSON Schema validator (ajv's shape). */
@@ -20,9 +20,11 @@ const FIELD_ERRORS_MAX = 20;
 /** The error that problem details describe; problem details of another API become `failed`. */
 export function errorOfProblem(status: number, body: unknown): CodedError {
   if (isProblem(body)) {
-    const { acceptance, advice = '' } = body;
+    const { acceptance, explanation = null, advice = '' } = body;
     if (body.code === 'needs-acceptance' && acceptance !== undefined)
-      return new NeedsAcceptance(body.detail, { advice, acceptance });
+      return new NeedsAcceptance(body.detail, { advice, acceptance, explanation });
+    if (body.code === 'no-capacity' && explanation !== null)
+      return new NoPlan(body.detail, { advice, hosts: [], explanation });
     const more = (body.errors ?? []).slice(1).map((field) => `${field.pointer || '/'}: ${field.detail}.`);
     return new CodedError(codeOf(body.code, status), [body.detail, ...more].join(' '), {
       ...(body.advice === undefined ? {} : { advice: body.advice }),

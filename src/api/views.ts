@@ -4,6 +4,7 @@ import type { ObjectKind } from '../core/model/keys.ts';
 import { BackupStateSchema } from './backup-views.ts';
 import { FirmwareSchema, nullable, oneOf, Rack, RestartPolicySchema, strict, type View } from './common.ts';
 import { ClusterEvacuabilitySchema, HostEvacuabilitySchema } from './evacuability-views.ts';
+import { ExplanationSchema } from './explanation.ts';
 import { ToAcceptSchema } from './ties.ts';
 
 const text = Type.String();
@@ -660,6 +661,7 @@ export const ProblemSchema = Type.Object(
       ),
     ),
     acceptance: Type.Optional(ToAcceptSchema),
+    explanation: Type.Optional(ExplanationSchema),
   },
   { ...strict, title: 'Problem', description: 'RFC 9457 problem details' },
 );

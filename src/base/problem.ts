@@ -43,6 +43,30 @@ export interface ToAccept {
   readonly moreBroken: number;
 }
 
+/** Why there is no plan, and what would make one possible: each way was verified by planning again. */
+export interface Explained {
+  /** What is not possible, as a sentence. */
+  readonly about: string;
+  /** VMs without a place. */
+  readonly vms: readonly {
+    readonly vm: string;
+    /** Why it cannot be moved whatever host there is; null: it could. */
+    readonly held: string | null;
+    /** Every host, by the reason against it. */
+    readonly hosts: readonly { readonly why: string; readonly hosts: readonly string[] }[];
+  }[];
+  /** How many more there are. */
+  readonly moreVms: number;
+  /** What cannot be met together: without any one of these there is a plan. Empty: not found. */
+  readonly conflict: readonly string[];
+  /** No smaller set conflicts. */
+  readonly isSmallest: boolean;
+  /** What would make a plan possible, and how many moves that plan has. */
+  readonly ways: readonly { readonly what: string; readonly moves: number }[];
+  /** False: time was up before everything was tried. */
+  readonly isComplete: boolean;
+}
+
 export interface Problem {
   readonly type: string;
   readonly title: string;
@@ -53,6 +77,7 @@ export interface Problem {
   readonly advice?: string;
   readonly errors?: FieldError[];
   readonly acceptance?: ToAccept;
+  readonly explanation?: Explained;
 }
 
 /** A request that does not fit its schema: `bad-input` with one sentence per field. */
@@ -72,11 +97,62 @@ export class InvalidRequest extends CodedError {
 /** A change that is refused unless somebody signs for it. */
 export class NeedsAcceptance extends CodedError {
   readonly acceptance: ToAccept;
+  /** What would make it possible without a signature; null: nothing was looked for. */
+  readonly explanation: Explained | null;
 
-  constructor(message: string, { advice, acceptance }: { readonly advice: string; readonly acceptance: ToAccept }) {
+  constructor(
+    message: string,
+    {
+      advice,
+      acceptance,
+      explanation,
+    }: { readonly advice: string; readonly acceptance: ToAccept; readonly explanation: Explained | null },
+  ) {
     super('needs-acceptance', message, { advice });
     this.acceptance = acceptance;
+    this.explanation = explanation;
   }
+}
+
+/** Hosts cannot be emptied now. */
+export class NoPlan extends CodedError {
+  /** The hosts whose VMs have no place; empty: not known. */
+  readonly hosts: readonly string[];
+  /** What would make it possible; null: nothing was looked for. */
+  readonly explanation: Explained | null;
+
+  constructor(
+    message: string,
+    {
+      advice,
+      hosts,
+      explanation = null,
+    }: { readonly advice: string; readonly hosts: readonly string[]; readonly explanation?: Explained | null },
+  ) {
+    super('no-capacity', message, { advice });
+    this.hosts = hosts;
+    this.explanation = explanation;
+  }
+
+  /** The same refusal with what would make it possible. */
+  explainedBy(explanation: Explained): NoPlan {
+    const advice = [this.advice, wayWords(explanation)].filter((words) => words !== undefined).join(' ');
+    return new NoPlan(this.message, { advice, hosts: this.hosts, explanation });
+  }
+}
+
+/** Ways that a sentence names; the others are in the explanation. */
+const WAYS_TOLD = 5;
+
+/** What would make it possible, as sentences for the end of an error message. */
+export function wayWords({ ways, isComplete }: Explained): string {
+  const told = ways.slice(0, WAYS_TOLD).map(({ what }) => what);
+  const more = ways.length - told.length;
+  if (told.length > 0)
+    return `It would be possible ${[...told, ...(more > 0 ? [`in ${more} more ways`] : [])].join('; or ')}.`;
+  return isComplete
+    ? 'No single change was found that would make it possible.'
+    : 'What would make it possible was not found in the time that there is.';
 }
 
 /**
@@ -98,6 +174,9 @@ export function problemOf(error: unknown): Problem {
     ...(coded.advice === undefined ? {} : { advice: printable(coded.advice) }),
     ...(coded instanceof InvalidRequest ? { errors: coded.fields.map(printableField) } : {}),
     ...(coded instanceof NeedsAcceptance ? { acceptance: printableAcceptance(coded.acceptance) } : {}),
+    ...((coded instanceof NeedsAcceptance || coded instanceof NoPlan) && coded.explanation !== null
+      ? { explanation: printableExplanation(coded.explanation) }
+      : {}),
   };
 }
 
@@ -110,4 +189,16 @@ const printableAcceptance = ({ ties, broken, moreBroken }: ToAccept): ToAccept =
   ties: ties.map(({ kind, what }) => ({ kind, what: printable(what) })),
   broken: broken.map(({ host, question, because }) => ({ host, question, because: because.map(printable) })),
   moreBroken,
+});
+
+const printableExplanation = ({ about, vms, conflict, ways, ...rest }: Explained): Explained => ({
+  ...rest,
+  about: printable(about),
+  vms: vms.map(({ vm, held, hosts }) => ({
+    vm: printable(vm),
+    held: held === null ? null : printable(held),
+    hosts: hosts.map(({ why, hosts: names }) => ({ why: printable(why), hosts: names.map(printable) })),
+  })),
+  conflict: conflict.map(printable),
+  ways: ways.map(({ what, moves }) => ({ what: printable(what), moves })),
 });

@@ -2388,6 +2388,36 @@ export interface components {
             items: components["schemas"]["Event"][];
             next: string | null;
         };
+        /** @description why hosts cannot be emptied, or could not be any more, and what would change that */
+        Explanation: {
+            /** @description what is not possible, as a sentence */
+            about: string;
+            /** @description what cannot be met together; without any one of these there is a plan. Empty: not found */
+            conflict: string[];
+            /** @description false: time was up before everything was tried */
+            isComplete: boolean;
+            /** @description it is known that no smaller set conflicts */
+            isSmallest: boolean;
+            /** @description how many more VMs have none */
+            moreVms: number;
+            /** @description some VMs without a place */
+            vms: {
+                held: string | null;
+                /** @description every host once, by what excludes it */
+                hosts: {
+                    hosts: string[];
+                    /** @description what excludes these hosts */
+                    why: string;
+                }[];
+                vm: string;
+            }[];
+            /** @description single changes that would make it possible, each verified by planning again, with the moves of that plan */
+            ways: {
+                moves: number;
+                /** @description such as "with 12 GiB more on h3" */
+                what: string;
+            }[];
+        };
         GuestCluster: {
             /** @description why it looks like one, where nobody declared it */
             because: string[];
@@ -2920,6 +2950,7 @@ export interface components {
                 /** @description JSON pointer into the request */
                 pointer: string;
             }[];
+            explanation?: components["schemas"]["Explanation"];
             status: number;
             title: string;
             /** @description urn:groundplane:error:<code> */

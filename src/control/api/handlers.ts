@@ -208,8 +208,8 @@ function drainHandlers(backend: Backend): Pick<Handlers, DrainOperations> {
   return {
     planControlNodeDrain: ({ params, body, call }) => backend.controlNodes.planDrain(params.node, body, call),
     planStorageNodeDrain: async ({ params, body, call }) => backend.storageNodes.planDrain(params.node, body, call),
-    planHostDrain: ({ params, body, call }) => backend.drains.plan(params.host, body, call.principal.name),
-    drainHost: ({ params, body, call }) => backend.drains.start(params.host, body, call.principal.name),
+    planHostDrain: ({ params, body, call }) => backend.drains.plan(params.host, body, call),
+    drainHost: ({ params, body, call }) => backend.drains.start(params.host, body, call),
     returnToHost: ({ params, body, call }) => backend.drains.returnVms(params.host, body, call.principal.name),
     undrainHost: ({ params }) => backend.hosts.undrain(params.host),
     planMaintenance: ({ body, call }) => backend.maintenancePlans.plan(body, call.signal),

@@ -27,11 +27,14 @@ import type { Call } from '../api/call.ts';
 import type { Page, PageQuery } from '../api/pages.ts';
 import { basisOf, change } from './changes.ts';
 import { type BackendContext, observedByLeader } from './context.ts';
+import { explainingDrain } from './explanations.ts';
 import { pageOfTable } from './table-page.ts';
 
 const MIB = 1024 ** 2;
 const time = (ms: number): string => new Date(ms).toISOString();
 const timeOrNull = (ms: number | null): string | null => (ms === null ? null : time(ms));
+
+type DrainCall = Pick<Call, 'principal' | 'signal'>;
 
 /** Everything about drains but the hosts. */
 export class DrainsBackend {
@@ -42,24 +45,25 @@ export class DrainsBackend {
   }
 
   /** Plans and changes nothing. The errors of `planDrain`. */
-  async plan(host: string, asked: DrainHost, who: string): Promise<DrainPlan> {
-    const request = requestOf(host, asked, who);
-    await this.#measure(request);
-    const basis = basisOf(this.#context);
-    const observed = this.#observed();
-    return planView(planDrain(basis, observed, request), {
-      basis,
-      request,
-      writing: writingFor(basis, observed, request),
+  async plan(host: string, asked: DrainHost, { principal, signal }: DrainCall): Promise<DrainPlan> {
+    const request = requestOf(host, asked, principal.name);
+    return explainingDrain(this.#context, { parallel: request.parallel, signal }, async () => {
+      await this.#measure(request);
+      const basis = basisOf(this.#context);
+      const observed = this.#observed();
+      const writing = writingFor(basis, observed, request);
+      return planView(planDrain(basis, observed, request), { basis, request, writing });
     });
   }
 
   /** Begins a drain. The errors of `startDrain`. */
-  async start(host: string, asked: DrainHost, who: string): Promise<Drain> {
-    const request = requestOf(host, asked, who);
-    await this.#measure(request);
-    const id = await change(this.#context, (basis) => startDrain(basis, this.#observed(), request));
-    return this.get(id);
+  async start(host: string, asked: DrainHost, { principal, signal }: DrainCall): Promise<Drain> {
+    const request = requestOf(host, asked, principal.name);
+    return explainingDrain(this.#context, { parallel: request.parallel, signal }, async () => {
+      await this.#measure(request);
+      const id = await change(this.#context, (basis) => startDrain(basis, this.#observed(), request));
+      return this.get(id);
+    });
   }
 
   /** Begins to bring VMs back to a host. The errors of `returnVms`. */

@@ -14,6 +14,7 @@ import { demandFuture, isFree, needsAcceptance, type Price, withDebts } from '..
 import { type Effect, effectOf } from '../../core/request/effect.ts';
 import { basisOf, change, taskOf } from './changes.ts';
 import { type BackendContext, observedByLeader } from './context.ts';
+import { explainedChange } from './explanations.ts';
 
 /** A request of the API with its signature, including the name of the token. */
 export type Signed<T extends { readonly accept?: Accept }> = Omit<T, 'accept'> & { readonly accept?: Signature };
@@ -54,16 +55,38 @@ export async function guarded<T>(
   request: GuardedRequest,
   decide: (basis: Basis) => Admitted<T>,
 ): Promise<T> {
-  return observedByLeader(context).estate.inTurn(async () => {
-    for (let tries = 0; tries < ATTEMPTS; tries += 1) {
-      // This node may have lost the lead while the change waited.
-      const made = await judgedChange(context, observedByLeader(context), { request, decide });
-      if (made !== 'outdated') return made.result;
-    }
-    throw new CodedError('unavailable', 'Others kept changing what this would do.', {
-      advice: 'Nothing was changed. Try again.',
+  const { estate } = observedByLeader(context);
+  const made = (): Promise<T> =>
+    estate.inTurn(async () => {
+      for (let tries = 0; tries < ATTEMPTS; tries += 1) {
+        // This node may have lost the lead while the change waited.
+        const outcome = await judgedChange(context, observedByLeader(context), { request, decide });
+        if (outcome !== 'outdated') return outcome.result;
+      }
+      throw new CodedError('unavailable', 'Others kept changing what this would do.', {
+        advice: 'Nothing was changed. Try again.',
+      });
     });
-  });
+  return explainingRefusal(context, { done: request.done, signal: null }, made);
+}
+
+/**
+ * Does `act`; if a signature is missing, the error says which changes would make it unnecessary. Other changes do not
+ * wait for that.
+ */
+async function explainingRefusal<T>(
+  context: BackendContext,
+  { done, signal }: Pick<GuardedRequest, 'done'> & { readonly signal: AbortSignal | null },
+  act: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    if (!(error instanceof Unsigned)) throw error;
+    const { price, effect } = error;
+    const refused = { changes: effect.changes, asked: price.broken };
+    throw needsAcceptance(price, done, await explainedChange(context, refused, signal));
+  }
 }
 
 /**
@@ -78,11 +101,12 @@ export async function checkGuarded<T>(
   const basis = basisOf(context);
   const { changes, result } = decide(basis);
   const observed = observedByLeader(context);
-  await priceOf(basis, observed, { effect: effectOf(basis, observed, changes), request, check: { signal } });
+  const asked = { effect: effectOf(basis, observed, changes), request, check: { signal } };
+  await explainingRefusal(context, { done: request.done, signal }, () => priceOf(basis, observed, asked));
   return result;
 }
 
-/** The ties to sign for. CodedError 'needs-acceptance' if nobody does. */
+/** The ties and hosts to sign for. Unsigned if nobody does. */
 async function priceOf(
   basis: Basis,
   observed: Observed,
@@ -94,11 +118,11 @@ async function priceOf(
   },
 ): Promise<Price> {
   const { effect, request, check } = asked;
-  const { accept, done } = request;
+  const { accept } = request;
   const { changes, ties } = effect;
   const price: Price = { ties, broken: changes.length === 0 ? [] : await observed.estate.judge(changes, check) };
   if (isFree(price)) return price;
-  if (accept === undefined) throw needsAcceptance(price, done);
+  if (accept === undefined) throw new Unsigned(price, effect);
   demandFuture(basis, accept);
   return price;
 }
@@ -145,6 +169,18 @@ export async function guardedTask(
 
 /** The estate has changed since the change was judged. */
 class Outdated extends Error {}
+
+/** Nobody signs for what the change would break. */
+class Unsigned extends Error {
+  readonly price: Price;
+  readonly effect: Effect;
+
+  constructor(price: Price, effect: Effect) {
+    super('Nobody signs for it.');
+    this.price = price;
+    this.effect = effect;
+  }
+}
 
 function isSame(a: Effect, b: Effect): boolean {
   return JSON.stringify(a) === JSON.stringify(b);

@@ -101,7 +101,7 @@ function admit(
   const observed = {
     observer: { see: () => assert.fail('nothing is started') },
     estate: {
-      ...{ model: () => null, judge: async () => [], expect: () => undefined, expected: () => [] },
+      ...{ model: () => null, copy: () => null, judge: async () => [], expect: () => undefined, expected: () => [] },
       inTurn: <T>(act: () => Promise<T>) => act(),
     },
     vms: { seesRunning: () => true },

@@ -13,6 +13,7 @@ import { type PlannedMaintenance, planMaintenance } from '../../core/request/mai
 import { basisOf } from './changes.ts';
 import { type BackendContext, observedByLeader } from './context.ts';
 import { moveView } from './drains.ts';
+import { explainingDrain } from './explanations.ts';
 
 const MIB = 1024 ** 2;
 
@@ -33,17 +34,22 @@ export class MaintenancePlans {
       });
     this.#isBusy = true;
     try {
-      const { clock } = this.#context;
-      const planning = planMaintenance(basisOf(this.#context), observedByLeader(this.#context), asked);
-      const planned = await inTurns(planning, clock, () => signal.aborted);
-      signal.throwIfAborted();
-      if (planned === null) throw new CodedError('unavailable', 'The plan was given up.');
-      const guestClusterOf = (vm: VmId): string | null =>
-        this.#context.store.vms.get(vm)?.value.spec.guestCluster ?? null;
-      return planView(planned, { now: clock.wallMs(), guestClusterOf });
+      const { parallel } = asked;
+      return await explainingDrain(this.#context, { parallel, signal }, () => this.#planned(asked, signal));
     } finally {
       this.#isBusy = false;
     }
+  }
+
+  async #planned(asked: PlanMaintenance, signal: AbortSignal): Promise<MaintenancePlan> {
+    const { clock } = this.#context;
+    const planning = planMaintenance(basisOf(this.#context), observedByLeader(this.#context), asked);
+    const planned = await inTurns(planning, clock, () => signal.aborted);
+    signal.throwIfAborted();
+    if (planned === null) throw new CodedError('unavailable', 'The plan was given up.');
+    const guestClusterOf = (vm: VmId): string | null =>
+      this.#context.store.vms.get(vm)?.value.spec.guestCluster ?? null;
+    return planView(planned, { now: clock.wallMs(), guestClusterOf });
   }
 }
 

@@ -109,7 +109,7 @@ function keptVerdict(host: HostName): HostVerdict {
 
 /** The leader's verdicts that guarded changes are judged by: no change breaks anything. */
 const ESTATE = {
-  ...{ judge: async () => [], expect: () => undefined, expected: () => [] },
+  ...{ copy: () => null, judge: async () => [], expect: () => undefined, expected: () => [] },
   inTurn: <T>(act: () => Promise<T>) => act(),
 };
 

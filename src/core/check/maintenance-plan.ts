@@ -29,18 +29,18 @@ const NOTHING_DONE: Progress = { ended: new Set(), begun: new Set() };
 export function checkPlan(estate: Estate, plan: MaintenancePlan, progress: Progress = NOTHING_DONE): string[] {
   const checking = checkPlanInTurns(estate, plan, progress);
   for (;;) {
-    const turn = checking.next();
-    if (turn.done === true) return turn.value;
+    const piece = checking.next();
+    if (piece.done === true) return piece.value;
   }
 }
 
-/** As `checkPlan`; yields after each wave, so that a large plan does not keep its caller from other work. */
+/** As `checkPlan`, in pieces: the estate is plain data that nobody changes meanwhile. */
 export function* checkPlanInTurns(
   estate: Estate,
   plan: MaintenancePlan,
   progress: Progress = NOTHING_DONE,
 ): Generator<void, string[]> {
-  const world = new MaintenanceWorld(estate);
+  const world = yield* MaintenanceWorld.of(estate);
   const findings: string[] = [];
   let nextId = 0;
   for (const [number, wave] of plan.waves.entries()) {
@@ -51,7 +51,7 @@ export function* checkPlanInTurns(
     if (unknown.length > 0 || findings.length > 0) return findings;
     const states = wave.hosts.map((name) => [name, world.host(name).state] as const);
     const isOver = wave.moves.length > 0 && wave.moves.every(({ id }) => progress.ended.has(id));
-    if (!isOver || progress.ended.size === 0) new WaveCheck(world, { wave, progress, say }).run();
+    if (!isOver || progress.ended.size === 0) yield* new WaveCheck(world, { wave, progress, say }).run();
     if (findings.length > 0) return findings;
     world.endArrivals();
     for (const [name, before] of states) {
@@ -87,21 +87,22 @@ class WaveCheck {
     this.#moves = wave.moves.filter(({ id }) => !progress.ended.has(id));
   }
 
-  run(): void {
+  *run(): Generator<void> {
     const world = this.#world;
     const closed = new Set(this.#wave.hosts);
     for (const name of closed) world.hosts.set(name, { ...world.host(name), state: 'maintenance' });
     const begun = this.#moves.filter(({ id }) => this.#progress.begun.has(id)).map(({ vm }) => vm);
     world.awaitArrivals(closed, new Set(begun));
     if (!this.#isOrdered() || !this.#isEachMovePossible()) return;
+    yield;
     const isWhole =
       this.#progress.isRest !== true &&
       this.#moves.length === this.#wave.moves.length &&
       this.#progress.begun.size === 0;
     if (isWhole) for (const finding of checkTimetable(world, this.#wave)) this.#say(finding);
-    this.#checkAmounts();
-    this.#checkApart();
-    this.#checkAtOnce();
+    yield* this.#checkAmounts();
+    yield* this.#checkApart();
+    yield* this.#checkAtOnce();
     const together = world.together(this.#moves.map(({ vm }) => vm));
     for (const { vm, to } of this.#moves) world.arrive(vm, to);
     for (const rule of together) if (!world.isTogether(rule)) this.#say(`the VMs of rule ${rule.name} end apart`);
@@ -185,8 +186,9 @@ class WaveCheck {
   }
 
   /** Memory and vCPUs of every destination, in every order. */
-  #checkAmounts(): void {
+  *#checkAmounts(): Generator<void> {
     for (const host of new Set(this.#moves.map(({ to }) => to))) {
+      yield;
       const room = this.#world.free(host);
       for (const [what, have, amount] of [
         ['memory', room.mib, (vm: VmId) => this.#world.vms.get(vm)?.memoryMib ?? 0],
@@ -217,9 +219,10 @@ class WaveCheck {
     return { takes, gives };
   }
 
-  #checkApart(): void {
+  *#checkApart(): Generator<void> {
     const world = this.#world;
     for (const rule of new Set(this.#moves.flatMap(({ vm }) => world.apartOf.get(vm) ?? []))) {
+      yield;
       const place = (host: HostName): string => world.placeOf(host, rule.by);
       for (const there of new Set(this.#moves.filter(({ vm }) => rule.vms.has(vm)).map(({ to }) => place(to)))) {
         const goes = ({ vm, from, to }: PlannedMove): boolean => rule.vms.has(vm) && place(from) !== place(to);
@@ -236,11 +239,12 @@ class WaveCheck {
   }
 
   /** Moves at once: of a host, of a link, of the members of a guest cluster. */
-  #checkAtOnce(): void {
+  *#checkAtOnce(): Generator<void> {
     const { policy } = this.#world.estate;
     const touch = new Map<HostName, number[]>();
     for (const [number, { from, to }] of this.#moves.entries())
       for (const host of [from, to]) touch.set(host, [...(touch.get(host) ?? []), number]);
+    yield;
     for (const [host, numbers] of touch)
       if (numbers.length > policy.movesPerHost && this.#order.widest(numbers) > policy.movesPerHost)
         this.#say(`${host} may have more than ${counted(policy.movesPerHost, 'move')} at once`);
@@ -254,6 +258,7 @@ class WaveCheck {
     }
     const clusters = new Set(this.#moves.flatMap(({ vm }) => this.#world.clusterOf.get(vm) ?? []));
     for (const { name, members, maxDisturbed, disturbed } of clusters) {
+      yield;
       const numbers = all
         .filter(([, { vm }]) => members.includes(vm) && !disturbed.includes(vm))
         .map(([number]) => number);

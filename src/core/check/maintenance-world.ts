@@ -13,6 +13,9 @@ export interface Apart {
   readonly most: number;
 }
 
+/** VMs that are put on their hosts as one piece. */
+const PUT_AT_ONCE = 500;
+
 /**
  * See the module's comment. A wave looks only at the hosts and VMs that it touches: a roll has hundreds of waves over
  * the same estate.
@@ -37,7 +40,7 @@ export class MaintenanceWorld {
   /** The room that VMs hold on a host, including VMs that are moving to it. */
   readonly #held = new Map<HostName, { mib: number; cpu: number }>();
 
-  constructor(estate: Estate) {
+  private constructor(estate: Estate) {
     this.estate = estate;
     this.hosts = new Map(estate.hosts.map((host) => [host.name, host]));
     this.vms = new Map(estate.vms.map((vm) => [vm.id, vm]));
@@ -56,7 +59,16 @@ export class MaintenanceWorld {
     this.togetherOf = byVm(estate.rules.filter(({ kind, hard }) => kind === 'together' && hard));
     this.clusterOf = new Map(estate.guestClusters.flatMap((one) => one.members.map((vm) => [vm, one])));
     this.moving = estate.vms.filter(({ movingTo }) => movingTo !== null);
-    for (const { id, host } of estate.vms) this.#put(id, host);
+  }
+
+  /** Makes the world before any wave; in pieces. */
+  static *of(estate: Estate): Generator<void, MaintenanceWorld> {
+    const world = new MaintenanceWorld(estate);
+    for (const [number, { id, host }] of estate.vms.entries()) {
+      if (number % PUT_AT_ONCE === 0) yield;
+      world.#put(id, host);
+    }
+    return world;
   }
 
   /** The host of a VM; undefined: there is no such VM. */

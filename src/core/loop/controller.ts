@@ -183,11 +183,11 @@ export class Controller {
     const seesRunning = (vm: VmRecord): boolean => this.vms.seesRunning(vm);
     const work = { clock, log, store, index: this.index, randomHex: ports.randomHex, seesRunning };
     this.estate = new EstateKeeper({ clock, snapshot: store.snapshot, index: this.index, seeHost });
-    const maintenance = { ...work, seeHost, dirtyRateOf: (vm: VmRecord) => this.dirtyRates.of(vm) };
     this.#debts = new DebtWatch({ clock, log, store, estate: this.estate });
     this.evacuability = new EvacuabilityWatch({ clock, log, store, estate: this.estate });
-    this.#drains = new DrainLoop({ ...maintenance, model: (view) => this.estate.model(view) });
-    this.#rolls = new RollLoop(maintenance);
+    const planning = { ...work, seeHost, estate: this.estate, dirtyRateOf: (vm: VmRecord) => this.dirtyRates.of(vm) };
+    this.#drains = new DrainLoop(planning);
+    this.#rolls = new RollLoop(planning);
     this.#bulk = new BulkLoop({ ...work, seeHost, estate: this.estate });
   }
 

@@ -109,7 +109,8 @@ export interface WavesNow {
 
 /**
  * Plans approved waves anew, one after the other, as hosts and VMs are now: VMs go where the approved plan wants them
- * as far as that is possible. `done`: hosts whose maintenance is over, which are filled first. Yields after each wave.
+ * as far as that is possible. `done`: hosts whose maintenance is over, which are filled first. In pieces: nothing may
+ * change the model before the end.
  */
 export function* planApproved(
   model: Model,
@@ -123,8 +124,9 @@ export function* planApproved(
   for (const wave of waves) {
     const hosts = indexesOf(model, wave.hosts);
     const wasOpen = hosts.filter((host) => layout.isOpen(host));
-    const options = { firstId: 0, budget: { steps: WAVE_STEPS }, wanted: wantedOf(layout, wave) };
-    const outcome = planWave(layout, hosts, options);
+    const firstId = planned.reduce((sum, { moves }) => sum + moves.length, 0);
+    const options = { firstId, budget: { steps: WAVE_STEPS }, wanted: wantedOf(layout, wave) };
+    const outcome = yield* planWave(layout, hosts, options);
     if (outcome.kind === 'none') return { waves: planned, refusal: refusalOf(model, outcome, planned.length) };
     planned.push(outcome.wave);
     for (const host of wasOpen) layout.reopen(host, { tier: 0, kind: layout.kind[host] ?? 0 });

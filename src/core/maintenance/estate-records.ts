@@ -26,12 +26,15 @@ import type {
   HostState,
 } from './estate.ts';
 import { type FastWriter, withWriting } from './fast-writers.ts';
+import { atOnce } from './in-turns.ts';
 
 const MIB = 1024 ** 2;
 /** Virtual CPUs of guests for each processor: placement refuses a VM beyond it as well. */
 const VCPU_OVERCOMMIT = 8;
 /** The rate at which a host sends or receives in a move, in MiB a second: 1 Gbit/s until somebody measured more. */
 const HOST_MIB_PER_S = 110;
+/** VMs that are read as one piece. */
+const READ_AT_ONCE = 500;
 /** Launch, switch and fence of one move, in ms. */
 const MOVE_OVERHEAD_MS = 1_500;
 
@@ -65,8 +68,15 @@ export interface PlanView extends EstateView, Pick<EstateSource, 'dirtyRateOf'> 
  * its host is no destination, and its VM, or one that depends on it, is not moved.
  */
 export function estateOf(source: EstateSource, view: EstateView): Estate {
+  return atOnce(estateInTurns(source, view));
+}
+
+/** As `estateOf`, in pieces: what changes before the end may be in it, or not. */
+export function* estateInTurns(source: EstateSource, view: EstateView): Generator<void, Estate> {
   const { snapshot } = source;
-  return estateWith(source, view, lastKnown(snapshot.vms, PREFIX.vm, snapshot));
+  const records = lastKnown(snapshot.vms, PREFIX.vm, snapshot);
+  yield;
+  return yield* estateWith(source, view, records);
 }
 
 /**
@@ -74,11 +84,22 @@ export function estateOf(source: EstateSource, view: EstateView): Estate {
  * `hosts`, come there or were asked to, and those that a rule names together with `vms`. What it costs does not grow
  * with the cluster's VMs.
  */
-export function estateAround(
+export function estateAround(source: EstateSource, view: EstateView, touched: Touched): Estate {
+  return atOnce(estateAroundInTurns(source, view, touched));
+}
+
+/** Hosts and VMs that a plan names. */
+interface Touched {
+  readonly hosts: Iterable<HostName>;
+  readonly vms: Iterable<VmId>;
+}
+
+/** As `estateAround`, in pieces: what changes before the end may be in it, or not. */
+export function* estateAroundInTurns(
   source: EstateSource,
   view: EstateView,
-  { hosts, vms }: { readonly hosts: Iterable<HostName>; readonly vms: Iterable<VmId> },
-): Estate {
+  { hosts, vms }: Touched,
+): Generator<void, Estate> {
   const { index } = source;
   const ids = new Set(vms);
   for (const id of [...ids]) {
@@ -88,11 +109,9 @@ export function estateAround(
     for (const member of (vm === null ? null : index.guestClusterOf(vm))?.members ?? []) ids.add(member);
   }
   for (const host of hosts) for (const id of [...index.vmsOn(host), ...index.askedTo(host)]) ids.add(id);
-  return estateWith(
-    source,
-    view,
-    [...ids].flatMap((id) => index.vm(id) ?? []),
-  );
+  yield;
+  const records = [...ids].flatMap((id) => index.vm(id) ?? []);
+  return yield* estateWith(source, view, records);
 }
 
 /** The VMs of a lost host are restarted elsewhere, independent of any plan: no move is made for them. */
@@ -100,13 +119,15 @@ export function withoutLost(estate: Estate, lost: ReadonlySet<HostName>): Estate
   return lost.size === 0 ? estate : { ...estate, vms: estate.vms.filter(({ host }) => !lost.has(host)) };
 }
 
-function estateWith(source: EstateSource, view: EstateView, records: readonly VmRecord[]): Estate {
+function* estateWith(source: EstateSource, view: EstateView, records: readonly VmRecord[]): Generator<void, Estate> {
   const { snapshot, index } = source;
   const policy = policyOf(view);
-  const vms = records.flatMap((vm) => {
+  const vms: EstateVm[] = [];
+  for (const [number, vm] of records.entries()) {
     const known = estateVmOf(vm, snapshot);
-    return known === null ? [] : withWriting(known, vm, writerOf(vm, source, policy));
-  });
+    if (known !== null) vms.push(withWriting(known, vm, writerOf(vm, source, policy)));
+    if ((number + 1) % READ_AT_ONCE === 0) yield;
+  }
   const hosts = lastKnown(snapshot.hosts, PREFIX.host, snapshot).map((host) => estateHostOf(host, source, view));
   return {
     hosts: [...hosts, ...unknownHosts(vms, hosts)],

@@ -5,6 +5,7 @@ import { checkPlan } from '../check/maintenance-plan.ts';
 import { MaintenanceWorld } from '../check/maintenance-world.ts';
 import type { Estate } from './estate.ts';
 import { type Evacuability, evacuabilityOf, type HostVerdict } from './evacuability.ts';
+import { atOnce } from './in-turns.ts';
 import { modelOf } from './model.ts';
 import { planEvacuation } from './planner.ts';
 import { LiveEstate } from './testing/live-estate.ts';
@@ -39,7 +40,7 @@ function checkVerdicts(index: Evacuability, estate: Estate): void {
       assert.deepEqual(checkPlan(bare, plan, progress), [], `${name}: drain`);
     }
     if (loss.kind === 'can')
-      assert.deepEqual(checkWitness(new MaintenanceWorld(bare), loss.witness), [], `${name}: loss`);
+      assert.deepEqual(checkWitness(atOnce(MaintenanceWorld.of(bare)), loss.witness), [], `${name}: loss`);
     const fresh = planEvacuation(modelOf(bare), [name]);
     assert.equal(drain.kind === 'can', fresh.kind === 'plan', `${name}: drain, planned from scratch`);
   }

@@ -7,7 +7,8 @@
  * now. These plans keep no room for a further loss: that is proven when a plan is made for execution.
  */
 import type { HostName, VmId } from '../../base/ids.ts';
-import type { Estate, EstateGuestCluster, EstateHost, EstatePolicy, EstateRule, EstateVm } from './estate.ts';
+import type { Estate, EstatePolicy } from './estate.ts';
+import { applyTo, type EstateChange, inverseOf } from './estate-change.ts';
 import { Layout } from './layout.ts';
 import { loseHost } from './loss.ts';
 import { Model } from './model.ts';
@@ -16,15 +17,6 @@ import type { Proof } from './proof.ts';
 import { type Question, reasonsOf } from './reasons.ts';
 import { tryWave } from './wave.ts';
 import { drainHolds, lossHolds } from './witness.ts';
-
-/** One change of the estate. */
-export type EstateChange =
-  | { readonly kind: 'vm'; readonly vm: EstateVm }
-  | { readonly kind: 'vm-gone'; readonly vm: VmId }
-  | { readonly kind: 'host'; readonly host: EstateHost }
-  /** null: the rule, or the guest cluster, is gone. */
-  | { readonly kind: 'rule'; readonly name: string; readonly rule: EstateRule | null }
-  | { readonly kind: 'guest-cluster'; readonly name: string; readonly cluster: EstateGuestCluster | null };
 
 /** Whether a host can be drained now. */
 export type DrainVerdict =
@@ -183,25 +175,25 @@ export class Evacuability {
   #make(change: EstateChange): void {
     switch (change.kind) {
       case 'vm':
-        this.#changeVm(change.vm.id, () => this.#model.setVm(change.vm));
+        this.#changeVm(change.vm.id, () => applyTo(this.#model, change));
         break;
       case 'vm-gone':
-        this.#changeVm(change.vm, () => this.#model.removeVm(change.vm));
+        this.#changeVm(change.vm, () => applyTo(this.#model, change));
         break;
       case 'host':
-        this.#model.setHost(change.host);
+        applyTo(this.#model, change);
         this.#touch([this.#model.host(change.host.name)]);
         this.#retryRefused(() => true);
         break;
       case 'rule':
         this.#changeRule([...(this.#model.rule(change.name)?.vms ?? []), ...(change.rule?.vms ?? [])], () =>
-          this.#model.setRule(change.name, change.rule),
+          applyTo(this.#model, change),
         );
         break;
       case 'guest-cluster':
         this.#changeRule(
           [...(this.#model.cluster(change.name)?.members ?? []), ...(change.cluster?.members ?? [])],
-          () => this.#model.setCluster(change.name, change.cluster),
+          () => applyTo(this.#model, change),
         );
     }
   }
@@ -213,12 +205,12 @@ export class Evacuability {
     this.#dirty = { drain: new Set(), loss: new Set() };
     const make = (): (() => void) => {
       const back = changes.map((change) => {
-        const inverse = this.#inverseOf(change);
+        const inverse = inverseOf(this.#model, change);
         this.#make(change);
         return inverse;
       });
       return () => {
-        for (const change of back.toReversed()) if (change !== null) this.#make(change);
+        for (const change of back.toReversed()) this.#make(change);
       };
     };
     try {
@@ -226,28 +218,6 @@ export class Evacuability {
     } finally {
       this.#layout = layout;
       this.#dirty = dirty;
-    }
-  }
-
-  /** The change that takes a change back; null: it changes nothing. */
-  #inverseOf(change: EstateChange): EstateChange | null {
-    const model = this.#model;
-    switch (change.kind) {
-      case 'vm':
-      case 'vm-gone': {
-        const id = change.kind === 'vm' ? change.vm.id : change.vm;
-        const vm = model.vms[model.vm(id)] ?? null;
-        return vm === null ? { kind: 'vm-gone', vm: id } : { kind: 'vm', vm };
-      }
-      case 'host': {
-        const host = model.hosts[model.host(change.host.name)];
-        if (host === undefined) throw new Error(`A host that is not there yet (${change.host.name}) is not tried out.`);
-        return { kind: 'host', host };
-      }
-      case 'rule':
-        return { kind: 'rule', name: change.name, rule: model.rule(change.name) };
-      case 'guest-cluster':
-        return { kind: 'guest-cluster', name: change.name, cluster: model.cluster(change.name) };
     }
   }
 

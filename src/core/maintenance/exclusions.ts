@@ -1,9 +1,9 @@
 /** Per VM every host, with the constraint that excludes it, before anything is moved. Pure. */
 import type { HostName, VmId } from '../../base/ids.ts';
+import type { Constraint } from './constraint.ts';
 import { holdOf } from './held.ts';
 import { Layout, placeIn } from './layout.ts';
 import type { Model } from './model.ts';
-import type { Constraint } from './relax.ts';
 
 /** Why one host cannot take one VM. */
 export interface Exclusion {
@@ -21,15 +21,31 @@ export interface ExcludedVm {
   readonly hosts: readonly Exclusion[];
 }
 
-/** Names for each VM the reason why no host takes it while `emptied` are being emptied. */
-export function exclusionsOf(model: Model, vms: readonly VmId[], emptied: ReadonlySet<HostName>): ExcludedVm[] {
+/** The circumstances in which hosts are excluded. */
+export interface ExclusionOptions {
+  /** Hosts that are being emptied, or that would be lost. */
+  readonly emptied: ReadonlySet<HostName>;
+  /** The VMs start from their disks; the hosts where they ran do not matter. */
+  readonly isRestart: boolean;
+}
+
+/** Names for each VM the reason why no host takes it; a piece for each VM. */
+export function* exclusionsOf(
+  model: Model,
+  vms: readonly VmId[],
+  options: ExclusionOptions,
+): Generator<void, ExcludedVm[]> {
   const layout = new Layout(model);
-  return vms.map((id) => {
+  const found: ExcludedVm[] = [];
+  for (const id of vms) {
     const vm = model.vm(id);
-    const reason = new Exclusions(layout, vm, { emptied, isRestart: false });
+    const reason = new Exclusions(layout, vm, options);
     const { name } = model.vmAt(vm);
-    return { vm: id, name, held: holdOf(model, vm), hosts: [...model.hosts.keys()].map((host) => reason.of(host)) };
-  });
+    const held = options.isRestart ? null : holdOf(model, vm);
+    found.push({ vm: id, name, held, hosts: [...model.hosts.keys()].map((host) => reason.of(host)) });
+    yield;
+  }
+  return found;
 }
 
 /** Why hosts cannot take one VM. The layout is as before anything was moved. */
@@ -40,12 +56,7 @@ export class Exclusions {
   readonly #emptied: ReadonlySet<HostName>;
   readonly #isRestart: boolean;
 
-  /** `isRestart`: the VM starts from its disk; the host where it ran does not matter. */
-  constructor(
-    layout: Layout,
-    vm: number,
-    { emptied, isRestart }: { readonly emptied: ReadonlySet<HostName>; readonly isRestart: boolean },
-  ) {
+  constructor(layout: Layout, vm: number, { emptied, isRestart }: ExclusionOptions) {
     this.#layout = layout;
     this.#model = layout.model;
     this.#vm = vm;

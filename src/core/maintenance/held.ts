@@ -1,6 +1,7 @@
 /** Which VMs cannot be moved now, and why. Pure. The reason holds for the whole plan. */
+
+import type { Constraint } from './constraint.ts';
 import type { Model } from './model.ts';
-import type { Constraint } from './relax.ts';
 
 /** Why a VM stays where it is. */
 export interface Hold {

@@ -2,8 +2,9 @@
  * Equal hosts and equal requirements, as numbers. An estate has a thousand hosts of a few kinds and thousands of VMs of
  * a few shapes: which shape goes with which kind is decided once.
  */
+
+import type { Constraint } from './constraint.ts';
 import type { EstateHost, EstateVm } from './estate.ts';
-import type { Constraint } from './relax.ts';
 
 /** What a VM needs of any host that it runs on: its shape. */
 type Shape = Pick<EstateVm, 'cpuModel' | 'networks' | 'storage'>;

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import { atOnce } from './in-turns.ts';
 import { Layout } from './layout.ts';
 import { type Model, modelOf } from './model.ts';
 import { placeAll } from './search.ts';
@@ -108,7 +109,8 @@ test('whatever a search places holds by every hard constraint, and what it does 
       const layout = new Layout(seededModel(seed));
       const leads = [...layout.residents(0)];
       layout.close(0);
-      const unplaced = placeAll(layout, leads, { isMovable: () => true, budget: { steps: 500 }, inSequence });
+      const options = { isMovable: () => true, budget: { steps: 500 }, inSequence };
+      const unplaced = atOnce(placeAll(layout, leads, options));
       for (const lead of leads) {
         const at = layout.at[lead] ?? -1;
         if (unplaced.includes(lead)) continue;

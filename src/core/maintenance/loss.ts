@@ -3,6 +3,7 @@
  * no memory on the lost host and no similar releases of the two hosts, and it displaces no other VM: those continue to
  * run.
  */
+import { atOnce } from './in-turns.ts';
 import type { Layout } from './layout.ts';
 import type { LossWitness } from './plan.ts';
 import { placeAll, type SearchOptions } from './search.ts';
@@ -22,7 +23,16 @@ export type LossOutcome =
  * Says where the VMs of `host` restart. The layout is unchanged when it returns, except for VMs that `mayMove`: those
  * may have been moved to make room for the loss.
  */
-export function loseHost(layout: Layout, host: number, { mayMove, ...options }: RoomOptions): LossOutcome {
+export function loseHost(layout: Layout, host: number, options: RoomOptions): LossOutcome {
+  return atOnce(loseHostInTurns(layout, host, options));
+}
+
+/** As `loseHost`, in pieces. Nothing else may use the layout before the end. */
+export function* loseHostInTurns(
+  layout: Layout,
+  host: number,
+  { mayMove, ...options }: RoomOptions,
+): Generator<void, LossOutcome> {
   const { model } = layout;
   const mark = layout.mark();
   const kind = layout.kind[host] ?? 0;
@@ -34,7 +44,7 @@ export function loseHost(layout: Layout, host: number, { mayMove, ...options }: 
   layout.restarting = inHand;
   if (options.inSequence) for (const lead of inHand) layout.take(lead);
   const isMovable = (lead: number): boolean => inHand.has(lead) || mayMove(lead);
-  const unplaced = placeAll(layout, [...inHand], { ...options, isMovable });
+  const unplaced = yield* placeAll(layout, [...inHand], { ...options, isMovable });
   const restarts = [...inHand].flatMap((lead) => {
     const to = model.hosts[layout.at[lead] ?? -1]?.name;
     return to === undefined ? [] : layout.bundle(lead).map((vm) => ({ vm: model.vmAt(vm).id, to }));

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { EstateChange } from './evacuability.ts';
+import type { EstateChange } from './estate-change.ts';
 import { type Model, modelOf } from './model.ts';
+import { type Relaxation, relax } from './relax.ts';
 import { LiveEstate } from './testing/live-estate.ts';
 import { seededEstate } from './testing/seeded-estate.ts';
 
@@ -42,5 +43,40 @@ test('after any sequence of changes a model says what one made from the last sna
     }
     for (const change of live.loseRack('r1')) apply(model, change);
     assert.deepEqual(facts(model), facts(modelOf(live.estate)));
+  }
+});
+
+test('a copy stays as it is while the model changes, and a relaxation that is taken back leaves nothing', () => {
+  const estate = seededEstate({ seed: 3, hosts: 8, vms: 60, fill: 0.7, hostsPerRack: 3, guestClusters: 4, ruled: 0.5 });
+  const live = new LiveEstate(estate, 3);
+  const model = modelOf(estate);
+  const before = facts(model);
+  const copy = model.copy();
+  for (let change = 1; change <= 50; change += 1) apply(model, live.next());
+  assert.notDeepEqual(facts(model), before);
+  assert.deepEqual(facts(copy), before);
+  const [rule] = copy.rules;
+  const [cluster] = copy.clusters;
+  const [vm] = estate.vms;
+  const [host] = estate.hosts;
+  assert(rule !== undefined && cluster !== undefined && vm !== undefined && host !== undefined);
+  const relaxations: readonly Relaxation[] = [
+    { kind: 'stopped', vms: [vm.id] },
+    { kind: 'memory', host: host.name, mib: 1_024 },
+    {
+      kind: 'without',
+      constraints: [
+        { kind: 'memory', name: '' },
+        { kind: 'vcpus', name: '' },
+        { kind: 'rule', name: rule.name },
+        { kind: 'guest-cluster', name: cluster.name },
+      ],
+    },
+  ];
+  for (const relaxation of relaxations) {
+    const takeBack = copy.trying(() => relax(copy, relaxation));
+    assert.notDeepEqual(facts(copy), before, relaxation.kind);
+    takeBack();
+    assert.deepEqual(facts(copy), before, relaxation.kind);
   }
 });

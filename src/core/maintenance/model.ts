@@ -45,8 +45,12 @@ export class Model {
   readonly #ruleBook: RuleBook;
   #groups: Groups | null;
 
-  /** `like`: a model that this one shares its VMs and rules with, until that one changes (`under`). */
-  private constructor(policy: EstatePolicy, like: Model | null) {
+  /**
+   * `like`: a model that this one has the content of. `shared`: VMs and rules are its own, and this one is good until it
+   * changes (`under`).
+   */
+  private constructor(policy: EstatePolicy, like: Model | null, has: 'shared' | 'own' = 'shared') {
+    const isOwn = like === null || has === 'own';
     this.policy = policy;
     this.hosts = [...(like?.hosts ?? [])];
     this.freeMib = [...(like?.freeMib ?? [])];
@@ -54,18 +58,19 @@ export class Model {
     this.rackOf = [...(like?.rackOf ?? [])];
     this.kindOf = [...(like?.kindOf ?? [])];
     this.vms = [...(like?.vms ?? [])];
+    // Kinds and shapes are numbered once, for all models: numbers are added, and never mean anything else.
     this.kinds = like?.kinds ?? new Kinds();
-    this.shapeOf = like?.shapeOf ?? [];
+    this.shapeOf = isOwn ? [...(like?.shapeOf ?? [])] : like.shapeOf;
     this.atOf = [...(like?.atOf ?? [])];
-    this.mibOf = like?.mibOf ?? [];
-    this.cpuOf = like?.cpuOf ?? [];
-    this.residents = [...(like?.residents ?? [])];
-    this.arriving = like?.arriving ?? [];
-    this.#hostIndex = like === null ? new Map() : like.#hostIndex;
-    this.#vmIndex = like === null ? new Map() : like.#vmIndex;
-    this.#racks = like === null ? new Map() : like.#racks;
-    this.#unused = like === null ? [] : like.#unused;
-    this.#ruleBook = like === null ? new RuleBook() : like.#ruleBook;
+    this.mibOf = isOwn ? [...(like?.mibOf ?? [])] : like.mibOf;
+    this.cpuOf = isOwn ? [...(like?.cpuOf ?? [])] : like.cpuOf;
+    this.residents = isOwn ? (like?.residents ?? []).map((vms) => new Set(vms)) : [...like.residents];
+    this.arriving = isOwn ? (like?.arriving ?? []).map((vms) => new Set(vms)) : like.arriving;
+    this.#hostIndex = isOwn ? new Map(like === null ? [] : like.#hostIndex) : like.#hostIndex;
+    this.#vmIndex = isOwn ? new Map(like === null ? [] : like.#vmIndex) : like.#vmIndex;
+    this.#racks = isOwn ? new Map(like === null ? [] : like.#racks) : like.#racks;
+    this.#unused = isOwn ? [...(like === null ? [] : like.#unused)] : like.#unused;
+    this.#ruleBook = isOwn ? new RuleBook(like === null ? null : like.#ruleBook) : like.#ruleBook;
     this.#groups = like?.groups ?? NO_GROUPS;
   }
 
@@ -114,6 +119,14 @@ export class Model {
         model.residents[host] = new Set([...(model.residents[host] ?? [])].filter((other) => other !== vm));
     }
     return model;
+  }
+
+  /**
+   * The same estate as a model of its own: good whatever becomes of this one, so that work on it may take many turns.
+   * Takes some ms for 20,000 VMs.
+   */
+  copy(): Model {
+    return new Model(this.policy, this, 'own');
   }
 
   /** Returns the index of a host, or -1. */
@@ -224,17 +237,25 @@ export class Model {
   }
 
   /**
-   * Does `work` with changes made that are taken back afterwards: `change` makes them and returns what takes them back.
-   * The groups of before are those of after.
+   * Makes changes that are to be taken back: `change` makes them and returns what takes them back. Returns what takes
+   * them back and restores the groups of before; nothing else may have changed the model by then.
    */
-  meanwhile<T>(change: () => () => void, work: () => T): T {
+  trying(change: () => () => void): () => void {
     const groups = this.#groups;
     const takeBack = change();
+    return () => {
+      takeBack();
+      this.#groups = groups;
+    };
+  }
+
+  /** Does `work` with changes made that are taken back afterwards, as `trying`. */
+  meanwhile<T>(change: () => () => void, work: () => T): T {
+    const takeBack = this.trying(change);
     try {
       return work();
     } finally {
       takeBack();
-      this.#groups = groups;
     }
   }
 

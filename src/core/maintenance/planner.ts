@@ -4,6 +4,7 @@
  * says what a plan guarantees; check/maintenance-plan.ts verifies it without this code.
  */
 import type { HostName } from '../../base/ids.ts';
+import { atOnce } from './in-turns.ts';
 import { Layout } from './layout.ts';
 import type { Model } from './model.ts';
 import type { MaintenancePlan, PlannedWave, Refusal } from './plan.ts';
@@ -19,8 +20,17 @@ export function planEvacuation(
   hosts: readonly HostName[],
   budget: Budget = { steps: WAVE_STEPS },
 ): MaintenancePlan | Refusal {
+  return atOnce(planEvacuationInTurns(model, hosts, budget));
+}
+
+/** As `planEvacuation`, in pieces. Nothing may change the model before the end. */
+export function* planEvacuationInTurns(
+  model: Model,
+  hosts: readonly HostName[],
+  budget: Budget = { steps: WAVE_STEPS },
+): Generator<void, MaintenancePlan | Refusal> {
   const layout = new Layout(model);
-  const outcome = planWave(layout, indexesOf(model, hosts), { firstId: 0, budget });
+  const outcome = yield* planWave(layout, indexesOf(model, hosts), { firstId: 0, budget });
   if (outcome.kind === 'none') return refusalOf(model, outcome, 0);
   return planOf([outcome.wave], { after: 'away', releaseAfter: null });
 }

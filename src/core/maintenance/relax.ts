@@ -1,39 +1,13 @@
 /**
- * Constraints by name, and a snapshot without one of them: how the estate would be if a rule were dropped for an hour,
- * a tie ended, or a host had more memory. Pure.
+ * Constraints by name, and an estate without one of them: how the estate would be if a rule were dropped for an hour,
+ * a tie ended, or a host had more memory. A model is changed in place, and changed back: the cost depends on the change,
+ * not on the size of the estate. Pure.
  */
 import type { HostName, VmId } from '../../base/ids.ts';
-import type { Estate, EstateHost, EstateVm } from './estate.ts';
-
-/** One constraint. Equal constraints have equal `kind` and `name`; `name` is empty if there is one of the kind. */
-export interface Constraint {
-  readonly kind: ConstraintKind;
-  readonly name: string;
-}
-
-export type ConstraintKind =
-  /** The host is emptied by this very plan. */
-  | 'emptied'
-  /** The host is cordoned, in maintenance, quarantined, or its agent is silent; `name`: the host. */
-  | 'host-state'
-  | 'rule'
-  /** Members of the guest cluster share no host. */
-  | 'guest-cluster'
-  /** The guest cluster allows no more disturbed members; its heartbeat tolerates no longer pause. */
-  | 'disturbed'
-  | 'pause'
-  | 'tie'
-  | 'cpu-model'
-  | 'network'
-  | 'storage'
-  | 'accelerator'
-  | 'release'
-  /** The VM cannot be moved now (`unsettled`), or moves already; `name`: the VM. */
-  | 'unsettled'
-  | 'moving'
-  | 'memory'
-  | 'vcpus'
-  | 'room-for-loss';
+import type { Constraint } from './constraint.ts';
+import type { EstateGuestCluster, EstateHost, EstatePolicy, EstateVm } from './estate.ts';
+import { applyTo, type EstateChange, inverseOf } from './estate-change.ts';
+import type { Model } from './model.ts';
 
 /** A change that may make a plan possible. */
 export type Relaxation =
@@ -46,75 +20,107 @@ export type Relaxation =
 /** More than any host needs. */
 const PLENTY = 2 ** 40;
 
-/** A text that is equal for equal constraints. */
-export function keyOf({ kind, name }: Constraint): string {
-  return name === '' ? kind : `${kind} ${name}`;
+/** Returns the policy with the relaxation. */
+export function relaxedPolicy(policy: EstatePolicy, relaxation: Relaxation): EstatePolicy {
+  const isKept = relaxation.kind !== 'without' || relaxation.constraints.every(({ kind }) => kind !== 'room-for-loss');
+  return isKept ? policy : { ...policy, keepRoomForLoss: false };
 }
 
-/** Returns the snapshot as it would be. */
-export function relaxed(estate: Estate, relaxation: Relaxation): Estate {
+/** Relaxes the model; the returned function takes that back. The policy stays (`relaxedPolicy`). */
+export function relax(model: Model, relaxation: Relaxation): () => void {
+  const made: EstateChange[] = [];
+  const make = (changes: readonly EstateChange[]): void => {
+    for (const change of changes) {
+      made.push(inverseOf(model, change));
+      applyTo(model, change);
+    }
+  };
   switch (relaxation.kind) {
     case 'without':
-      return relaxation.constraints.reduce(without, estate);
+      // One after the other: two may be about the same host.
+      for (const constraint of relaxation.constraints) make(without(model, constraint));
+      break;
     case 'memory':
-      return withHosts(estate, (host) =>
-        host.name === relaxation.host ? { memoryMib: host.memoryMib + relaxation.mib } : {},
+      make(
+        hostChanges(model, ({ name, memoryMib }) =>
+          name === relaxation.host ? { memoryMib: memoryMib + relaxation.mib } : null,
+        ),
       );
+      break;
     case 'stopped':
-      return { ...estate, vms: estate.vms.filter(({ id }) => !relaxation.vms.includes(id)) };
+      make(relaxation.vms.map((vm) => ({ kind: 'vm-gone', vm })));
   }
+  return () => {
+    for (const change of made.toReversed()) applyTo(model, change);
+  };
 }
 
-function without(estate: Estate, { kind, name }: Constraint): Estate {
-  const { policy, rules, guestClusters } = estate;
-  const cluster = (change: Partial<Estate['guestClusters'][number]>): Estate => ({
-    ...estate,
-    guestClusters: guestClusters.map((one) => (one.name === name ? { ...one, ...change } : one)),
-  });
+function without(model: Model, { kind, name }: Constraint): readonly EstateChange[] {
   switch (kind) {
     case 'emptied':
-      return estate;
+    case 'room-for-loss':
+      return [];
     case 'host-state':
-      return withHosts(estate, (host) => (host.name === name ? { state: 'in-service' } : {}));
-    case 'rule':
-      return { ...estate, rules: rules.map((rule) => (rule.name === name ? { ...rule, hard: false } : rule)) };
+      return hostChanges(model, (host) => (host.name === name ? { state: 'in-service' } : null));
+    case 'rule': {
+      const rule = model.rule(name);
+      return rule === null ? [] : [{ kind: 'rule', name, rule: { ...rule, hard: false } }];
+    }
     case 'guest-cluster':
-      return cluster({ sharesHosts: true });
+      return clusterChange(model, name, { sharesHosts: true });
     case 'disturbed':
-      return cluster({ disturbed: [] });
+      return clusterChange(model, name, { disturbed: [] });
     case 'pause':
-      return cluster({ toleratesMs: PLENTY });
+      return clusterChange(model, name, { toleratesMs: PLENTY });
     case 'tie':
-      return withVms(estate, ({ tie }) => (tie?.name === name ? { tie: null } : {}));
+      return vmChanges(model, ({ tie }) => (tie?.name === name ? { tie: null } : null));
     case 'cpu-model':
-      return withVms(estate, ({ cpuModel }) => (cpuModel === name ? { cpuModel: 'baseline' } : {}));
+      return vmChanges(model, ({ cpuModel }) => (cpuModel === name ? { cpuModel: 'baseline' } : null));
     case 'network':
-      return withHosts(estate, (host) => ({ withoutNetworks: host.withoutNetworks.filter((one) => one !== name) }));
+      return hostChanges(model, ({ withoutNetworks }) =>
+        withoutNetworks.some((one) => one === name)
+          ? { withoutNetworks: withoutNetworks.filter((one) => one !== name) }
+          : null,
+      );
     case 'storage':
-      return withHosts(estate, (host) => ({ withoutStorage: host.withoutStorage.filter((one) => one !== name) }));
+      return hostChanges(model, ({ withoutStorage }) =>
+        withoutStorage.some((one) => one === name)
+          ? { withoutStorage: withoutStorage.filter((one) => one !== name) }
+          : null,
+      );
     case 'accelerator':
-      return withHosts(estate, () => ({ accelerator: 'kvm' }));
+      return hostChanges(model, ({ accelerator }) => (accelerator === 'kvm' ? null : { accelerator: 'kvm' }));
     case 'release':
-      return withHosts(estate, () => ({ release: 0 }));
+      return hostChanges(model, ({ release }) => (release === 0 ? null : { release: 0 }));
     case 'unsettled':
-      return withVms(estate, (vm) => (vm.name === name ? { unsettled: null } : {}));
+      return vmChanges(model, (vm) => (vm.name === name ? { unsettled: null } : null));
     case 'moving':
-      return withVms(estate, (vm) =>
-        vm.name === name && vm.movingTo !== null ? { host: vm.movingTo, movingTo: null } : {},
+      return vmChanges(model, (vm) =>
+        vm.name === name && vm.movingTo !== null ? { host: vm.movingTo, movingTo: null } : null,
       );
     case 'memory':
-      return withHosts(estate, () => ({ memoryMib: PLENTY }));
+      return hostChanges(model, () => ({ memoryMib: PLENTY }));
     case 'vcpus':
-      return { ...estate, policy: { ...policy, vcpuOvercommit: PLENTY } };
-    case 'room-for-loss':
-      return { ...estate, policy: { ...policy, keepRoomForLoss: false } };
+      // 0 means unknown, and is not counted.
+      return hostChanges(model, ({ vcpus }) => (vcpus === 0 ? null : { vcpus: 0 }));
   }
 }
 
-function withHosts(estate: Estate, change: (host: EstateHost) => Partial<EstateHost>): Estate {
-  return { ...estate, hosts: estate.hosts.map((host) => ({ ...host, ...change(host) })) };
+function hostChanges(model: Model, change: (host: EstateHost) => Partial<EstateHost> | null): EstateChange[] {
+  return model.hosts.flatMap((host) => {
+    const changed = change(host);
+    return changed === null ? [] : [{ kind: 'host', host: { ...host, ...changed } }];
+  });
 }
 
-function withVms(estate: Estate, change: (vm: EstateVm) => Partial<EstateVm>): Estate {
-  return { ...estate, vms: estate.vms.map((vm) => ({ ...vm, ...change(vm) })) };
+function vmChanges(model: Model, change: (vm: EstateVm) => Partial<EstateVm> | null): EstateChange[] {
+  return model.vms.flatMap((vm) => {
+    const changed = vm === null ? null : change(vm);
+    return vm === null || changed === null ? [] : [{ kind: 'vm', vm: { ...vm, ...changed } }];
+  });
+}
+
+function clusterChange(model: Model, name: string, changed: Partial<EstateGuestCluster>): EstateChange[] {
+  const cluster = model.cluster(name);
+  return cluster === null ? [] : [{ kind: 'guest-cluster', name, cluster: { ...cluster, ...changed } }];
 }

@@ -4,6 +4,7 @@
  */
 import type { HostName, VmId } from '../../base/ids.ts';
 import { holdOf } from './held.ts';
+import { atOnce } from './in-turns.ts';
 import type { Journey } from './journey.ts';
 import { Layout } from './layout.ts';
 import type { Model } from './model.ts';
@@ -41,7 +42,8 @@ export function planReturn(
     layout.put(vm, to);
     journeys.push({ vm, from, to, why: 'return' });
   }
-  const scheduled = journeys.length === 0 ? null : schedule(layout, journeys, { firstId: 0, inSequence: true });
+  const inOrder = { firstId: 0, inSequence: true };
+  const scheduled = journeys.length === 0 ? null : atOnce(schedule(layout, journeys, inOrder));
   if (scheduled === null && journeys.length > 0)
     stays.push(...journeys.map(({ vm }) => ({ vm: model.vmAt(vm).id, why: 'no order of the moves was found' })));
   const waves: PlannedWave[] = scheduled === null ? [] : [{ hosts: [], ...scheduled, room: null }];

@@ -5,6 +5,7 @@
  * others first.
  */
 import type { HostName } from '../../base/ids.ts';
+import { atOnce } from './in-turns.ts';
 import { Layout } from './layout.ts';
 import type { Model } from './model.ts';
 import type { MaintenancePlan, PlannedWave, Refusal } from './plan.ts';
@@ -27,14 +28,10 @@ export interface RollOptions {
  * wave.
  */
 export function planRoll(model: Model, options: RollOptions, waveSteps = WAVE_STEPS): MaintenancePlan | Refusal {
-  const planning = planRollInTurns(model, options, waveSteps);
-  for (;;) {
-    const turn = planning.next();
-    if (turn.done === true) return turn.value;
-  }
+  return atOnce(planRollInTurns(model, options, waveSteps));
 }
 
-/** As `planRoll`; yields after each attempt at a wave, so that a large roll does not keep its caller from other work. */
+/** As `planRoll`, in pieces. Nothing may change the model before the end. */
 export function* planRollInTurns(
   model: Model,
   options: RollOptions,
@@ -78,7 +75,7 @@ class Roll {
       const chosen = this.#choose(begin);
       // If a wave fails with one host more, not each number of hosts is tried: half as many, then one.
       for (const count of new Set([chosen.length, Math.ceil(chosen.length / 2), 1])) {
-        const refusal = this.#attempt(chosen.slice(0, count));
+        const refusal = yield* this.#attempt(chosen.slice(0, count));
         yield;
         if (refusal === null) return null;
         first ??= count === 1 ? refusal : null;
@@ -87,11 +84,11 @@ class Roll {
     return first;
   }
 
-  #attempt(hosts: readonly number[]): NoWave | null {
+  *#attempt(hosts: readonly number[]): Generator<void, NoWave | null> {
     const layout = this.#layout;
     const { releaseAfter } = this.#options;
     const wereOpen = new Set(hosts.filter((host) => layout.isOpen(host)));
-    const outcome = planWave(layout, hosts, { firstId: this.#nextId, budget: { steps: this.#waveSteps } });
+    const outcome = yield* planWave(layout, hosts, { firstId: this.#nextId, budget: { steps: this.#waveSteps } });
     if (outcome.kind === 'none') return outcome;
     this.waves.push(outcome.wave);
     this.#nextId += outcome.wave.moves.length;

@@ -18,6 +18,16 @@ export class RuleBook {
   /** Made when first asked for after a change. */
   #inOrder: { readonly rules: readonly EstateRule[]; readonly clusters: readonly EstateGuestCluster[] } | null = null;
 
+  /** `like`: one that this one has the content of, and does not depend on. */
+  constructor(like: RuleBook | null = null) {
+    if (like === null) return;
+    this.#rules = new Map(like.#rules);
+    this.#clusters = new Map(like.#clusters);
+    this.#named = new Map(like.#named);
+    this.#together = new Map(like.#together);
+    this.#wide = new Map([...like.#wide].map(([vm, rules]) => [vm, new Set(rules)]));
+  }
+
   get rules(): readonly EstateRule[] {
     return this.#ordered().rules;
   }

@@ -3,8 +3,8 @@
  * host. Pure.
  */
 import type { VmId } from '../../base/ids.ts';
+import type { Constraint } from './constraint.ts';
 import type { EstateGuestCluster, EstateRule } from './estate.ts';
-import type { Constraint } from './relax.ts';
 
 /** What groups are made from (model.ts). */
 export interface GroupSource {

@@ -2,7 +2,8 @@
  * Puts moves in an order in which they can be carried out, and predicts when each begins. A move holds its memory on
  * both hosts until it has ended. Each move lists the moves that must end before it (token-pool.ts), so that memory,
  * vCPUs, hard rules, moves at once and guest clusters' limits hold in whatever order the moves really end. Where moves
- * wait for each other in a circle, one of them goes by way of a third host.
+ * wait for each other in a circle, one of them goes by way of a third host. Each moment at which moves begin is a piece
+ * of the work.
  */
 import type { Journey, Schedule } from './journey.ts';
 import type { Layout } from './layout.ts';
@@ -21,14 +22,19 @@ export interface ScheduleOptions {
 }
 
 /** Schedules the journeys; null if no order was found. `layout`: every VM where the journeys bring it. */
-export function schedule(layout: Layout, journeys: readonly Journey[], options: ScheduleOptions): Schedule | null {
+export function* schedule(
+  layout: Layout,
+  journeys: readonly Journey[],
+  options: ScheduleOptions,
+): Generator<void, Schedule | null> {
   const moved = [...new Set(journeys.map(({ vm }) => vm))];
   const timetable = new Timetable(layout, { moved, firstId: options.firstId });
-  return options.inSequence ? oneByOne(timetable, journeys) : inAnyOrder(layout, timetable, journeys);
+  return yield* options.inSequence ? oneByOne(timetable, journeys) : inAnyOrder(layout, timetable, journeys);
 }
 
-function oneByOne(timetable: Timetable, journeys: readonly Journey[]): Schedule | null {
+function* oneByOne(timetable: Timetable, journeys: readonly Journey[]): Generator<void, Schedule | null> {
   for (const journey of journeys) {
+    yield;
     while (!timetable.begin(journey)) {
       if (timetable.isIdle) return null;
       timetable.advance();
@@ -37,12 +43,17 @@ function oneByOne(timetable: Timetable, journeys: readonly Journey[]): Schedule 
   return timetable.finish();
 }
 
-function inAnyOrder(layout: Layout, timetable: Timetable, journeys: readonly Journey[]): Schedule | null {
+function* inAnyOrder(
+  layout: Layout,
+  timetable: Timetable,
+  journeys: readonly Journey[],
+): Generator<void, Schedule | null> {
   const { model } = layout;
   const byRank = (a: Journey, b: Journey): number =>
     rankOf(a) - rankOf(b) || (model.mibOf[b.vm] ?? 0) - (model.mibOf[a.vm] ?? 0) || a.vm - b.vm;
   let waiting = journeys.toSorted(byRank);
   for (let detours = 0; waiting.length > 0; ) {
+    yield;
     const left = waiting.filter((journey) => !timetable.begin(journey));
     const hasBegun = left.length < waiting.length;
     waiting = left;

@@ -2,7 +2,8 @@
  * Finds a place for every VM in hand. VMs with the fewest choices come first, then the largest; each goes where it
  * leaves the least free memory. If no host has room, others are displaced: for each host the cheapest set that makes
  * room, each member of which goes elsewhere, up to three deep. Deterministic: a budget counts attempts, not time.
- * Guarantee: a returned placement keeps the constraints (layout.ts). A search without a result proves nothing.
+ * Guarantee: a returned placement keeps the constraints (layout.ts). A search without a result proves nothing. Each VM,
+ * and each attempt at displacing others, is a piece of the work.
  */
 import { type Layout, placeIn } from './layout.ts';
 
@@ -39,9 +40,9 @@ interface Displacement {
 
 /**
  * Places the leads elsewhere; returns those that found no place. Unless it goes in sequence, all are taken in hand
- * first.
+ * first. Nothing else may use the layout before the end.
  */
-export function placeAll(layout: Layout, leads: readonly number[], options: SearchOptions): number[] {
+export function* placeAll(layout: Layout, leads: readonly number[], options: SearchOptions): Generator<void, number[]> {
   const search = new Search(layout, options);
   const unplaced: number[] = [];
   const families = familiesOf(layout, leads);
@@ -51,8 +52,10 @@ export function placeAll(layout: Layout, leads: readonly number[], options: Sear
   for (const lead of inOrder(layout, leads)) {
     if (placed.has(lead)) continue;
     const family = families.get(lead);
-    if (family !== undefined && search.placeFamily(family)) for (const member of family.leads) placed.add(member);
-    else if (!search.place(lead, unplaced.length === 0)) unplaced.push(lead);
+    if (family !== undefined && (yield* search.placeFamily(family)))
+      for (const member of family.leads) placed.add(member);
+    else if (!(yield* search.place(lead, unplaced.length === 0))) unplaced.push(lead);
+    yield;
   }
   return unplaced;
 }
@@ -114,12 +117,12 @@ class Search {
   }
 
   /** Places one lead, displacing others where it must and may. */
-  place(lead: number, mayDisplace: boolean): boolean {
+  place(lead: number, mayDisplace: boolean): Generator<void, boolean> {
     return this.#placeFrom(lead, -1, mayDisplace ? DEPTH_MAX : 0);
   }
 
   /** Places all of a family in one rack: the roomiest rack is tried first. */
-  placeFamily({ group, leads }: Family): boolean {
+  *placeFamily({ group, leads }: Family): Generator<void, boolean> {
     const layout = this.#layout;
     const room = new Map<number, number>();
     for (const [host, rack] of layout.model.rackOf.entries())
@@ -129,7 +132,11 @@ class Search {
       const mark = layout.mark();
       for (const lead of leads) layout.take(lead);
       layout.rackFor.set(group, rack);
-      const isPlaced = inOrder(layout, leads).every((lead) => this.place(lead, true));
+      let isPlaced = true;
+      for (const lead of inOrder(layout, leads)) {
+        isPlaced = yield* this.place(lead, true);
+        if (!isPlaced) break;
+      }
       layout.rackFor.delete(group);
       if (isPlaced) return true;
       layout.undo(mark);
@@ -137,14 +144,14 @@ class Search {
     return false;
   }
 
-  #placeFrom(lead: number, except: number, depth: number): boolean {
+  *#placeFrom(lead: number, except: number, depth: number): Generator<void, boolean> {
     const host = this.#layout.bestFit(lead, except);
-    if (host < 0) return depth > 0 && this.#placeByDisplacing(lead, except, depth);
+    if (host < 0) return depth > 0 && (yield* this.#placeByDisplacing(lead, except, depth));
     this.#layout.put(lead, host);
     return true;
   }
 
-  #placeByDisplacing(lead: number, except: number, depth: number): boolean {
+  *#placeByDisplacing(lead: number, except: number, depth: number): Generator<void, boolean> {
     const layout = this.#layout;
     const found: Displacement[] = [];
     for (const host of layout.roomiest(lead, LOOKED_AT)) {
@@ -155,24 +162,30 @@ class Search {
     for (const displacement of found.slice(0, TRIED[depth])) {
       if (this.#budget.steps <= 0) return false;
       this.#budget.steps -= 1;
-      if (this.#displace(lead, displacement, depth)) return true;
+      yield;
+      if (yield* this.#displace(lead, displacement, depth)) return true;
     }
     return false;
   }
 
-  #displace(lead: number, { host, leads }: Displacement, depth: number): boolean {
+  *#displace(lead: number, { host, leads }: Displacement, depth: number): Generator<void, boolean> {
     const layout = this.#layout;
     const mark = layout.mark();
     const bySize = leads.toSorted((a, b) => (layout.mib[b] ?? 0) - (layout.mib[a] ?? 0) || a - b);
-    const haveGone = (): boolean => bySize.every((other) => this.#placeFrom(other, host, depth - 1));
     this.#settled.add(lead);
     if (!this.#inSequence) for (const other of leads) layout.take(other);
-    const isRoomMade = (!this.#inSequence || haveGone()) && layout.holds(lead, host);
+    const isRoomMade = (!this.#inSequence || (yield* this.#sendAway(bySize, host, depth))) && layout.holds(lead, host);
     if (isRoomMade) layout.put(lead, host);
-    const isDone = isRoomMade && (this.#inSequence || haveGone());
+    const isDone = isRoomMade && (this.#inSequence || (yield* this.#sendAway(bySize, host, depth)));
     this.#settled.delete(lead);
     if (!isDone) layout.undo(mark);
     return isDone;
+  }
+
+  /** Places the leads anywhere but on the host; false as soon as one of them finds no place. */
+  *#sendAway(leads: readonly number[], host: number, depth: number): Generator<void, boolean> {
+    for (const lead of leads) if (!(yield* this.#placeFrom(lead, host, depth - 1))) return false;
+    return true;
   }
 
   /** The set of VMs on the host that makes room for the lead and costs the least memory to move; null: none. */

@@ -5,9 +5,10 @@
  * its move of the plan begins there.
  */
 import { holdOf } from './held.ts';
+import { atOnce } from './in-turns.ts';
 import type { Journey } from './journey.ts';
 import type { Layout } from './layout.ts';
-import { fullestHost, loseHost, type RoomOptions } from './loss.ts';
+import { fullestHost, loseHostInTurns, type RoomOptions } from './loss.ts';
 import type { LossWitness, PlannedWave, Refusal } from './plan.ts';
 import { isTooFull, type Proof, proofOf } from './proof.ts';
 import { type ScheduleOptions, schedule } from './schedule.ts';
@@ -41,21 +42,24 @@ export interface Wanted {
   readonly to: number;
 }
 
-/** Plans the wave that empties `hosts`. On success the hosts are closed and the layout is as after the wave. */
-export function planWave(layout: Layout, hosts: readonly number[], options: WaveOptions): WaveOutcome {
+/**
+ * Plans the wave that empties `hosts`, in pieces: nothing else may use the layout before the end. On success the hosts
+ * are closed and the layout is as after the wave.
+ */
+export function planWave(layout: Layout, hosts: readonly number[], options: WaveOptions): Generator<void, WaveOutcome> {
   return planned(layout, hosts, { ...options, isKept: true });
 }
 
-/** As `planWave`; the layout is as before, whatever the outcome. */
+/** As `planWave`, at once; the layout is as before, whatever the outcome. */
 export function tryWave(layout: Layout, hosts: readonly number[], options: WaveOptions): WaveOutcome {
-  return planned(layout, hosts, { ...options, isKept: false });
+  return atOnce(planned(layout, hosts, { ...options, isKept: false }));
 }
 
-function planned(
+function* planned(
   layout: Layout,
   hosts: readonly number[],
   { isKept, firstId, budget, wanted = new Map() }: WaveOptions & { readonly isKept: boolean },
-): WaveOutcome {
+): Generator<void, WaveOutcome> {
   const mark = layout.mark();
   const tiers = hosts.map((host) => layout.tierOf(host));
   for (const host of hosts) layout.close(host);
@@ -63,14 +67,14 @@ function planned(
   for (const { vm, host } of arriving) layout.arrive(vm, host);
   // If there is too little memory in total, no VM is displaced in vain.
   const spent = isTooFull(layout, hosts) ? { steps: 0 } : budget;
-  let outcome = attempt(layout, hosts, { firstId, budget: spent, inSequence: false, wanted });
+  let outcome = yield* attempt(layout, hosts, { firstId, budget: spent, inSequence: false, wanted });
   if (outcome.kind === 'none' && wanted.size > 0) {
     layout.undo(mark);
-    outcome = attempt(layout, hosts, { firstId, budget: spent, inSequence: false });
+    outcome = yield* attempt(layout, hosts, { firstId, budget: spent, inSequence: false });
   }
   if (outcome.kind === 'none' && outcome.obstacle === 'no-order') {
     layout.undo(mark);
-    outcome = attempt(layout, hosts, { firstId, budget, inSequence: true });
+    outcome = yield* attempt(layout, hosts, { firstId, budget, inSequence: true });
   }
   if (outcome.kind === 'wave' && isKept) {
     layout.rebase();
@@ -86,11 +90,11 @@ function planned(
   return found;
 }
 
-function attempt(
+function* attempt(
   layout: Layout,
   hosts: readonly number[],
   options: ScheduleOptions & Pick<WaveOptions, 'budget' | 'wanted'>,
-): Attempt {
+): Generator<void, Attempt> {
   const { model } = layout;
   const mark = layout.mark();
   const leads = hosts.flatMap((host) => [...layout.residents(host)]);
@@ -106,13 +110,14 @@ function attempt(
   if (held.length > 0) return { kind: 'none', obstacle: 'no-place', vms: held };
   const placed = options.wanted === undefined ? null : putWanted(layout, toGo, options.wanted, isHeld);
   const toPlace = placed === null ? toGo : toGo.filter((lead) => !placed.has(lead));
-  const unplaced = placeAll(layout, toPlace, { ...options, isMovable: (lead) => !isHeld(lead) });
+  const unplaced = yield* placeAll(layout, toPlace, { ...options, isMovable: (lead) => !isHeld(lead) });
   if (unplaced.length > 0) return { kind: 'none', obstacle: 'no-place', vms: unplaced };
   if (!options.inSequence) bringBack(layout, hosts);
-  const room = roomFor(layout, { ...options, mayMove: (lead) => !isHeld(lead) });
+  yield;
+  const room = yield* roomFor(layout, { ...options, mayMove: (lead) => !isHeld(lead) });
   if (room.kind === 'none') return { kind: 'none', obstacle: 'no-room-for-loss', vms: room.unplaced };
   const journeys = options.inSequence ? legsOf(layout, hosts, mark) : journeysOf(layout, hosts);
-  const scheduled = schedule(layout, journeys, options);
+  const scheduled = yield* schedule(layout, journeys, options);
   if (scheduled === null) return { kind: 'none', obstacle: 'no-order', vms: [] };
   const names = hosts.map((host) => model.hostAt(host).name);
   return { kind: 'wave', wave: { hosts: names, ...scheduled, room: room.witness } };
@@ -199,22 +204,24 @@ function legsOf(layout: Layout, hosts: readonly number[], mark: number): Journey
 const ROOM_ROUNDS = 4;
 
 /** Proves the room for the loss of the fullest host; moves further VMs where that makes it. */
-function roomFor(
+function* roomFor(
   layout: Layout,
   options: RoomOptions,
-):
+): Generator<
+  void,
   | { readonly kind: 'witness'; readonly witness: LossWitness | null }
-  | { readonly kind: 'none'; readonly unplaced: readonly number[] } {
+  | { readonly kind: 'none'; readonly unplaced: readonly number[] }
+> {
   let unplaced: readonly number[] = [];
   for (let round = 0; round < ROOM_ROUNDS; round += 1) {
     const host = layout.model.policy.keepRoomForLoss ? fullestHost(layout) : -1;
     if (host < 0) return { kind: 'witness', witness: null };
-    const asItIs = loseHost(layout, host, { ...options, mayMove: () => false });
+    const asItIs = yield* loseHostInTurns(layout, host, { ...options, mayMove: () => false });
     if (asItIs.kind === 'witness') return asItIs;
     const mark = layout.mark();
     // (Also in sequence, VMs that move because of the loss go where there is room now: the lost host's VMs take theirs
     // only for the proof.)
-    const made = loseHost(layout, host, options);
+    const made = yield* loseHostInTurns(layout, host, options);
     if (made.kind === 'none') return made;
     unplaced = movedLeads(layout).filter((lead) => !staysRight(layout, lead));
     if (unplaced.length > 0) {

@@ -5,8 +5,9 @@
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseTaskId, type StorageName } from '../../base/ids.ts';
 import type { EstateVm } from '../maintenance/estate.ts';
+import type { EstateChange } from '../maintenance/estate-change.ts';
 import type { PlanView } from '../maintenance/estate-records.ts';
-import type { Broken, EstateChange } from '../maintenance/evacuability.ts';
+import type { Broken } from '../maintenance/evacuability.ts';
 import type { Model } from '../maintenance/model.ts';
 import type { EventRecord, TaskRecord } from '../model/cluster.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
@@ -46,6 +47,8 @@ export interface Observed {
   readonly estate: {
     /** The model for a plan that is made at once; null: not all records were read yet. */
     model(view: PlanView): Model | null;
+    /** As the verdicts see it, for work that takes many turns; null as above. */
+    copy(): Model | null;
     /**
      * The verdicts that changes would break. `check`: the changes are not to be made, and the caller waits until its
      * signal aborts. CodedError 'unavailable' if there is no answer in time.

@@ -4,7 +4,7 @@
  */
 import { CodedError } from '../../base/errors.ts';
 import type { VmId } from '../../base/ids.ts';
-import { NeedsAcceptance } from '../../base/problem.ts';
+import { type Explained, NeedsAcceptance, wayWords } from '../../base/problem.ts';
 import type { Broken } from '../maintenance/evacuability.ts';
 import { recordsOf } from '../model/cluster-index.ts';
 import { type Acceptance, BROKEN_MAX, DEBTS_MAX, type Debt, type Signature } from '../model/debt.ts';
@@ -28,8 +28,18 @@ export function isFree({ ties, broken }: Price): boolean {
   return ties.length === 0 && broken.length === 0;
 }
 
-/** The refusal of a change without a signature. */
-export function needsAcceptance(price: Price, done: string): CodedError {
+/** The circumstances in which a tie needs no signature, as the end of "Nobody needs to sign …". */
+const WITHOUT_TIE: Readonly<Record<Tie['kind'], string>> = {
+  pin: 'for a VM without a pin',
+  'cpu-model': 'where every host can be the CPU model, or the VM takes the model baseline',
+  'guest-cluster': 'for a guest cluster with fewer members than there are hosts, or whose members may share hosts',
+};
+
+/**
+ * The refusal of a change without a signature. `explanation`: the ways in which hosts could be drained and lost as
+ * before; null: nothing was looked for.
+ */
+export function needsAcceptance(price: Price, done: string, explanation: Explained | null): CodedError {
   const { ties, broken } = price;
   const hosts = broken.slice(0, HOSTS_NAMED).map(({ host, question, because }) => {
     const words = question === 'drain' ? 'drained' : 'lost without VMs that stay down';
@@ -38,7 +48,13 @@ export function needsAcceptance(price: Price, done: string): CodedError {
   const more = broken.length - hosts.length;
   const all = [...ties.map(({ what }) => what), ...hosts, ...(more > 0 ? [`and ${more} more`] : [])];
   return new NeedsAcceptance(`This would tie VMs to hosts, or leave too little room: ${all.join('. ')}.`, {
-    advice: `Nothing was ${done}. To accept it all the same, sign for it: --accept --owner WHO --reason WHY --until DATE.`,
+    advice: [
+      `Nothing was ${done}.`,
+      ...[...new Set(ties.map(({ kind }) => kind))].map((kind) => `Nobody needs to sign ${WITHOUT_TIE[kind]}.`),
+      ...(explanation === null ? [] : [`${explanation.about}. ${wayWords(explanation)}`]),
+      'To accept it all the same, sign for it: --accept --owner WHO --reason WHY --until DATE.',
+    ].join(' '),
+    explanation,
     acceptance: {
       ties,
       broken: broken.slice(0, BROKEN_MAX).map(({ host, question, because }) => ({ host, question, because })),

@@ -8,6 +8,7 @@
 import { CodedError } from '../../base/errors.ts';
 import { type DrainId, type HostName, parseDrainId, type RollId, type VmId } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
+import { type Explained, NoPlan } from '../../base/problem.ts';
 import { checkPlan } from '../check/maintenance-plan.ts';
 import { movesOfPlan, NOTHING_WRITTEN, touchedBy, type Writing } from '../maintenance/drain-plan.ts';
 import {
@@ -19,7 +20,10 @@ import {
   writerOf,
 } from '../maintenance/estate-records.ts';
 import { type ExcludedVm, exclusionsOf } from '../maintenance/exclusions.ts';
+import { type ExplainBudget, evacuationOf, explain } from '../maintenance/explain.ts';
+import { explainedOf } from '../maintenance/explained.ts';
 import { writingOf } from '../maintenance/fast-writers.ts';
+import { atOnce } from '../maintenance/in-turns.ts';
 import type { Model } from '../maintenance/model.ts';
 import type { MaintenancePlan, Refusal } from '../maintenance/plan.ts';
 import { planEvacuation } from '../maintenance/planner.ts';
@@ -49,6 +53,9 @@ export interface DrainRequest {
   readonly by?: number | undefined;
 }
 
+/** The part of a request that a plan depends on. */
+export type EmptyingRequest = Pick<DrainRequest, 'hosts' | 'parallel'>;
+
 interface NewDrain extends Omit<DrainRequest, 'hosts'> {
   readonly hosts: readonly HostRecord[];
   readonly roll?: RollId;
@@ -57,6 +64,8 @@ interface NewDrain extends Omit<DrainRequest, 'hosts'> {
 
 /** VMs without a place that a refusal explains. */
 const EXPLAINED_MAX = 3;
+/** Attempts at displacing VMs for each way that is tried. */
+const EXPLAINED_STEPS = 2_000;
 
 /** The snapshot that a plan is made from. */
 export function sourceOf(basis: Basis, { observer, dirtyRates }: DrainObserved): EstateSource {
@@ -87,12 +96,7 @@ export type DrainObserved = Pick<Observed, 'observer' | 'dirtyRates' | 'estate'>
 
 /** Plans a drain and changes nothing. CodedError 'not-found', 'conflict', 'no-capacity' with the obstacles. */
 export function planDrain(basis: Basis, observed: DrainObserved, request: DrainRequest): MaintenancePlan {
-  const hosts = request.hosts.map((name) => findHost(basis, name).value);
-  for (const host of hosts) demandFree(basis, host);
-  const source = sourceOf(basis, observed);
-  const lost = new Set(hosts.flatMap(({ name, quarantine }) => (quarantine === null ? [] : [name])));
-  const view = { drain: null, parallel: request.parallel ?? PARALLEL_MOVES };
-  const names = hosts.map(({ name }) => name);
+  const { names, view, lost, source } = askedOf(basis, observed, request);
   const model = keptModel(observed, { ...view, dirtyRateOf: source.dirtyRateOf, lost });
   const outcome = planEvacuation(model, names);
   if (outcome.kind === 'refused') throw drainRefusal(model, names, outcome);
@@ -100,6 +104,37 @@ export function planDrain(basis: Basis, observed: DrainObserved, request: DrainR
   if (finding !== undefined) throw planNotAccepted(finding);
   demandMoves(outcome.waves.reduce((sum, wave) => sum + wave.moves.length, 0));
   return outcome;
+}
+
+/**
+ * Finds ways in which hosts could be emptied at once. Null: that is possible by now. CodedError 'not-found',
+ * 'conflict', 'unavailable'.
+ */
+export function* explainDrain(
+  basis: Basis,
+  observed: DrainObserved,
+  { request, budget }: { readonly request: EmptyingRequest; readonly budget: ExplainBudget },
+): Generator<void, Explained | null> {
+  const { names, view, lost, source } = askedOf(basis, observed, request);
+  const model = keptModel(observed, { ...view, dirtyRateOf: source.dirtyRateOf, lost }).copy();
+  const plan = evacuationOf(names, EXPLAINED_STEPS);
+  yield;
+  const refusal = yield* plan(model);
+  if (refusal.kind === 'possible') return null;
+  const explanation = yield* explain({ model, hosts: names, question: 'drain', refusal, plan }, budget);
+  return explainedOf(model, cannotWords(names), explanation);
+}
+
+/** The input of the plan for a drain. CodedError 'not-found', 'conflict'. */
+function askedOf(basis: Basis, observed: DrainObserved, request: EmptyingRequest) {
+  const hosts = request.hosts.map((name) => findHost(basis, name).value);
+  for (const host of hosts) demandFree(basis, host);
+  return {
+    names: hosts.map(({ name }) => name),
+    view: { drain: null, parallel: request.parallel ?? PARALLEL_MOVES },
+    lost: new Set(hosts.flatMap(({ name, quarantine }) => (quarantine === null ? [] : [name]))),
+    source: sourceOf(basis, observed),
+  };
 }
 
 /** CodedError 'too-large' for more moves than the record of one drain takes. */
@@ -310,18 +345,35 @@ export function planNotAccepted(finding: string): CodedError {
   });
 }
 
-/** The obstacles, and the changes that would make a plan possible. */
-export function drainRefusal(model: Model, hosts: readonly HostName[], outcome: Refusal): CodedError {
+/** The obstacles of a roll: its hosts with VMs that have no place. */
+export function rollRefusal(model: Model, names: readonly HostName[], outcome: Refusal): NoPlan {
+  const stuck = new Set(outcome.vms.flatMap((id) => model.vms[model.vm(id)]?.host ?? []));
+  return stuck.size === 0 ? drainRefusal(model, names, outcome, []) : drainRefusal(model, [...stuck], outcome);
+}
+
+/** The obstacles of a drain. `about`: the hosts whose VMs have no place. */
+function drainRefusal(
+  model: Model,
+  hosts: readonly HostName[],
+  outcome: Refusal,
+  about: readonly HostName[] = hosts,
+): NoPlan {
   const vms = outcome.vms.map((id) => model.vms[model.vm(id)]?.name ?? id).sort();
   const why = {
     'no-place': `no host can take ${listed(vms)}`,
     'no-order': `no order of the moves was found in which every host has room for ${listed(vms)}`,
     'no-room-for-loss': 'no room would be left for the loss of a host',
   };
-  const excluded = exclusionsOf(model, outcome.vms.slice(0, EXPLAINED_MAX), new Set(hosts));
-  return new CodedError('no-capacity', `${listed(hosts)} cannot be drained now: ${why[outcome.obstacle]}.`, {
+  const options = { emptied: new Set(hosts), isRestart: false };
+  const excluded = atOnce(exclusionsOf(model, outcome.vms.slice(0, EXPLAINED_MAX), options));
+  return new NoPlan(`${cannotWords(hosts)}: ${why[outcome.obstacle]}.`, {
+    hosts: about,
     advice: ['Nothing was changed.', ...excluded.map((vm) => explained(vm))].join(' '),
   });
+}
+
+function cannotWords(hosts: readonly HostName[]): string {
+  return `${listed(hosts)} cannot be drained now`;
 }
 
 /** Why no host takes a VM; the hosts that are being emptied need no reason. */

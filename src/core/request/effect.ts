@@ -5,8 +5,8 @@
 import type { HostName, VmId } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import type { EstateGuestCluster } from '../maintenance/estate.ts';
+import type { EstateChange } from '../maintenance/estate-change.ts';
 import { affinityRule, estateVmAt, estateVmOf, guestClusterOf, runningOn } from '../maintenance/estate-records.ts';
-import type { EstateChange } from '../maintenance/evacuability.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import { recordsOf } from '../model/cluster-index.ts';
 import type { DebtKind } from '../model/debt.ts';

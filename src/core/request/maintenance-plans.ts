@@ -6,15 +6,14 @@ import { CodedError } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import { checkPlanInTurns } from '../check/maintenance-plan.ts';
-import { estateOf } from '../maintenance/estate-records.ts';
-import { modelOf } from '../maintenance/model.ts';
+import { estateInTurns } from '../maintenance/estate-records.ts';
 import type { MaintenancePlan } from '../maintenance/plan.ts';
 import { planRollInTurns } from '../maintenance/roll.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import { PARALLEL_MOVES } from '../model/drain.ts';
 import type { RollLimits } from '../model/roll.ts';
 import type { Basis, Observed } from './basis.ts';
-import { demandFree, demandMoves, drainRefusal, findHost, planNotAccepted, sourceOf } from './drains.ts';
+import { demandFree, demandMoves, findHost, keptModel, planNotAccepted, rollRefusal, sourceOf } from './drains.ts';
 
 export interface MaintenanceRequest {
   /** `all`, `rack=NAME`, or names of hosts. */
@@ -45,15 +44,15 @@ export function* planMaintenance(
     perRack: request.perRack ?? null,
     parallel: request.parallel ?? PARALLEL_MOVES,
   };
-  const estate = estateOf(sourceOf(basis, observed), { drain: null, parallel: limits.parallel });
-  yield;
+  const source = sourceOf(basis, observed);
+  const view = { drain: null, parallel: limits.parallel };
   const names = hosts.map(({ name }) => name);
-  const model = modelOf(estate);
+  const model = keptModel(observed, { ...view, dirtyRateOf: source.dirtyRateOf }).copy();
   yield;
   const outcome = yield* planRollInTurns(model, { hosts: names, releaseAfter: null, ...limits });
-  if (outcome.kind === 'refused') throw drainRefusal(model, names, outcome);
+  if (outcome.kind === 'refused') throw rollRefusal(model, names, outcome);
   for (const { moves } of outcome.waves) demandMoves(moves.length);
-  const [finding] = yield* checkPlanInTurns(estate, outcome);
+  const [finding] = yield* checkPlanInTurns(yield* estateInTurns(source, view), outcome);
   if (finding !== undefined) throw planNotAccepted(finding);
   return { plan: outcome, ...limits };
 }

@@ -213,7 +213,8 @@ export class BulkLoop {
     if (isFree(price)) return { ...step, expected };
     if (options.most !== 1) return 'breaks';
     const signature = this.#taskThatRuns(id)?.bulk.accept;
-    if (signature === undefined) return this.#stepOf(id, { ...options, refusal: needsAcceptance(price, 'changed') });
+    if (signature === undefined)
+      return this.#stepOf(id, { ...options, refusal: needsAcceptance(price, 'changed', null) });
     try {
       const signed = { price, signature, what: `start of ${namesIn(step)}` };
       const { changes: written, events = [] } = withDebts(

@@ -66,7 +66,7 @@ class World {
       seeHost: (name) => this.#see(name),
       seesRunning: ({ phase }) => phase.kind === 'running',
       dirtyRateOf: ({ id }) => this.dirty.get(id) ?? null,
-      model: (view) => this.#estate.model(view),
+      estate: this.#estate,
     });
   }
 

@@ -8,21 +8,16 @@
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { DrainId, HostName, VmId } from '../../../base/ids.ts';
-import { checkPlan, type Progress } from '../../check/maintenance-plan.ts';
+import { checkPlanInTurns, type Progress } from '../../check/maintenance-plan.ts';
 import { type DrainStep, decideDrain, withDeviation } from '../../maintenance/drain-decision.ts';
 import { guestClustersOf } from '../../maintenance/drain-evidence.ts';
 import { NOTHING_WRITTEN, noteOf, replanned, restOf, touchedBy, type Writing } from '../../maintenance/drain-plan.ts';
-import {
-  type EstateSource,
-  estateAround,
-  type PlanView,
-  policyOf,
-  writerOf,
-} from '../../maintenance/estate-records.ts';
+import { type EstateSource, estateAroundInTurns, policyOf, writerOf } from '../../maintenance/estate-records.ts';
 import { writingOf } from '../../maintenance/fast-writers.ts';
+import { atOnce, inTurns } from '../../maintenance/in-turns.ts';
 import type { Model } from '../../maintenance/model.ts';
-import type { MaintenancePlan } from '../../maintenance/plan.ts';
-import { planEvacuation } from '../../maintenance/planner.ts';
+import type { MaintenancePlan, Refusal } from '../../maintenance/plan.ts';
+import { planEvacuationInTurns } from '../../maintenance/planner.ts';
 import { planReturn } from '../../maintenance/return-plan.ts';
 import { openingAt } from '../../maintenance/roll-holds.ts';
 import type { EventRecord, HostRecord, TaskRecord } from '../../model/cluster.ts';
@@ -40,6 +35,7 @@ import type { RandomHex } from '../../ports/random.ts';
 import type { Change, LeaderStore } from '../../ports/store.ts';
 import { newTask } from '../../request/basis.ts';
 import { Activations } from './activations.ts';
+import type { EstateKeeper } from './estate-keeper.ts';
 
 export interface DrainLoopPorts {
   readonly clock: Clock;
@@ -51,8 +47,8 @@ export interface DrainLoopPorts {
   readonly seesRunning: (vm: VmRecord) => boolean;
   /** How fast a guest writes to its memory, in MiB a second; null: not measured recently. */
   readonly dirtyRateOf: (vm: VmRecord) => number | null;
-  /** The estate as the leader keeps it; null: not everything was read yet. */
-  readonly model: (view: PlanView) => Model | null;
+  /** The estate as the leader keeps it. */
+  readonly estate: Pick<EstateKeeper, 'model'>;
 }
 
 /**
@@ -149,7 +145,8 @@ export class DrainLoop {
       const drain = store.snapshot.drains.get(id)?.value;
       if (drain === undefined || isDrainOver(drain)) return null;
       if (!store.leads()) return LOOK_MS;
-      const step = this.#decide(drain, state);
+      const step = await this.#decide(drain, state);
+      if (step === 'outdated') continue;
       const result = await this.#takeIfDue(drain, step, state);
       if (result === 'wait') return LOOK_MS;
       if (result === 'deposed') return null;
@@ -213,7 +210,24 @@ export class DrainLoop {
     }
   }
 
-  #decide(drain: DrainRecord, { sinceMs }: DrainState): DrainStep {
+  /**
+   * Decides the next step. The rest of the plan is judged only if a move may begin; that may take several turns, so the
+   * step is then decided again from the present records. `outdated`: the drain's record has changed meanwhile.
+   */
+  async #decide(drain: DrainRecord, state: DrainState): Promise<DrainStep | 'outdated'> {
+    const { clock, store } = this.#ports;
+    let isJudged = true;
+    const step = this.#stepOf(drain, state, () => {
+      isJudged = false;
+      return [];
+    });
+    if (isJudged) return step;
+    const findings = await inTurns(this.#findingsOf(drain), clock, () => this.#activations.isStopped);
+    if (findings === null || store.snapshot.drains.get(drain.id)?.value !== drain) return 'outdated';
+    return this.#stepOf(drain, state, () => findings);
+  }
+
+  #stepOf(drain: DrainRecord, { sinceMs }: DrainState, findings: () => readonly string[]): DrainStep {
     const { index, seesRunning, clock, seeHost } = this.#ports;
     const now = clock.wallMs();
     return decideDrain({
@@ -224,7 +238,7 @@ export class DrainLoop {
         drainObstacle(vm, { drain, index, now }) ??
         moveObstacle(vm, { index, seesRunning })?.why ??
         null,
-      findings: () => this.#findingsOf(drain),
+      findings,
       unreadable: this.#unreadableOf(drain),
       strays: (host) => (seeHost(host).agent === 'alive' ? seeHost(host).occupiedSlots.length : 0),
       isSettled: clock.monotonicMs() - sinceMs >= SETTLED_MS,
@@ -262,21 +276,36 @@ export class DrainLoop {
       : `What etcd holds at ${key} ${unreadable.get(key)}. Nothing begins until it is mended.`;
   }
 
-  #findingsOf(drain: DrainRecord): readonly string[] {
+  /** The faults of the rest of the drain's plan. */
+  #findingsOf(drain: DrainRecord): Generator<void, readonly string[]> {
     const { plan, begun } = restOf(drain);
     return this.#check(drain, plan, { begun, ended: new Set(), isRest: true });
   }
 
   /** Judges a plan by the records, not by the planner's own data. */
-  #check(drain: DrainRecord, plan: MaintenancePlan, progress?: Progress): readonly string[] {
+  *#check(drain: DrainRecord, plan: MaintenancePlan, progress?: Progress): Generator<void, readonly string[]> {
     const view = { drain: drain.id, parallel: drain.parallel };
-    return checkPlan(estateAround(this.#source(drain), view, touchedBy(plan)), plan, progress);
+    const estate = yield* estateAroundInTurns(this.#source(drain), view, touchedBy(plan));
+    return yield* checkPlanInTurns(estate, plan, progress);
+  }
+
+  /** Plans the rest of the drain and judges the plan; null: the loop was stopped, or the drain's record has changed. */
+  async #plannedAnew(
+    drain: DrainRecord,
+    model: Model,
+  ): Promise<{ readonly outcome: MaintenancePlan | Refusal; readonly findings: readonly string[] } | null> {
+    const { clock, store } = this.#ports;
+    const isStopped = (): boolean => this.#activations.isStopped;
+    const outcome = await inTurns(planEvacuationInTurns(model.copy(), drain.hosts), clock, isStopped);
+    const findings = outcome?.kind === 'plan' ? await inTurns(this.#check(drain, outcome), clock, isStopped) : [];
+    if (outcome === null || findings === null || store.snapshot.drains.get(drain.id)?.value !== drain) return null;
+    return { outcome, findings };
   }
 
   /** The model from which the rest of the drain is planned; null: the leader is new and still reads records. */
   #model(drain: DrainRecord): Model | null {
     const { dirtyRateOf } = this.#source(drain);
-    return this.#ports.model({ drain: drain.id, parallel: drain.parallel, dirtyRateOf });
+    return this.#ports.estate.model({ drain: drain.id, parallel: drain.parallel, dirtyRateOf });
   }
 
   /** A rate measured before the drain began counts until the next measurement. */
@@ -358,7 +387,7 @@ export class DrainLoop {
     const { clock, index } = this.#ports;
     const waiting = drain.moves.flatMap(({ vm, state }) => (state === 'waiting' ? [vm] : []));
     const { plan, stays } = planReturn(model, home, waiting);
-    const isGood = this.#check(drain, plan).length === 0;
+    const isGood = atOnce(this.#check(drain, plan)).length === 0;
     const next = replanned(drain, isGood ? plan : { ...plan, waves: [] }, this.#writingOf(drain));
     const names = stays.map((each) => `${index.vm(each.vm)?.name ?? each.vm} stays: ${each.why}`);
     const said = [`Planned anew: ${why}`, ...names].slice(0, RETURN_WORDS_MAX).join(' ');
@@ -371,9 +400,10 @@ export class DrainLoop {
     if (drain.home !== undefined || model === null) state.plannedUntilMs = clock.monotonicMs() + REPLAN_MS;
     if (model === null) return 'committed';
     if (drain.home !== undefined) return this.#replanReturn(drain, model, { home: drain.home, why });
+    const planned = await this.#plannedAnew(drain, model);
+    if (planned === null) return 'conflict';
+    const { outcome, findings } = planned;
     const now = clock.wallMs();
-    const outcome = planEvacuation(model, drain.hosts);
-    const findings = outcome.kind === 'plan' ? this.#check(drain, outcome) : [];
     if (outcome.kind === 'plan' && findings.length === 0) {
       state.plannedUntilMs = clock.monotonicMs() + REPLAN_MS;
       const next = replanned(drain, outcome, this.#writingOf(drain));

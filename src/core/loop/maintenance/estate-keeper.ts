@@ -9,6 +9,7 @@ import { CodedError } from '../../../base/errors.ts';
 import type { DrainId, GuestClusterName, HostName, VmId } from '../../../base/ids.ts';
 import { TurnQueue } from '../../../base/turn-queue.ts';
 import type { EstateHost, EstatePolicy, EstateVm } from '../../maintenance/estate.ts';
+import type { EstateChange } from '../../maintenance/estate-change.ts';
 import {
   affinityRule,
   type EstateSource,
@@ -21,13 +22,7 @@ import {
   unknownHost,
   writerOf,
 } from '../../maintenance/estate-records.ts';
-import {
-  type Asked,
-  type Broken,
-  type EstateChange,
-  Evacuability,
-  type HostVerdict,
-} from '../../maintenance/evacuability.ts';
+import { type Asked, type Broken, Evacuability, type HostVerdict } from '../../maintenance/evacuability.ts';
 import { withWriting } from '../../maintenance/fast-writers.ts';
 import type { Model } from '../../maintenance/model.ts';
 import type { HostRecord } from '../../model/cluster.ts';
@@ -173,6 +168,14 @@ export class EstateKeeper {
     });
     // A VM that is only expected cannot be moved; its room is kept.
     return model.under(policy, { hosts, vms, lost, absent: this.#expected.keys() });
+  }
+
+  /**
+   * A copy of the estate that verdicts are made from, for work that takes many turns; null: the records are not read
+   * yet. VMs that are expected are in the copy as if they ran.
+   */
+  copy(): Model | null {
+    return this.#isRead ? this.#evacuability.model.copy() : null;
   }
 
   /**

@@ -6,6 +6,7 @@ import { approvedText, approvedWave } from '../../maintenance/approved-text.ts';
 import { estateOf } from '../../maintenance/estate-records.ts';
 import { modelOf } from '../../maintenance/model.ts';
 import { planRoll } from '../../maintenance/roll.ts';
+import { freshEstate } from '../../maintenance/testing/fresh-estate.ts';
 import { ClusterIndex, footprintBytes } from '../../model/cluster-index.ts';
 import type { DrainRecord } from '../../model/drain.ts';
 import { keyOf } from '../../model/keys.ts';
@@ -51,6 +52,11 @@ class World {
   /** The longest list of hosts that were in maintenance at once. */
   away = 0;
   #random = 0;
+  readonly #estate = freshEstate(() => ({
+    snapshot: this.store.snapshot,
+    index: this.index,
+    seeHost: (name) => this.see(name),
+  }));
   drains = this.#newDrains();
   rolls = this.#newRolls();
 
@@ -87,16 +93,12 @@ class World {
       randomHex: (bytes: number) => (++this.#random).toString(16).padStart(bytes * 2, '0'),
       seeHost: (name: HostName) => this.see(name),
       dirtyRateOf: () => null,
+      estate: this.#estate,
     };
   }
 
   #newDrains(): DrainLoop {
-    const { store, index, seeHost, dirtyRateOf } = this.#ports();
-    return new DrainLoop({
-      ...this.#ports(),
-      seesRunning: ({ phase }) => phase.kind === 'running',
-      model: (view) => modelOf(estateOf({ snapshot: store.snapshot, index, seeHost, dirtyRateOf }, view)),
-    });
+    return new DrainLoop({ ...this.#ports(), seesRunning: ({ phase }) => phase.kind === 'running' });
   }
 
   #newRolls(): RollLoop {

@@ -9,14 +9,19 @@
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { HostName, RollId, VmId } from '../../../base/ids.ts';
-import { checkPlan } from '../../check/maintenance-plan.ts';
-import { differencesOf, planApproved, planOfRecord } from '../../maintenance/approved-plan.ts';
+import { checkPlanInTurns } from '../../check/maintenance-plan.ts';
+import { differencesOf, planApproved, planOfRecord, type WavesNow } from '../../maintenance/approved-plan.ts';
 import type { ApprovedPlan, ApprovedWave } from '../../maintenance/approved-text.ts';
 import { NOTHING_WRITTEN, touchedBy, type Writing } from '../../maintenance/drain-plan.ts';
-import { type EstateSource, estateAround, estateOf, policyOf, writerOf } from '../../maintenance/estate-records.ts';
+import {
+  type EstateSource,
+  estateAroundInTurns,
+  estateInTurns,
+  policyOf,
+  writerOf,
+} from '../../maintenance/estate-records.ts';
 import { writingOf } from '../../maintenance/fast-writers.ts';
 import { inTurns } from '../../maintenance/in-turns.ts';
-import { modelOf } from '../../maintenance/model.ts';
 import type { MaintenancePlan, PlannedWave, Refusal } from '../../maintenance/plan.ts';
 import { planOf } from '../../maintenance/planner.ts';
 import { closing, decideRoll, HELD_DRAIN, type RollDecision } from '../../maintenance/roll-decision.ts';
@@ -42,6 +47,7 @@ import type { RandomHex } from '../../ports/random.ts';
 import type { Change, LeaderStore } from '../../ports/store.ts';
 import { newDrain } from '../../request/drains.ts';
 import { Activations } from './activations.ts';
+import type { EstateKeeper } from './estate-keeper.ts';
 
 export interface RollLoopPorts {
   readonly clock: Clock;
@@ -52,6 +58,8 @@ export interface RollLoopPorts {
   readonly seeHost: (host: HostName) => HostObservation;
   /** How fast a VM's guest writes to memory, in MiB a second; null: not measured. */
   readonly dirtyRateOf: (vm: VmRecord) => number | null;
+  /** The estate as the leader keeps it. */
+  readonly estate: Pick<EstateKeeper, 'model'>;
 }
 
 /** The time between two looks at a roll, in ms: agents, windows and drains are checked again. */
@@ -73,6 +81,12 @@ const VAIN_MAX = 3;
 const DOUBLINGS_MAX = 20;
 
 type CommitResult = Awaited<ReturnType<LeaderStore['commit']>>;
+
+/** The remaining waves of a roll, planned anew. */
+interface PlannedAnew extends WavesNow {
+  /** The first fault that the checker found; null: none. */
+  readonly finding: string | null;
+}
 
 /** One per leader; `stop` is final. */
 export class RollLoop {
@@ -218,8 +232,7 @@ export class RollLoop {
     const { clock } = this.#ports;
     if (clock.monotonicMs() < (this.#plannedUntilMs.get(roll.id) ?? 0)) return 'wait';
     const waves = wavesLeft(roll, plan, decision);
-    const done = roll.hosts.flatMap((host) => (host.state === 'done' ? [host.host] : []));
-    const outcome = await inTurns(this.#plan(roll, waves, done), clock, () => this.#activations.isStopped);
+    const outcome = await inTurns(this.#plan(roll, waves), clock, () => this.#activations.isStopped);
     if (outcome === null) return 'wait';
     const [first] = outcome.waves;
     const [wave] = waves;
@@ -227,22 +240,39 @@ export class RollLoop {
       this.#plannedUntilMs.set(roll.id, clock.monotonicMs() + AGAIN_MS);
       return this.#hold(roll, `Wave ${decision.wave + 1} has no plan now: ${this.#words(outcome.refusal)}`);
     }
-    const { refusal } = outcome;
-    return this.#commitWave(roll, { plan, wave, first, decision, refusal, later: outcome.waves.length });
+    return this.#commitWave(roll, { plan, wave, first, decision, doubt: this.#doubtOf(outcome) });
   }
 
   /**
-   * Plans waves anew. The records are read once, at the beginning: the kept estate changes between turns. Reading them,
-   * making the model and planning each wave take turns of their own.
+   * Plans waves anew, and lets the checker judge all of them; in pieces, from a copy, because the kept estate changes
+   * meanwhile. Null: the records are not read yet.
    */
-  *#plan({ parallel }: RollRecord, waves: readonly ApprovedWave[], done: readonly HostName[]) {
-    const estate = estateOf(this.#source(), { drain: null, parallel });
-    yield;
-    const model = modelOf(estate);
+  *#plan({ parallel, hosts }: RollRecord, waves: readonly ApprovedWave[]): Generator<void, PlannedAnew | null> {
+    const view = { drain: null, parallel };
+    const source = this.#source();
+    const model = this.#ports.estate.model({ ...view, dirtyRateOf: source.dirtyRateOf })?.copy();
+    if (model === undefined) return null;
     yield;
     const known = (host: HostName): boolean => model.host(host) >= 0;
     const left = waves.map((wave) => ({ ...wave, hosts: wave.hosts.filter(known) }));
-    return yield* planApproved(model, left, done.filter(known));
+    const done = hosts.flatMap(({ host, state }) => (state === 'done' && known(host) ? [host] : []));
+    const now = yield* planApproved(model, left, done);
+    const whole = planOf(now.waves, { after: 'back', releaseAfter: null });
+    const [finding = null] = yield* checkPlanInTurns(yield* estateInTurns(source, view), whole);
+    return { ...now, finding };
+  }
+
+  /** Judges a wave by the present records, not by the copy that it was planned from. */
+  *#check({ parallel }: RollRecord, plan: MaintenancePlan): Generator<void, readonly string[]> {
+    const view = { drain: null, parallel };
+    return yield* checkPlanInTurns(yield* estateAroundInTurns(this.#source(), view, touchedBy(plan)), plan);
+  }
+
+  /** The reason why a later wave cannot be carried out as things are now; null: every wave can. */
+  #doubtOf({ waves, refusal, finding }: PlannedAnew): string | null {
+    if (refusal !== null)
+      return `As things are now, a later wave (${waves.length} from here) has no plan: ${this.#words(refusal)}`;
+    return finding === null ? null : `As things are now, what is left is not accepted by the checker: ${finding}.`;
   }
 
   async #commitWave(
@@ -252,25 +282,24 @@ export class RollLoop {
       wave,
       first,
       decision,
-      refusal,
-      later,
+      doubt,
     }: {
       readonly plan: ApprovedPlan;
       readonly wave: ApprovedWave;
       readonly first: PlannedWave;
       readonly decision: Extract<RollDecision, { do: 'begin' }>;
-      readonly refusal: Refusal | null;
-      readonly later: number;
+      readonly doubt: string | null;
     },
   ): Promise<CommitResult | 'wait'> {
     const { clock, randomHex, store, index } = this.#ports;
+    const one: MaintenancePlan = planOf([first], { after: 'away', releaseAfter: null });
+    const findings = await inTurns(this.#check(roll, one), clock, () => this.#activations.isStopped);
+    if (findings === null) return 'wait';
     // Planning took several turns: the decision is made again, from the records and the time as they are now.
     const now = store.snapshot.rolls.get(roll.id)?.value;
     if (now !== roll || !isSameBegin(this.#decide(roll, plan), decision))
       return this.#inVain(roll, decision, 'what it is planned from changes meanwhile, again and again.');
-    const one: MaintenancePlan = planOf([first], { after: 'away', releaseAfter: null });
-    const view = { drain: null, parallel: roll.parallel };
-    const [finding] = checkPlan(estateAround(this.#source(), view, touchedBy(one)), one);
+    const [finding] = findings;
     if (finding !== undefined) return this.#inVain(roll, decision, `its plan was not accepted: ${finding}`);
     const late = this.#lateness(roll, decision, first);
     if (late !== null) {
@@ -301,10 +330,7 @@ export class RollLoop {
     let next: RollRecord = { ...withHosts(roll, begun), held: null };
     for (const difference of differencesOf(wave, first.moves))
       next = withRollDeviation(next, at, `Wave ${decision.wave + 1}: ${difference}.`);
-    if (refusal !== null) {
-      const what = `As things are now, a later wave (${later} from here) has no plan: ${this.#words(refusal)}`;
-      next = withRollDeviation(next, at, what);
-    }
+    if (doubt !== null) next = withRollDeviation(next, at, doubt);
     const outcome = await this.#commit(next, drain.changes, drain.events);
     if (outcome === 'conflict')
       return this.#inVain(roll, decision, 'others are faster with what it touches, again and again.');

@@ -1,4 +1,5 @@
 /** For tests: the estate as a leader keeps it, but made again from the records at every question. */
+import { PARALLEL_MOVES } from '../../model/drain.ts';
 import type { Observed } from '../../request/basis.ts';
 import { type EstateSource, estateOf, withoutLost } from '../estate-records.ts';
 import { modelOf } from '../model.ts';
@@ -8,6 +9,7 @@ export function freshEstate(source: () => Omit<EstateSource, 'dirtyRateOf'>): Ob
   return {
     model: ({ dirtyRateOf, lost = new Set(), ...view }) =>
       modelOf(withoutLost(estateOf({ ...source(), dirtyRateOf }, view), lost)),
+    copy: () => modelOf(estateOf({ ...source(), dirtyRateOf: () => null }, { drain: null, parallel: PARALLEL_MOVES })),
     judge: async () => [],
     inTurn: (act) => act(),
     expect: () => undefined,

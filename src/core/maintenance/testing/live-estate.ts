@@ -4,7 +4,7 @@
  */
 import type { HostName, VmId } from '../../../base/ids.ts';
 import type { Estate, EstateHost, EstateVm } from '../estate.ts';
-import type { EstateChange } from '../evacuability.ts';
+import type { EstateChange } from '../estate-change.ts';
 import { randomOf } from './seeded-estate.ts';
 
 /** See the module's comment. */
