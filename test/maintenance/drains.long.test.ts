@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import type { ControlNode } from '../../src/api/views.ts';
 import { present } from '../../src/base/assert.ts';
 import type { RunResult } from '../../src/os/child-process.ts';
-import { createTiny, deleteVms, until, untilSaid, untilVm } from '../acceptance/case.ts';
+import { deleteVms, until, untilSaid, untilVm } from '../acceptance/case.ts';
 import { type BusyCluster, DRAIN_MS, storiesOn } from './busy-cluster.ts';
 
 /** Three of two members each: two hosts may be away at once. */
@@ -166,7 +166,8 @@ story(
   async (busy) => {
     const { cluster } = busy;
     const from = await cluster.newestEvent();
-    await createTiny(cluster, 'fast', ['--memory', '256M', '--append', 'gp.dirty=64 gp.dirty-rate=60']);
+    const work = ['--memory', '256M', '--append', 'gp.dirty=64 gp.dirty-rate=60'];
+    await busy.gp(['vm', 'create', 'fast', '--image', 'tiny', ...work]);
     try {
       await untilSaid(cluster, 'fast', /dirty-pass 1/, { deadlineMs: DRAIN_MS });
       const first = await movesSlowedDown(busy);
