@@ -127,7 +127,7 @@ export class ClusterBackend {
       samples,
     });
     // Before the samples of all VMs, whose text is made in the last turn.
-    const ties = this.#tieMetrics();
+    const ties = await this.#tieMetrics();
     const alarms = countedByKind(alarmsOf(this.#context));
     const vms = await this.#summary.vmSamples();
     return [
@@ -177,10 +177,10 @@ export class ClusterBackend {
   }
 
   /** Ties and debts; a follower would have to look at every VM. */
-  #tieMetrics(): MetricFamily[] {
+  async #tieMetrics(): Promise<MetricFamily[]> {
     if (this.#context.leading() === null) return [];
     const now = this.#context.clock.wallMs();
-    const ties = tiesOf(this.#context);
+    const ties = await tiesOf(this.#context);
     const debts = ties.flatMap(({ owed }) => owed?.debt ?? []);
     const gauge = (name: string, help: string, value: number): MetricFamily => ({
       name: `groundplane_${name}`,

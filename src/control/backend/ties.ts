@@ -5,8 +5,9 @@ import type { VmId } from '../../base/ids.ts';
 import { KeyOrder } from '../../base/key-order.ts';
 import type { UnsignedRefusal } from '../../core/loop/maintenance/evacuability-watch.ts';
 import { isDue, type Signature } from '../../core/model/debt.ts';
-import { type Owed, renewDebt } from '../../core/request/debts.ts';
+import { debtsOf, type Owed, renewDebt } from '../../core/request/debts.ts';
 import { CpuModels, tieOfCluster, tiesOfVm } from '../../core/request/effect.ts';
+import { inTurns, sortedInTurns } from '../../os/turns.ts';
 import type { Call } from '../api/call.ts';
 import { type Page, pageOf } from '../api/pages.ts';
 import { snapshotOf } from '../store/leader-store.ts';
@@ -35,26 +36,25 @@ export class TiesBackend {
   }
 
   /** Lists debts and ties by what they are about. */
-  list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<Tie>> {
-    const found = new Map(
-      tiesOf(this.#context).map((tie, number) => [
-        `${tie.about.kind}/${tie.about.name}/${tie.kind}/${tie.owed?.debt.id ?? number}`,
-        tie,
-      ]),
-    );
+  async list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<Tie>> {
+    const found = new Map<string, Found>();
+    await inTurns((await tiesOf(this.#context)).entries(), ([number, tie]) => {
+      found.set(`${tie.about.kind}/${tie.about.name}/${tie.kind}/${tie.owed?.debt.id ?? number}`, tie);
+    });
     const view = (place: string): Tie | null => {
       const tie = found.get(place);
       return tie === undefined ? null : this.#view(tie);
     };
-    return pageOf({ order: new KeyOrder([...found.keys()].sort()), view }, query, signal);
+    return pageOf({ order: new KeyOrder(await sortedInTurns([...found.keys()])), view }, query, signal);
   }
 
   /** Signs a debt anew. CodedError 'not-found', 'bad-input'. */
   async renew(id: string, signed: Signature): Promise<Tie> {
     await change(this.#context, (basis) => renewDebt(basis, { id, vms: owingVms(this.#context), signature: signed }));
-    const tie = tiesOf(this.#context).find(({ owed }) => owed?.debt.id === id);
-    if (tie === undefined) throw new Error(`The debt ${id} that was renewed is gone.`);
-    return this.#view(tie);
+    const { records } = basisOf(this.#context);
+    const owed = [...debtsOf(records, owingVms(this.#context))].find(({ debt }) => debt.id === id);
+    if (owed === undefined) throw new Error(`The debt ${id} that was renewed is gone.`);
+    return this.#view(ofDebt(owed));
   }
 
   #view({ owed, kind, about, what, vms, refused }: Found): Tie {
@@ -88,36 +88,45 @@ export class TiesBackend {
   }
 }
 
-/** All debts, and the ties that nobody signed for: one walk over the VMs that may have any. */
-export function tiesOf(context: BackendContext): readonly Found[] {
+/** All debts, and the ties that nobody signed for; in turns, because any VM may have some. */
+export async function tiesOf(context: BackendContext): Promise<readonly Found[]> {
+  const found: Found[] = [];
+  await inTurns(tiesIn(context), (tie) => {
+    if (tie !== null) found.push(tie);
+  });
+  return found;
+}
+
+/** Walks over the VMs that may have ties or debts, then over guest clusters and hosts; null: a VM has none. */
+function* tiesIn(context: BackendContext): Generator<Found | null, void> {
   const { records } = basisOf(context);
   const models = new CpuModels(records);
-  const found: Found[] = [];
   const owing = owingVms(context);
   for (const id of owing) {
     const vm = records.vms.get(id)?.value;
-    for (const debt of vm?.debts ?? []) if (vm !== undefined) found.push(ofDebt({ debt, about: { kind: 'vm', vm } }));
+    yield null;
+    for (const debt of vm?.debts ?? []) if (vm !== undefined) yield ofDebt({ debt, about: { kind: 'vm', vm } });
   }
   for (const id of boundVms(context, owing)) {
     const vm = records.vms.get(id)?.value;
+    yield null;
     if (vm === undefined) continue;
     for (const { kind, what } of tiesOfVm(models, vm))
       if (vm.debts?.some((debt) => debt.kind === kind) !== true)
-        found.push({ owed: null, kind, about: { kind: 'vm', name: vm.name }, what, vms: [id] });
+        yield { owed: null, kind, about: { kind: 'vm', name: vm.name }, what, vms: [id] };
   }
   for (const { value: cluster } of records.guestClusters.values()) {
-    for (const debt of cluster.debts ?? []) found.push(ofDebt({ debt, about: { kind: 'guest-cluster', cluster } }));
+    for (const debt of cluster.debts ?? []) yield ofDebt({ debt, about: { kind: 'guest-cluster', cluster } });
     const tie = tieOfCluster(records, cluster);
     if (tie === null || cluster.debts?.some(({ kind }) => kind === tie.kind) === true) continue;
     const about = { kind: 'guest-cluster', name: cluster.name } as const;
-    found.push({ owed: null, ...tie, about, vms: cluster.members });
+    yield { owed: null, ...tie, about, vms: cluster.members };
   }
   for (const refused of context.leading()?.controller.evacuability.standing ?? []) {
     const { host, question, vms, because } = refused;
     const what = `${host} cannot be ${question === 'drain' ? 'drained' : 'lost'}: ${because.join('; ')}`;
-    found.push({ owed: null, kind: 'room', about: { kind: 'host', name: host }, what, vms, refused });
+    yield { owed: null, kind: 'room', about: { kind: 'host', name: host }, what, vms, refused };
   }
-  return found;
 }
 
 function ofDebt(owed: Owed): Found {

@@ -3,7 +3,8 @@
  * question, over whatever path leads to the guest's QEMU. QEMU serves one client at a time, so another control node that
  * asks the same guest waits in its queue.
  *
- * Guarantees: as the port says; at most AT_ONCE conversations are open, and WAITING_MAX questions wait for one.
+ * Guarantees: as the port says; at most AT_ONCE conversations are open in each lane, and WAITING_MAX questions wait for
+ * one: people who look, and ready-checks (guest-agent-turns.ts).
  */
 import type { Duplex } from 'node:stream';
 import { messageOf } from '../../base/errors.ts';
@@ -14,6 +15,7 @@ import type { GuestAgentLink, GuestAnswer } from '../../core/ports/guest-agent-l
 import type { QmpTarget } from '../../core/ports/qmp-link.ts';
 import { withDeadline } from '../../os/deadline.ts';
 import { GuestAgentConversation, GuestRefusal } from './guest-agent-conversation.ts';
+import { GuestAgentTurns, type GuestLane } from './guest-agent-turns.ts';
 import { openChardev } from './qemu-streams.ts';
 import { openByAnyPath, type PathsToQemus } from './qmp-connector.ts';
 
@@ -21,6 +23,7 @@ import { openByAnyPath, type PathsToQemus } from './qmp-connector.ts';
 const CONNECT_MS = 2_000;
 /** Deadline of a question from the beginning of its turn, in ms: paths, handshake and conversation. */
 const QUESTION_MS = 10_000;
+/** Limits of each lane. */
 const AT_ONCE = 16;
 const WAITING_MAX = 256;
 /** One buffer of a guest's port holds 4 KiB: a record must fit into it. */
@@ -30,23 +33,23 @@ type Talk<T> = (conversation: GuestAgentConversation) => Promise<T>;
 
 /** Guests' agents over TLS. */
 export function createGuestAgents(to: PathsToQemus, questionMs: number = QUESTION_MS): GuestAgentLink {
-  const turns = new Turns();
-  const ask = <T>(target: QmpTarget, talk: Talk<T>): Promise<GuestAnswer<T>> =>
-    turns.take(`${target.vm} ${target.generation}`, () => question(to, { target, questionMs }, talk));
+  const turns = new GuestAgentTurns({ atOnce: AT_ONCE, waitingMax: WAITING_MAX });
+  const ask = <T>(lane: GuestLane, target: QmpTarget, talk: Talk<T>): Promise<GuestAnswer<T>> =>
+    turns.take({ lane, guest: `${target.vm} ${target.generation}` }, () => question(to, { target, questionMs }, talk));
   return {
     facts: (target) =>
-      ask(target, async (conversation) => ({
+      ask('people', target, async (conversation) => ({
         ...osOf(await mayRefuse(conversation.execute('guest-get-osinfo'))),
         hostname: hostnameOf(await mayRefuse(conversation.execute('guest-get-host-name'))),
         interfaces: interfacesOf(await mayRefuse(conversation.execute('guest-network-get-interfaces'))),
       })),
     begin: (target, command) =>
-      ask(target, async (conversation) => {
+      ask('checks', target, async (conversation) => {
         const args = { path: '/bin/sh', arg: ['-c', command], 'capture-output': true };
         return demand(pidOf(await conversation.execute('guest-exec', args)), 'guest-exec');
       }),
     outcome: (target, pid) =>
-      ask(target, async (conversation) =>
+      ask('checks', target, async (conversation) =>
         demand(outcomeOf(await conversation.execute('guest-exec-status', { pid })), 'guest-exec-status'),
       ),
   };
@@ -96,37 +99,4 @@ async function mayRefuse(answer: Promise<unknown>): Promise<unknown> {
 function demand<T>(value: T | null, command: string): T {
   if (value === null) throw new GuestRefusal(`The guest agent's answer to ${command} is none.`);
   return value;
-}
-
-/** One question after the other to each guest, and a bounded number in all. */
-class Turns {
-  readonly #last = new Map<string, Promise<unknown>>();
-  readonly #waiting: (() => void)[] = [];
-  #open = 0;
-  #all = 0;
-
-  async take<T>(guest: string, work: () => Promise<GuestAnswer<T>>): Promise<GuestAnswer<T>> {
-    if (this.#all >= AT_ONCE + WAITING_MAX) return { kind: 'silent', why: 'Too many guests are asked at this moment.' };
-    this.#all++;
-    const turn = (this.#last.get(guest) ?? Promise.resolve()).then(() => this.#inRoom(work));
-    this.#last.set(guest, turn);
-    try {
-      return await turn;
-    } finally {
-      this.#all--;
-      if (this.#last.get(guest) === turn) this.#last.delete(guest);
-    }
-  }
-
-  async #inRoom<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#open >= AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#open++;
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#open--;
-      else next();
-    }
-  }
 }

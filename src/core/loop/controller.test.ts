@@ -321,6 +321,41 @@ test('a host is given one plan for many changes, and none while nothing changes'
   controller.stop();
 });
 
+test('what changes while a new leader takes records into its index is followed; nothing begins before the index is whole', async () => {
+  const world = new SmallWorld();
+  world.apply({ kind: 'host', id: host(1), value: hostRecord(1) });
+  world.apply({ kind: 'network', id: 'blue' as NetworkName, value: networkRecord('blue' as NetworkName, 7) });
+  const record = vmRecord({ kind: 'running', incarnation: incarnation(1, 1) });
+  // Each look at the clock takes long: every piece of the index is a turn of its own.
+  const monotonicMs = world.clock.monotonicMs.bind(world.clock);
+  let lateMs = 0;
+  world.clock.monotonicMs = () => {
+    lateMs += 5;
+    return monotonicMs() + lateMs;
+  };
+  const controller = world.start();
+  assert.equal(controller.index.host(host(1))?.name, host(1), 'the first piece is done at once');
+  const nics = [{ network: 'blue' as NetworkName, mac: '52:54:00:00:00:01', address: null }];
+  world.apply({ kind: 'vm', id: record.id, value: { ...record, spec: { ...record.spec, nics } } });
+  assert.equal(controller.index.vm(record.id), null, 'the index is not whole');
+  world.clock.monotonicMs = monotonicMs;
+  await world.clock.run(2_000);
+  assert.equal(controller.index.vm(record.id)?.id, record.id);
+  assert.equal(world.plans.get(host(1))?.networks[0]?.vni, 7);
+  controller.stop();
+
+  const stopped = new SmallWorld();
+  stopped.apply({ kind: 'host', id: host(1), value: hostRecord(1) });
+  const later = stopped.clock.monotonicMs.bind(stopped.clock);
+  stopped.clock.monotonicMs = () => {
+    lateMs += 5;
+    return later() + lateMs;
+  };
+  stopped.start().stop();
+  await stopped.clock.run(2_000);
+  assert.deepEqual(stopped.ordered, [], 'a leader that was stopped first begins nothing');
+});
+
 test('E3 no order is given while etcd does not confirm who leads, and each is given as soon as it does', async () => {
   const world = new SmallWorld();
   world.apply({ kind: 'host', id: host(1), value: hostRecord(1) });

@@ -14,6 +14,7 @@ import type {
   TaskId,
   VmId,
 } from '../../base/ids.ts';
+import { oneTurn } from '../maintenance/in-turns.ts';
 import { tunnelsOfLost } from '../model/certificate.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import { ClusterIndex, recordsOf } from '../model/cluster-index.ts';
@@ -57,6 +58,8 @@ import { Executor } from './vm/executor.ts';
 import type { CredentialIssuer, ExecutorPorts } from './vm/steps/step-context.ts';
 import { VmLoop } from './vm/vm-loop.ts';
 import type { CrashPoint } from './vm/workflow-names.ts';
+
+type Changed = Parameters<Parameters<LeaderStore['onChange']>[0]>[0];
 
 export type DutyLimits = Pick<HousekeepingPorts, 'kept' | 'intervalMs'> & Pick<FileKeeperPorts, 'patience'>;
 
@@ -117,6 +120,8 @@ export class Controller {
   readonly #diskPaths: DiskPaths;
   readonly #executor: Executor;
   readonly #ports: ControllerPorts;
+  #isLoaded = false;
+  #cancelLoad: () => void = () => undefined;
   /** The tunnels of hosts that were declared lost, as one text. */
   #tunnelsOfLost = '';
 
@@ -213,31 +218,54 @@ export class Controller {
     );
   }
 
-  /** Begins to lead. */
+  /** Begins to lead, as soon as every record is in the index. */
   start(): void {
     const { store } = this.#ports;
-    const { snapshot } = store;
-    this.index.load(snapshot);
-    // The index first: every decision because of a change must see the change in it.
-    store.onChange(({ kind, id }) => {
-      this.estate.recordChanged();
-      if (kind === 'vm') this.#vmChanged(id as VmId);
-      if (kind === 'host') this.#hostChanged(id as HostName);
-      if (kind === 'disk' && !this.#isUnreadable(keyOf.disk(id as DiskId)))
-        this.index.setDisk(id as DiskId, snapshot.disks.get(id as DiskId)?.value ?? null);
-      if (kind === 'storage') this.#watchStorage();
-      if (kind === 'certificate' || kind === 'authority' || kind === 'control') this.certificates.wake();
-      if (kind === 'certificate') this.#certificateChanged();
-      if (kind === 'storage' || kind === 'control') this.#hostLoop.membersChanged({ isUrgent: true });
-      if (kind === 'network' && !this.#isUnreadable(keyOf.network(id as NetworkName)))
-        this.#hostLoop.networkChanged(id as NetworkName);
-      if (kind === 'shared-disk') this.#sharedDiskChanged(id as DiskId);
-      if (kind === 'guest-cluster') this.#guestClusterChanged(id as GuestClusterName);
-      if (kind === 'drain') this.#drainChanged(id as DrainId);
-      if (kind === 'roll') this.#rolls.wake(id as RollId);
-      if (kind === 'task') this.#bulk.taskChanged(id as TaskId);
-      if (kind === 'reservation') this.sharedDisks.reservationChanged();
+    /** Objects that have changed before the index was complete. */
+    const meanwhile = new Map<string, Changed>();
+    store.onChange((changed) => {
+      if (this.#isLoaded) this.#changed(changed);
+      else meanwhile.set(`${changed.kind}/${changed.id}`, changed);
     });
+    this.#load(this.index.loadInTurns(store.snapshot), meanwhile);
+  }
+
+  /** Takes records into the index, turn by turn; then everything begins. */
+  #load(loading: Generator<void, void>, meanwhile: ReadonlyMap<string, Changed>): void {
+    const { clock } = this.#ports;
+    if (oneTurn(loading, clock) === null) {
+      this.#cancelLoad = clock.after(0, () => this.#load(loading, meanwhile));
+      return;
+    }
+    this.#isLoaded = true;
+    this.#begin();
+    for (const changed of meanwhile.values()) this.#changed(changed);
+  }
+
+  /** Takes in that an object has changed. The index first: every decision because of a change must see it there. */
+  #changed({ kind, id }: Changed): void {
+    const { snapshot } = this.#ports.store;
+    this.estate.recordChanged();
+    if (kind === 'vm') this.#vmChanged(id as VmId);
+    if (kind === 'host') this.#hostChanged(id as HostName);
+    if (kind === 'disk' && !this.#isUnreadable(keyOf.disk(id as DiskId)))
+      this.index.setDisk(id as DiskId, snapshot.disks.get(id as DiskId)?.value ?? null);
+    if (kind === 'storage') this.#watchStorage();
+    if (kind === 'certificate' || kind === 'authority' || kind === 'control') this.certificates.wake();
+    if (kind === 'certificate') this.#certificateChanged();
+    if (kind === 'storage' || kind === 'control') this.#hostLoop.membersChanged({ isUrgent: true });
+    if (kind === 'network' && !this.#isUnreadable(keyOf.network(id as NetworkName)))
+      this.#hostLoop.networkChanged(id as NetworkName);
+    if (kind === 'shared-disk') this.#sharedDiskChanged(id as DiskId);
+    if (kind === 'guest-cluster') this.#guestClusterChanged(id as GuestClusterName);
+    if (kind === 'drain') this.#drainChanged(id as DrainId);
+    if (kind === 'roll') this.#rolls.wake(id as RollId);
+    if (kind === 'task') this.#bulk.taskChanged(id as TaskId);
+    if (kind === 'reservation') this.sharedDisks.reservationChanged();
+  }
+
+  #begin(): void {
+    const { snapshot } = this.#ports.store;
     for (const { value } of snapshot.hosts.values()) this.observer.watch(value);
     this.#certificateChanged();
     this.#hostLoop.lookAtLost();
@@ -261,6 +289,7 @@ export class Controller {
 
   /** Ends the term: no step begins after this. */
   stop(): void {
+    this.#cancelLoad();
     this.vms.stop();
     this.adoption.stop();
     this.sharedDisks.stop();

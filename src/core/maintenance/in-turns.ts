@@ -11,12 +11,19 @@ const PIECES_PER_TURN = 256;
  */
 export async function inTurns<T>(work: Generator<void, T>, clock: Clock, isOver: () => boolean): Promise<T | null> {
   while (!isOver()) {
-    const endsAtMs = clock.monotonicMs() + TURN_MS;
-    for (let pieces = 0; pieces < PIECES_PER_TURN && (pieces === 0 || clock.monotonicMs() < endsAtMs); pieces += 1) {
-      const piece = work.next();
-      if (piece.done === true) return piece.value;
-    }
+    const end = oneTurn(work, clock);
+    if (end !== null) return end.value;
     await new Promise<void>((resolve) => void clock.after(0, resolve));
+  }
+  return null;
+}
+
+/** Does one turn of the work; null: more is left. */
+export function oneTurn<T>(work: Generator<void, T>, clock: Clock): { readonly value: T } | null {
+  const endsAtMs = clock.monotonicMs() + TURN_MS;
+  for (let pieces = 0; pieces < PIECES_PER_TURN && (pieces === 0 || clock.monotonicMs() < endsAtMs); pieces += 1) {
+    const piece = work.next();
+    if (piece.done === true) return { value: piece.value };
   }
   return null;
 }

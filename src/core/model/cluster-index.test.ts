@@ -271,6 +271,29 @@ test('what leaves a quarantined host leaves no room for others', () => {
   );
 });
 
+test('a large cluster is taken in piece by piece', () => {
+  const vms = new Map(
+    Array.from({ length: 1_000 }, (_, number) => {
+      const id = parseVmId(`vm-${number.toString(16).padStart(12, '0')}`);
+      return [
+        id,
+        { value: vmRecord({ kind: 'running', incarnation: incarnation(1, 1, number) }, { id }), revision: 1 },
+      ];
+    }),
+  );
+  const nothing = { disks: new Map(), sharedDisks: new Map(), guestClusters: new Map(), drains: new Map() };
+  const hosts = new Map([[host(1), { value: hostRecord(1), revision: 1 }]]);
+  const index = new ClusterIndex();
+  const loading = index.loadInTurns({ ...nothing, vms, hosts, lastReadable: new Map() });
+  const taken: number[] = [];
+  while (loading.next().done !== true) taken.push([...index.vmsOn(host(1))].length);
+  assert.equal([...index.vmsOn(host(1))].length, 1_000);
+  assert.ok(
+    taken.every((count, piece) => count - (taken[piece - 1] ?? 0) <= 100),
+    taken.join(),
+  );
+});
+
 test('C1 C2 a VM whose record became unreadable counts for a new leader with the last state that was read', () => {
   const index = new ClusterIndex();
   const last = vmRecord({ kind: 'running', incarnation: incarnation(3, 2, 1) });

@@ -24,6 +24,9 @@ export function footprintBytes(vm: VmRecord): number {
   return vm.spec.memoryBytes + QEMU_OVERHEAD_BYTES;
 }
 
+/** Objects that are taken in as one piece. */
+const LOADED_AT_ONCE = 100;
+
 /** A host and the memory that no record takes there, in bytes; below 0 where records take more than it has. */
 export interface RankedHost {
   readonly host: HostName;
@@ -85,11 +88,29 @@ export class ClusterIndex {
   load(
     snapshot: Pick<Snapshot, 'vms' | 'hosts' | 'disks' | 'sharedDisks' | 'guestClusters' | 'drains' | 'lastReadable'>,
   ): void {
+    const loading = this.loadInTurns(snapshot);
+    while (loading.next().done !== true);
+  }
+
+  /**
+   * As `load`, in pieces. The snapshot may change before the end: the caller takes in again each object that has changed
+   * meanwhile.
+   */
+  *loadInTurns(snapshot: Parameters<ClusterIndex['load']>[0]): Generator<void, void> {
     for (const [name, { value }] of snapshot.hosts) this.setHost(name, value);
-    for (const [id, { value }] of snapshot.vms) this.setVm(id, value);
+    yield;
+    for (const [number, id] of [...snapshot.vms.keys()].entries()) {
+      const vm = snapshot.vms.get(id)?.value;
+      if (vm !== undefined) this.setVm(id, vm);
+      if (number % LOADED_AT_ONCE === 0) yield;
+    }
+    for (const [number, id] of [...snapshot.disks.keys()].entries()) {
+      const disk = snapshot.disks.get(id)?.value;
+      if (disk !== undefined) this.setDisk(id, disk);
+      if (number % LOADED_AT_ONCE === 0) yield;
+    }
     // An unreadable record counts with its last known state: its guest may still run, promised room stays promised.
     for (const [key, last] of snapshot.lastReadable) this.#takeLast(key, last);
-    for (const [id, { value }] of snapshot.disks) this.setDisk(id, value);
     for (const [id, { value }] of snapshot.sharedDisks) this.setSharedDisk(id, value);
     for (const [name, { value }] of snapshot.guestClusters) this.setGuestCluster(name, value);
     for (const [id, { value }] of snapshot.drains) this.setDrain(id, value);

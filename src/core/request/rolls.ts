@@ -14,7 +14,9 @@ import { downHosts } from '../maintenance/roll-decision.ts';
 import { fitOf, waveMs } from '../maintenance/roll-holds.ts';
 import { parseTimeWindow } from '../maintenance/time-window.ts';
 import type { QuietOverride } from '../model/drain.ts';
+import { PREFIX } from '../model/keys.ts';
 import { isRollOver, type RollCommands, type RollFreeze, type RollHost, type RollRecord } from '../model/roll.ts';
+import { demandReadable } from '../plan/vm/unreadable.ts';
 import type { Change, Entry } from '../ports/store.ts';
 import { type Admitted, type Basis, newTask, type Observed } from './basis.ts';
 import { demandFree, findHost } from './drains.ts';
@@ -164,6 +166,7 @@ function demandHosts(basis: Basis, observed: Observed, plan: ApprovedPlan): void
   const names = plan.waves.flatMap(({ hosts }) => hosts);
   const records = names.map((name) => findHost(basis, name).value);
   const own = new Set(names);
+  demandRollsReadable(basis);
   for (const { value: roll } of basis.records.rolls.values()) {
     const both = isRollOver(roll) ? [] : roll.hosts.flatMap(({ host }) => (own.has(host) ? [host] : []));
     if (both.length > 0)
@@ -178,6 +181,15 @@ function demandHosts(basis: Basis, observed: Observed, plan: ApprovedPlan): void
     throw new CodedError('conflict', `Down, and not in maintenance: ${listed(down)}.`, {
       advice: 'Nothing was changed. Bring them back, drain them (gp host drain), or remove them; then begin the roll.',
     });
+}
+
+/**
+ * CodedError 'conflict' if the record of a roll cannot be read: nobody knows which hosts that roll works on, or whether
+ * it is over.
+ */
+function demandRollsReadable({ records: { unreadable } }: Basis): void {
+  const rolls = [...unreadable.keys()].filter((key) => key.startsWith(PREFIX.roll));
+  demandReadable(unreadable, rolls);
 }
 
 /** CodedError 'conflict' where a wave is longer than every window. */

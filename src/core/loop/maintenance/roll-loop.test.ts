@@ -614,6 +614,14 @@ describe('a window', () => {
   });
 });
 
+test('no roll begins while the record of another one cannot be read: it may work on the same hosts', () => {
+  const world = threeBusy();
+  world.store.unreadable.set(keyOf.roll('roll-0123456789ab' as RollId), 'is not JSON');
+  assert.throws(() => world.roll([1], {}), { code: 'conflict', message: /roll-0123456789ab is not JSON/ });
+  world.store.unreadable.clear();
+  world.roll([1], {});
+});
+
 test('a plan of another cluster is refused, though its hosts have the names of ours', () => {
   const world = threeBusy();
   const plan = world.plan([1, 2, 3], 1);
