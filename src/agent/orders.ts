@@ -204,9 +204,9 @@ export const parseLaunchOrder: Parser<LaunchOrder> = (value, at) => {
   if (order.machine.memoryBytes % MIB !== 0) refuse('machine.memoryBytes must be a multiple of 1 MiB.');
   if (order.machine.firmware === 'direct' && order.machine.kernel === null) refuse('A direct boot needs a kernel.');
   if (Buffer.byteLength(order.machine.append ?? '') > LIMITS.kernelAppendBytes.max)
-    refuse(`machine.append may have ${LIMITS.kernelAppendBytes.max} bytes.`);
+    refuse(`machine.append may have at most ${LIMITS.kernelAppendBytes.max} bytes.`);
   if ((order.machine.kernel?.sizeBytes ?? 0) + (order.machine.initrd?.sizeBytes ?? 0) > LIMITS.directBootBytes.max)
-    refuse(`machine.kernel and machine.initrd may have ${LIMITS.directBootBytes.max} bytes together.`);
+    refuse(`machine.kernel and machine.initrd together may have at most ${LIMITS.directBootBytes.max} bytes.`);
   if (order.receives !== undefined && !order.incoming) refuse('Only an incoming incarnation receives a stream.');
   const nvrams = order.disks.filter(({ role }) => role === 'nvram').length;
   if (nvrams !== (order.machine.firmware === 'uefi' ? 1 : 0))

@@ -27,7 +27,7 @@ export const SessionSchema = Type.Object(
     createdAt: time,
     expiresAt: time,
     address: Type.String({ description: 'address of the browser that began it' }),
-    agent: Type.String({ description: 'what the browser calls itself (User-Agent)' }),
+    agent: Type.String({ description: 'how the browser identifies itself (User-Agent)' }),
     current: Type.Boolean({ description: 'it is the session of this request' }),
   },
   { ...strict, title: 'Session' },

@@ -47,7 +47,7 @@ export const Name = Type.String({
 });
 export const Rack = Type.String({
   pattern: NAME_PATTERN,
-  description: 'name of a rack; its hosts may fail together. A host of none is a rack of its own',
+  description: 'name of a rack; its hosts may fail together. A host without a rack is a rack of its own',
 });
 export const Sha256Hex = Type.String({ pattern: SHA256_PATTERN, description: 'SHA-256 in lower-case hexadecimal' });
 export const MacAddress = Type.String({

@@ -36,9 +36,9 @@ const Answers = (description: string) =>
   Type.Object(
     {
       possible: Possible,
-      hosts: Type.Integer({ minimum: 0, description: 'hosts for which it is yes' }),
-      refused: Type.Integer({ minimum: 0, description: 'hosts for which it is no' }),
-      because: Type.Array(Type.String(), { description: 'a line for each of a few hosts for which it is no' }),
+      hosts: Type.Integer({ minimum: 0, description: 'hosts with the answer yes' }),
+      refused: Type.Integer({ minimum: 0, description: 'hosts with the answer no' }),
+      because: Type.Array(Type.String(), { description: 'a line for each of a few hosts with the answer no' }),
     },
     { ...strict, description },
   );

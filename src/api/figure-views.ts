@@ -9,7 +9,7 @@ export const VmFiguresSchema = Type.Object(
   {
     at: Type.String({ description: 'RFC 3339 time in UTC with milliseconds, of the control node' }),
     host: Type.String(),
-    generation: Type.Integer({ description: 'counters begin anew with each' }),
+    generation: Type.Integer({ description: 'counters restart from 0 with each' }),
     machine: nullable(
       Type.Object(
         {
@@ -19,7 +19,7 @@ export const VmFiguresSchema = Type.Object(
             description: 'traffic as the guest sees it',
           }),
         },
-        { ...strict, description: 'what the kernel of its host counts, told by the host’s agent' },
+        { ...strict, description: 'counters of its host’s kernel, reported by the host’s agent' },
       ),
     ),
     machineMissing: why,
@@ -32,7 +32,7 @@ export const VmFiguresSchema = Type.Object(
           },
           strict,
         ),
-        { description: 'what QEMU counts (query-blockstats): known whether or not the host’s agent answers' },
+        { description: 'counters of QEMU (query-blockstats): known whether or not the host’s agent answers' },
       ),
     ),
     disksMissing: why,

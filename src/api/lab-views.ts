@@ -12,7 +12,7 @@ export const LabSchema = Type.Object(
           name: text,
           kind: Type.String({ description: 'control, storage or host' }),
           power: Type.String({ description: 'on or off' }),
-          cutFrom: Type.Array(text, { description: 'networks that it is cut from' }),
+          cutFrom: Type.Array(text, { description: 'networks from which it is cut' }),
           processes: Type.Array(
             Type.Object({ role: text, state: Type.String({ description: 'running, dead, frozen …' }) }, strict),
           ),
@@ -26,7 +26,7 @@ export const LabSchema = Type.Object(
           verb: Type.String({ description: 'as `gp lab` takes it' }),
           summary: text,
           on: Type.Array(text, { description: 'kinds of machines that it may be done to; empty: it takes none' }),
-          takes: Type.Array(text, { description: 'what else it takes: once, forSeconds, serviceOnly' }),
+          takes: Type.Array(text, { description: 'its other parameters: once, forSeconds, serviceOnly' }),
         },
         strict,
       ),
@@ -40,7 +40,7 @@ export const InjectFaultSchema = Type.Object(
   {
     verb: Type.String({ pattern: '^[a-z-]{1,40}$', description: 'one of `faults` of GET /v1/lab' }),
     target: Type.Optional(Name),
-    once: Type.Optional(Type.Boolean({ description: 'what is killed is started again at once' })),
+    once: Type.Optional(Type.Boolean({ description: 'a killed process is restarted at once' })),
     forSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: 3_600, description: 'undone after so long' })),
     serviceOnly: Type.Optional(Type.Boolean({ description: 'of kill-storage: the service, not the disk servers' })),
   },

@@ -16,13 +16,13 @@ const moveFields = {
   why: oneOf(['evacuate', 'make-room', 'by-way', 'return']),
   memoryBytes: bytes,
   foretoldMs: Type.Number({ description: 'how long the move was predicted to take' }),
-  foretoldPauseMs: Type.Number({ description: 'how long the guest was predicted to stand still' }),
+  foretoldPauseMs: Type.Number({ description: 'the predicted pause of the guest' }),
   writesBytesPerSecond: nullable(
     Type.Number({ description: 'how fast its guest wrote to memory when it was planned; null: not measured' }),
   ),
   remedy: nullable(
     oneOf(['slow-down', 'longer-pause', 'stop'], {
-      description: 'what is done because the guest writes faster than it is copied; null: nothing has to be',
+      description: 'the measure for a guest that writes faster than it is copied; null: none is needed',
     }),
   ),
 };
@@ -35,7 +35,7 @@ export const DrainPlanSchema = Type.Object(
     endsAt: Type.String({ description: 'if it began now, as RFC 3339 time' }),
     fits: nullable(Type.Boolean({ description: 'whether it would end by the deadline; null: none was given' })),
     moves: Type.Array(Type.Object({ ...moveFields, startsAtMs: Type.Number() }, strict)),
-    heldBack: Type.Array(Type.String(), { description: 'guest clusters whose quiet hours hold moves back now' }),
+    heldBack: Type.Array(Type.String(), { description: 'guest clusters whose quiet hours delay moves now' }),
     awaited: Type.Array(Type.String(), { description: 'VMs that are on their way to the hosts: their moves wait' }),
     lost: Type.Array(
       Type.Object(
@@ -44,7 +44,7 @@ export const DrainPlanSchema = Type.Object(
           since: time,
           reason: text,
           vms: Type.Array(Type.Object({ vm: text, what: text }, strict), {
-            description: 'what has happened to the VMs that it had',
+            description: 'the fate of the VMs that it had',
           }),
         },
         strict,
@@ -52,7 +52,7 @@ export const DrainPlanSchema = Type.Object(
       { description: 'those of the hosts that are lost: no VM is moved from there' },
     ),
   },
-  { ...strict, title: 'DrainPlan', description: 'what a drain would do now; the plan was proven by a second program' },
+  { ...strict, title: 'DrainPlan', description: 'the effect of a drain now; a second program has proven the plan' },
 );
 export type DrainPlan = View<typeof DrainPlanSchema>;
 
@@ -64,7 +64,7 @@ export const NodeDrainPlanSchema = Type.Object(
   {
     ...strict,
     title: 'NodeDrainPlan',
-    description: 'what taking a control or storage node out of service would do now',
+    description: 'the effect of taking a control or storage node out of service now',
   },
 );
 export type NodeDrainPlan = View<typeof NodeDrainPlanSchema>;
@@ -74,7 +74,7 @@ const MOVE_TIMES = { startsAtMs: Type.Number(), converges: Type.Boolean() };
 export const MaintenancePlanSchema = Type.Object(
   {
     hash: Type.String({
-      description: 'SHA-256 of what is approved: hosts, waves, where each VM goes, their times, and the limits',
+      description: 'SHA-256 of the approved content: hosts, waves, where each VM goes, their times, and the limits',
     }),
     madeAt: time,
     maxUnavailable: Type.Integer(),
@@ -118,12 +118,15 @@ const drainFields = {
   quietOverride: nullable(Type.Object({ owner: text, reason: text }, strict)),
   parallel: Type.Integer(),
   task: Type.String({ description: 'id of the task that ends with the drain' }),
-  stuck: nullable(Type.String({ description: 'why the rest cannot go on now' })),
+  stuck: nullable(Type.String({ description: 'why the rest cannot continue now' })),
   waits: nullable(
-    Type.Object({ what: text, since: time }, { ...strict, description: 'what its next moves wait for; null: nothing' }),
+    Type.Object(
+      { what: text, since: time },
+      { ...strict, description: 'the reason why its next moves wait; null: they do not' },
+    ),
   ),
   moved: Type.Integer({ description: 'moves that were made' }),
-  planned: Type.Integer({ description: 'moves that were made, are to be made, or are needed no more' }),
+  planned: Type.Integer({ description: 'moves that were made, are to be made, or are no longer needed' }),
   createdAt: time,
   endedAt: nullable(time),
 };
@@ -148,9 +151,9 @@ export const DrainSchema = Type.Object(
       ),
     ),
     deviations: Type.Array(Type.Object({ at: time, what: text }, strict), {
-      description: 'what went otherwise than foretold, oldest first',
+      description: 'differences from the prediction, oldest first',
     }),
-    heldBack: Type.Array(Type.String(), { description: 'guest clusters whose quiet hours hold moves back now' }),
+    heldBack: Type.Array(Type.String(), { description: 'guest clusters whose quiet hours delay moves now' }),
     guestClusters: Type.Array(
       Type.Object(
         {
@@ -166,7 +169,7 @@ export const DrainSchema = Type.Object(
       ),
       { description: 'guest clusters whose members were moved, once the drain is over' },
     ),
-    roll: nullable(Type.String({ description: 'the roll that it is a wave of' })),
+    roll: nullable(Type.String({ description: 'the roll of which it is a wave' })),
   },
   { ...strict, title: 'Drain' },
 );

@@ -58,7 +58,7 @@ export const OPERATIONS = {
     query: requests.VmQuerySchema,
     answer: pageOf(views.VmSchema),
   }),
-  createVm: operation('POST /v1/vms', 'vms', 'Create a VM, and start it unless told otherwise', {
+  createVm: operation('POST /v1/vms', 'vms', 'Create a VM, and start it unless `start` is false', {
     body: requests.CreateVmSchema,
     bodyBytesMax: BODY_BYTES_MAX,
     status: 201,
@@ -118,9 +118,9 @@ export const OPERATIONS = {
     answer: views.TaskSchema,
     errors: ['not-found', 'too-large'],
   }),
-  vmActions: operation('GET /v1/vms/{vm}/actions', 'vms', 'What may be done with a VM now', allowed),
-  hostActions: operation('GET /v1/hosts/{host}/actions', 'hosts', 'What may be done with a host now', allowed),
-  taskActions: operation('GET /v1/tasks/{task}/actions', 'tasks', 'What may be done with a task now', allowed),
+  vmActions: operation('GET /v1/vms/{vm}/actions', 'vms', 'Actions that a VM allows now', allowed),
+  hostActions: operation('GET /v1/hosts/{host}/actions', 'hosts', 'Actions that a host allows now', allowed),
+  taskActions: operation('GET /v1/tasks/{task}/actions', 'tasks', 'Actions that a task allows now', allowed),
   listTaskVms: operation('GET /v1/tasks/{task}/vms', 'tasks', 'How far each VM of a task over many is', {
     ...all(overview.BulkItemSchema),
     errors: ['not-found'],
@@ -149,7 +149,7 @@ export const OPERATIONS = {
     ...vmAction,
     body: requests.MigrateVmSchema,
   }),
-  vmGuest: operation('GET /v1/vms/{vm}/guest', 'vms', 'What the guest of a VM says of itself, at most a minute old', {
+  vmGuest: operation('GET /v1/vms/{vm}/guest', 'vms', 'The guest’s own report about a VM, at most a minute old', {
     answer: views.VmGuestSchema,
     errors: ['not-found'],
   }),
@@ -158,14 +158,14 @@ export const OPERATIONS = {
     answer: views.VmLogSchema,
     errors: ['not-found', 'conflict'],
   }),
-  vmFigures: operation('GET /v1/vms/{vm}/figures', 'vms', 'What a VM uses: asked now, kept by nobody', {
+  vmFigures: operation('GET /v1/vms/{vm}/figures', 'vms', 'A VM’s use of resources: measured now, not kept', {
     answer: VmFiguresSchema,
     errors: ['not-found', 'conflict'],
   }),
   vmEvents: operation(
     'GET /v1/vms/{vm}/events',
     'vms',
-    'What happened to a VM: the latest events first by page, oldest first within a page',
+    'The history of a VM: the latest events first by page, oldest first within a page',
     {
       query: requests.VmEventQuerySchema,
       answer: pageOf(views.EventSchema),
@@ -210,7 +210,7 @@ export const OPERATIONS = {
     answer: views.HostSchema,
     errors: ['not-found'],
   }),
-  patchHost: operation('PATCH /v1/hosts/{host}', 'hosts', 'Cordon or uncordon a host, say in which rack it is', {
+  patchHost: operation('PATCH /v1/hosts/{host}', 'hosts', 'Cordon or uncordon a host, set its rack', {
     body: requests.PatchHostSchema,
     ifMatch: true,
     answer: views.HostSchema,
@@ -273,7 +273,7 @@ export const OPERATIONS = {
     answer: maintenance.DrainSchema,
     errors: ['not-found', 'conflict'],
   }),
-  resumeDrain: operation('POST /v1/drains/{drain}/resume', 'maintenance', 'Go on with a drain', {
+  resumeDrain: operation('POST /v1/drains/{drain}/resume', 'maintenance', 'Resume a drain', {
     answer: maintenance.DrainSchema,
     errors: ['not-found', 'conflict'],
   }),
@@ -340,27 +340,17 @@ export const OPERATIONS = {
     answer: rolls.RollSchema,
     errors: ['not-found', 'conflict'],
   }),
-  resumeRoll: operation('POST /v1/rolls/{roll}/resume', 'maintenance', 'Go on with a roll', {
+  resumeRoll: operation('POST /v1/rolls/{roll}/resume', 'maintenance', 'Resume a roll', {
     body: requests.ResumeRollSchema,
     answer: rolls.RollSchema,
     errors: ['not-found', 'conflict'],
   }),
-  abortRoll: operation(
-    'POST /v1/rolls/{roll}/abort',
-    'maintenance',
-    'End a roll; what has begun is brought to its end',
-    {
-      answer: rolls.RollSchema,
-      errors: ['not-found', 'conflict'],
-    },
-  ),
-  drainActions: operation(
-    'GET /v1/drains/{drain}/actions',
-    'maintenance',
-    'What may be done with a drain now',
-    allowed,
-  ),
-  rollActions: operation('GET /v1/rolls/{roll}/actions', 'maintenance', 'What may be done with a roll now', allowed),
+  abortRoll: operation('POST /v1/rolls/{roll}/abort', 'maintenance', 'End a roll; work that has begun is finished', {
+    answer: rolls.RollSchema,
+    errors: ['not-found', 'conflict'],
+  }),
+  drainActions: operation('GET /v1/drains/{drain}/actions', 'maintenance', 'Actions that a drain allows now', allowed),
+  rollActions: operation('GET /v1/rolls/{roll}/actions', 'maintenance', 'Actions that a roll allows now', allowed),
   listStorageNodes: operation('GET /v1/storage-nodes', 'storage', 'List storage nodes', all(views.StorageNodeSchema)),
   getStorageNode: operation('GET /v1/storage-nodes/{node}', 'storage', 'Show a storage node', {
     answer: views.StorageNodeSchema,
@@ -403,7 +393,7 @@ export const OPERATIONS = {
     answer: views.NetworkSchema,
     errors: ['not-found'],
   }),
-  patchNetwork: operation('PATCH /v1/networks/{network}', 'networks', 'Change what a network offers its guests', {
+  patchNetwork: operation('PATCH /v1/networks/{network}', 'networks', 'Change a network’s services for its guests', {
     body: requests.PatchNetworkSchema,
     ifMatch: true,
     answer: views.NetworkSchema,
@@ -425,7 +415,7 @@ export const OPERATIONS = {
     answer: views.ImageSchema,
     errors: ['not-found', 'exists', 'bad-image'],
   }),
-  deleteImage: operation('DELETE /v1/images/{image}', 'images', 'Delete an image; disks made of it stay', {
+  deleteImage: operation('DELETE /v1/images/{image}', 'images', 'Delete an image; disks made from it stay', {
     ifMatch: true,
     status: 204,
     errors: ['not-found', 'conflict', 'stale-revision'],
@@ -498,7 +488,7 @@ export const OPERATIONS = {
   listGuestClusters: operation(
     'GET /v1/guest-clusters',
     'guest clusters',
-    'List guest clusters, those that nobody declared included',
+    'List guest clusters, including undeclared ones',
     all(views.GuestClusterSchema),
   ),
   createGuestCluster: operation('POST /v1/guest-clusters', 'guest clusters', 'Declare VMs to be a guest cluster', {
@@ -514,7 +504,7 @@ export const OPERATIONS = {
   patchGuestCluster: operation(
     'PATCH /v1/guest-clusters/{guestCluster}',
     'guest clusters',
-    'Change what a guest cluster bears',
+    'Change the limits of a guest cluster',
     {
       body: requests.PatchGuestClusterSchema,
       ifMatch: true,
@@ -549,7 +539,7 @@ export const OPERATIONS = {
   removeGuestClusterDisk: operation(
     'DELETE /v1/guest-clusters/{guestCluster}/disks/{sharedDiskName}',
     'guest clusters',
-    'Take a shared disk from all members, and delete it unless told otherwise',
+    'Take a shared disk from all members, and delete it unless it is to be kept',
     { ...change, query: requests.DiskFateQuerySchema, errors: [...change.errors, 'exists'] },
   ),
   listTasks: operation(
@@ -569,7 +559,7 @@ export const OPERATIONS = {
   cancelTask: operation(
     'POST /v1/tasks/{task}/cancel',
     'tasks',
-    'Take back what a task asks for: a migration before its commit, a start, or a reset that was not carried out yet',
+    'Cancel what a task asks for: a migration before its commit, a start, or a reset that was not carried out yet',
     { status: 202, answer: views.TaskSchema, errors: ['not-found', 'conflict'] },
   ),
   listEvents: operation(
@@ -584,7 +574,7 @@ export const OPERATIONS = {
   watch: operation(
     'GET /v1/watch',
     'events',
-    'Changes as server-sent events; Last-Event-ID is the revision to go on from',
+    'Changes as server-sent events; Last-Event-ID is the revision to continue from',
     {
       query: requests.WatchQuerySchema,
       answer: views.WatchChangeSchema,

@@ -50,7 +50,11 @@ const AllowedActionSchema = Type.Object(
 );
 export const AllowedActionsSchema = Type.Object(
   { actions: Type.Array(AllowedActionSchema) },
-  { ...strict, title: 'AllowedActions', description: 'what may be done now, and why the rest may not' },
+  {
+    ...strict,
+    title: 'AllowedActions',
+    description: 'the actions that are allowed now, and the reasons against the others',
+  },
 );
 export type AllowedActions = View<typeof AllowedActionsSchema>;
 
@@ -63,7 +67,7 @@ export const AdmissionSchema = Type.Object(
     acceptance: nullable(ToAcceptSchema),
     node: nullable(Type.String({ description: 'storage node that the disks of a new VM would be on' })),
   },
-  { ...strict, title: 'Admission', description: 'what a request would be answered now; nothing was changed' },
+  { ...strict, title: 'Admission', description: 'the answer that a request would get now; nothing was changed' },
 );
 export type Admission = View<typeof AdmissionSchema>;
 

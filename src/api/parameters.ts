@@ -16,7 +16,10 @@ export const PARAMETERS = {
   image: Name,
   disk: Type.String({ pattern: '^disk-[0-9a-f]{12}$' }),
   guestCluster: Name,
-  sharedDisk: Type.String({ ...Name, description: 'id of a shared disk, or the name of one of no guest cluster' }),
+  sharedDisk: Type.String({
+    ...Name,
+    description: 'id of a shared disk, or its name if it belongs to no guest cluster',
+  }),
   sharedDiskName: Name,
   task: Type.String({ pattern: '^task-[0-9a-f]{12}$' }),
   token: Name,

@@ -56,7 +56,7 @@ export const DrainHostSchema = Type.Object(
         description: 'no move begins that would end later',
       }),
     ),
-    reason: Type.Optional(Remark(500, 'why, for whoever looks at the host')),
+    reason: Type.Optional(Remark(500, 'the reason, for people who look at the host')),
     change: Type.Optional(Remark(100, 'the change that it belongs to, as the organisation numbers changes')),
     quietOverride: Type.Optional(QuietOverride),
   },
@@ -90,7 +90,7 @@ export type ReturnVms = View<typeof ReturnVmsSchema>;
 
 export const DrainNodeSchema = Type.Object(
   {
-    reason: Type.Optional(Remark(500, 'why, for whoever looks at the node')),
+    reason: Type.Optional(Remark(500, 'the reason, for people who look at the node')),
     change: Type.Optional(Remark(100, 'the change that it belongs to, as the organisation numbers changes')),
   },
   { ...strict, title: 'DrainNode' },
@@ -104,12 +104,12 @@ const MigrationPolicy = Type.Object(
       Type.Integer({
         minimum: LIMITS.migrationPauseMs.min,
         maximum: LIMITS.migrationPauseMs.max,
-        description: 'hold the guest still for so long at the end of a move; null: for 300 ms',
+        description: 'the longest pause of the guest at the end of a move; null: 300 ms',
       }),
     ),
     stop: Type.Boolean({ description: 'a drain may stop the VM and start it on another host' }),
   },
-  { ...strict, description: 'what may be done so that a guest that writes faster than it is copied can be moved' },
+  { ...strict, description: 'the allowed measures for moving a guest that writes faster than it is copied' },
 );
 const COMMAND_CHARS = 2_000;
 const Instant = Type.String({
@@ -121,7 +121,7 @@ const Instant = Type.String({
 const RollCommand = Type.String({
   minLength: 1,
   maxLength: COMMAND_CHARS,
-  description: 'for the record: it is run where `gp` runs, with {host} replaced',
+  description: 'recorded only: the command runs where `gp` runs, with {host} replaced',
 });
 
 export const StartRollSchema = Type.Object(
@@ -129,7 +129,7 @@ export const StartRollSchema = Type.Object(
     plan: Type.String({
       minLength: 1,
       maxLength: LIMITS.rollPlanChars.max,
-      description: 'what is approved of a plan, in the form that its hash is made of',
+      description: 'the approved content of a plan, as the text from which its hash is made',
     }),
     hash: Sha256Hex,
     reason: Type.Optional(Remark(500, 'why')),
@@ -177,7 +177,7 @@ export const RollWorkSchema = Type.Object(
     by: Type.String({ pattern: '^[A-Za-z0-9._@:-]{1,100}$', description: 'names one run of `gp maintenance roll`' }),
     outcome: oneOf(['begun', 'succeeded', 'failed']),
     message: Type.Optional(
-      Type.String({ maxLength: COMMAND_CHARS, description: 'how it ended, and the end of what the command wrote' }),
+      Type.String({ maxLength: COMMAND_CHARS, description: 'the outcome, and the last part of the command’s output' }),
     ),
   },
   { ...strict, title: 'RollWork' },
@@ -298,12 +298,12 @@ export const BulkActionSchema = Type.Object(
     filter: Type.Optional(
       Type.Object(
         { host: Type.Optional(Name), labels: Type.Optional(Labels) },
-        { ...strict, minProperties: 1, description: 'instead of vms: those that it selects now' },
+        { ...strict, minProperties: 1, description: 'instead of vms: the VMs that the filter selects now' },
       ),
     ),
-    mode: Type.Optional(oneOf(['acpi', 'hard'], { description: 'of stop, as for one VM' })),
+    mode: Type.Optional(oneOf(['acpi', 'hard'], { description: 'for stop, as for one VM' })),
     patienceMs: Type.Optional(PatienceMs),
-    to: Type.Optional(Type.String({ ...Name, description: 'of migrate: a host; without it the cluster chooses' })),
+    to: Type.Optional(Type.String({ ...Name, description: 'for migrate: a host; without it the cluster chooses' })),
     accept,
   },
   { ...strict, title: 'BulkAction' },
@@ -327,9 +327,9 @@ export type PatchHost = View<typeof PatchHostSchema>;
 
 export const DeleteHostQuerySchema = Type.Object(
   {
-    lost: Type.Optional(Type.Boolean({ description: 'its machine is gone for good, with what ran on it' })),
+    lost: Type.Optional(Type.Boolean({ description: 'its machine is gone for good, with everything that ran on it' })),
     confirmed: Type.Optional(
-      Type.Boolean({ description: 'what happens was read; without it the answer is a conflict that names it' }),
+      Type.Boolean({ description: 'the list of losses was read; without it the answer is a conflict with that list' }),
     ),
   },
   strict,
@@ -340,7 +340,7 @@ export const DeleteStorageQuerySchema = Type.Object(
   {
     lost: Type.Optional(Type.Boolean({ description: 'it is gone for good, with everything on it' })),
     confirmed: Type.Optional(
-      Type.Boolean({ description: 'what is lost was read; without it the answer is a conflict that names it' }),
+      Type.Boolean({ description: 'the list of losses was read; without it the answer is a conflict with that list' }),
     ),
   },
   strict,
@@ -382,7 +382,7 @@ export const PutImageSchema = Type.Object(
           vcpus: Type.Optional(Vcpus),
           blankDiskBytes: Type.Optional(DiskBytes),
         },
-        { ...strict, description: 'what a VM gets that says nothing else' },
+        { ...strict, description: 'the settings of a VM that specifies none' },
       ),
     ),
     minMemoryBytes: Type.Optional(
@@ -438,18 +438,16 @@ const MaxDisturbed = Type.Integer({
   description: 'members that may move or be down at once, as far as the cluster decides it',
 });
 const ToleratesMs = integerWithin(LIMITS.toleratesMs, {
-  description: 'the longest pause that the heartbeat of its guests bears, in ms',
+  description: 'the longest pause that the heartbeat of its guests tolerates, in ms',
 });
 const NoticeMs = integerWithin(LIMITS.noticeMs, {
-  description: 'how long a member’s guest is told before it is moved, in ms, unless it acknowledges earlier',
+  description: 'how long before its move a member’s guest is given notice, in ms, unless it acknowledges earlier',
 });
 const Quiet = Type.Array(Type.String({ maxLength: 100, description: 'such as "Mon-Fri 08:00-18:00 Europe/London"' }), {
   maxItems: LIMITS.quietWindows.max,
   description: 'weekly windows in which no drain moves a member: all of them; an empty list: none',
 });
-const ShareHosts = Type.Boolean({
-  description: 'consent: members are kept apart only where that is possible',
-});
+const ShareHosts = Type.Boolean({ description: 'consent: members are kept apart only if that is possible' });
 
 export const CreateSharedDiskSchema = Type.Object(newSharedDisk, { ...strict, title: 'CreateSharedDisk' });
 export type CreateSharedDisk = View<typeof CreateSharedDiskSchema>;
@@ -585,7 +583,7 @@ export type VmQuery = View<typeof VmQuerySchema>;
 export const ConsoleQuerySchema = Type.Object(
   {
     takeOver: Type.Optional(
-      Type.Boolean({ description: 'end the console of whoever holds it now; its holder is told who took it' }),
+      Type.Boolean({ description: 'end the console of its present holder, who is told who took it' }),
     ),
   },
   strict,
@@ -631,8 +629,7 @@ const eventFilter = {
   since: Type.Optional(
     Type.String({
       pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?Z$',
-      description:
-        'what happened at or after this RFC 3339 time in UTC; a watch from now on first sends what is kept of it',
+      description: 'events at or after this RFC 3339 time in UTC; a new watch first sends the kept ones of these',
     }),
   ),
 };
@@ -678,7 +675,7 @@ export const ArtifactQuerySchema = Type.Object(
         minimum: 0,
         maximum: LIMITS.fileBytes.max,
         description:
-          'bytes of the blocks of 64 KiB (at multiples of it) that are not zeroes throughout: what a sparse file needs in a pool. ' +
+          'bytes of the blocks of 64 KiB (at multiples of it) that are not all zeroes: the room that a sparse file needs in a pool. ' +
           'Without it, all of the file',
       }),
     ),

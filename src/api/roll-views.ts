@@ -12,7 +12,7 @@ const rollFields = {
   hash: Type.String({ description: 'SHA-256 of the approved plan' }),
   state: oneOf(['running', 'paused', 'aborting', 'completed', 'aborted']),
   held: nullable(Type.String({ description: 'why no further host begins now' })),
-  waitsFor: nullable(Type.String({ description: 'the work that nobody does now' })),
+  waitsFor: nullable(Type.String({ description: 'the work that no runner has taken' })),
   who: Type.String({ description: 'name of the token that asked for it' }),
   reason: nullable(text),
   change: nullable(text),
@@ -53,13 +53,13 @@ export const RollSchema = Type.Object(
     foretold: Type.Array(
       Type.Object(
         {
-          durationMs: Type.Number({ description: 'of its moves, without the work on its hosts' }),
+          durationMs: Type.Number({ description: 'duration of its moves, without the work on its hosts' }),
           pauseMs: Type.Number({ description: 'the longest of its guests' }),
           moves: Type.Integer(),
         },
         strict,
       ),
-      { description: 'what was approved of each wave, in order' },
+      { description: 'the approved content of each wave, in order' },
     ),
     forecast: Type.Array(
       Type.Object(
@@ -96,7 +96,7 @@ export const RollSchema = Type.Object(
       ),
     ),
     deviations: Type.Array(Type.Object({ at: time, what: text }, strict), {
-      description: 'what went otherwise than approved, oldest first',
+      description: 'differences from the approved plan, oldest first',
     }),
   },
   { ...strict, title: 'Roll' },

@@ -32,7 +32,7 @@ export const ConsoleTicketRequestSchema = Type.Object(
   {
     console: Type.Optional(oneOf(CONSOLES, { description: 'default: serial' })),
     takeOver: Type.Optional(
-      Type.Boolean({ description: 'end the serial console of whoever holds it now; its holder is told who took it' }),
+      Type.Boolean({ description: 'end the serial console of its present holder, who is told who took it' }),
     ),
   },
   { ...strict, title: 'ConsoleTicketRequest' },

@@ -10,7 +10,7 @@ export const AcceptSchema = Type.Object(
     until: Type.String({
       maxLength: 40,
       pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$',
-      description: 'RFC 3339 time from which on it is due',
+      description: 'RFC 3339 time when it becomes due',
     }),
   },
   {
@@ -29,7 +29,7 @@ export const TieSchema = Type.Object(
     debt: nullable(Type.String({ description: 'id of the debt; null: nobody signed for this tie' })),
     kind: oneOf(['pin', 'cpu-model', 'guest-cluster', 'room'], {
       description:
-        'room: a change after which hosts could not be drained, or lost, any more; about a host: that host cannot, and nobody asked for what made it so',
+        'room: a change after which hosts could not be drained, or lost, any more; about a host: that host cannot, and no request caused that',
     }),
     about: Type.Object({ kind: oneOf(['vm', 'guest-cluster', 'host']), name: text }, strict),
     what: text,
@@ -45,7 +45,7 @@ export const TieSchema = Type.Object(
         unlosable: Type.Array(text, { description: 'hosts that may not be lost now because of it' }),
         vms: Type.Array(text, { description: 'VMs that stand in the way there' }),
       },
-      { ...strict, description: 'what it costs now, as the leader keeps it' },
+      { ...strict, description: 'its present cost, as the leader has computed it' },
     ),
   },
   { ...strict, title: 'Tie' },
@@ -69,5 +69,5 @@ export const ToAcceptSchema = Type.Object(
     ),
     moreBroken: Type.Integer({ description: 'how many more of them there are' }),
   },
-  { ...strict, title: 'ToAccept', description: 'what somebody must sign for: `accept` in the same request' },
+  { ...strict, title: 'ToAccept', description: 'the ties and verdicts to sign for: `accept` in the same request' },
 );

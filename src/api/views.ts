@@ -79,14 +79,14 @@ const vmFields = {
   id: text,
   name: text,
   revision,
-  verdict: oneOf(VERDICTS, { description: 'what the cluster concludes about the VM' }),
+  verdict: oneOf(VERDICTS, { description: 'the cluster’s conclusion about the VM' }),
   host: nullable(Type.String({ description: 'name of the host of the current incarnation' })),
   generation: Type.Integer({ minimum: 0, description: 'fencing token of the current incarnation; 0: never started' }),
   intent: oneOf(['running', 'suspended', 'stopped']),
   phase: oneOf(PHASES),
   phaseSince: time,
-  destination: nullable(Type.String({ description: 'host it is being migrated to' })),
-  because: Type.Array(Type.String(), { description: 'why the verdict is what it is, one reason per line' }),
+  destination: nullable(Type.String({ description: 'the host to which it is being migrated' })),
+  because: Type.Array(Type.String(), { description: 'the reasons for the verdict, one per line' }),
   spec: Type.Object(
     {
       vcpus: Type.Integer(),
@@ -102,7 +102,7 @@ const vmFields = {
       storagePatienceMs: Type.Integer(),
       migrationPolicy: Type.Object(
         { slowDown: Type.Boolean(), pauseMsMax: nullable(Type.Integer()), stop: Type.Boolean() },
-        { ...strict, description: 'what may be done to its guest where that writes faster than it is copied' },
+        { ...strict, description: 'the allowed measures if its guest writes faster than it is copied' },
       ),
     },
     strict,
@@ -145,7 +145,7 @@ const vmFields = {
       strict,
     ),
   ),
-  guestCluster: nullable(Type.String({ description: 'guest cluster it is a member of' })),
+  guestCluster: nullable(Type.String({ description: 'the guest cluster of which it is a member' })),
   labels: Type.Record(Type.String(), Type.String()),
   task: nullable(TaskSchema),
   failure: nullable(
@@ -201,7 +201,7 @@ export const VmDetailSchema = Type.Object(
     ...vmFields,
     observations: ObservationsSchema,
     undeclared: Type.Array(Type.String(), {
-      description: 'why it looks like a member of a guest cluster that nobody declared',
+      description: 'why it looks like a member of an undeclared guest cluster',
     }),
   },
   { ...strict, title: 'VmDetail' },
@@ -222,7 +222,7 @@ export const VmGuestSchema = Type.Object(
       Type.Object({ name: text, mac: nullable(text), addresses: Type.Array(Type.String()) }, strict),
     ),
   },
-  { ...strict, title: 'VmGuest', description: 'what the guest says of itself: not to be relied on' },
+  { ...strict, title: 'VmGuest', description: 'the guest’s own report: not to be relied on' },
 );
 export type VmGuest = View<typeof VmGuestSchema>;
 
@@ -282,7 +282,7 @@ export const HostSchema = Type.Object(
     release: Type.Object(
       {
         agent: nullable(Type.String({ description: "its agent's version" })),
-        qemu: nullable(Type.String({ description: 'of its QEMU: guests do not move to an older one while they run' })),
+        qemu: nullable(Type.String({ description: 'version of QEMU: running guests do not move to an older one' })),
       },
       { ...strict, description: 'as its agent last reported; null: not known' },
     ),
@@ -319,7 +319,7 @@ export const StorageNodeSchema = Type.Object(
       description: 'where its service does not answer: why, and what waits for it',
     }),
     ageMs,
-    version: nullable(Type.String({ description: 'of Groundplane, as its service last reported it' })),
+    version: nullable(Type.String({ description: 'the version of Groundplane that its service last reported' })),
     addresses: Type.Object({ control: text, storage: text }, strict),
     disks: Type.Integer({ description: 'number of disks' }),
     usedBytes: nullable(bytes),
@@ -329,7 +329,7 @@ export const StorageNodeSchema = Type.Object(
         'low from 80 % used, very-low from 90 %, each left 2 % below; full: guests that write are paused; null: not known',
     }),
     faults: Type.Array(text, {
-      description: 'what in its pool is not served because its files are not as they must be',
+      description: 'entries of its pool that are not served because their files are faulty',
     }),
     maintenance: nodeMaintenance,
     joinedAt: time,
@@ -360,12 +360,12 @@ export const AuthoritySchema = Type.Object(
           id: Type.String({ description: 'identifier of its key' }),
           issues: Type.Boolean(),
           endsAt: time,
-          machines: Type.Integer({ minimum: 0, description: 'machines whose newest certificate is of it' }),
+          machines: Type.Integer({ minimum: 0, description: 'machines whose newest certificate it issued' }),
         },
         strict,
       ),
     ),
-    waitsFor: Type.Array(text, { description: 'what keeps the next phase from beginning, the first twenty' }),
+    waitsFor: Type.Array(text, { description: 'the conditions that the next phase waits for, the first twenty' }),
     waitsForCount: Type.Integer({ minimum: 0 }),
     caPem: Type.String({ description: 'certificates of all authorities that are trusted' }),
   },
@@ -423,7 +423,7 @@ const sharedDiskFields = {
   sizeBytes: bytes,
   blockBytes: Type.Integer(),
   phase: oneOf(['creating', 'ready', 'deleting']),
-  error: nullable(Type.String({ description: 'why it is not as wanted yet' })),
+  error: nullable(Type.String({ description: 'why the change is not complete yet' })),
   vms: Type.Array(
     Type.Object({ vm: text, lun: Type.Integer(), state: oneOf(['attached', 'attaching', 'detaching']) }, strict),
   ),
@@ -456,13 +456,13 @@ const NoticeSchema = Type.Object(
     givenAt: time,
     notBefore: time,
   },
-  { ...strict, description: 'what its guest was told of its last move' },
+  { ...strict, description: 'the notice that its guest got of its last move' },
 );
 
 const MemberPauseSchema = Type.Object(
   {
-    foretoldMs: Type.Number({ description: 'how long its next move would hold it still' }),
-    because: Type.String({ description: 'what that number is made of' }),
+    foretoldMs: Type.Number({ description: 'the predicted pause of its next move' }),
+    because: Type.String({ description: 'how that number is computed' }),
     measuredMs: Type.Array(Type.Number(), { description: 'of its last moves, oldest first' }),
   },
   { ...strict, description: 'to be compared with `toleratesMs` of its guest cluster' },
@@ -473,7 +473,7 @@ export const GuestClusterSchema = Type.Object(
     name: nullable(Type.String({ description: 'null: nobody declared it' })),
     revision: nullable(revision),
     declared: Type.Boolean(),
-    because: Type.Array(Type.String(), { description: 'why it looks like one, where nobody declared it' }),
+    because: Type.Array(Type.String(), { description: 'why it looks like one, if nobody declared it' }),
     deleting: Type.Boolean(),
     members: Type.Array(
       Type.Object(
@@ -496,7 +496,7 @@ export const GuestClusterSchema = Type.Object(
     maxDisturbed: nullable(Type.Integer()),
     disturbed: Type.Array(Type.String(), { description: 'members that move or do not run now, and how' }),
     toleratesMs: nullable(Type.Integer()),
-    noticeMs: nullable(Type.Integer({ description: 'how long a guest is told before it is moved; null: it is not' })),
+    noticeMs: nullable(Type.Integer({ description: 'time of notice before a guest’s move; null: no notice' })),
     readyCheck: nullable(
       Type.Object(
         {
@@ -580,10 +580,10 @@ export type Event = View<typeof EventSchema>;
 export const AlarmSchema = Type.Object(
   {
     kind: Type.String({ description: 'stable word for the kind' }),
-    about: Type.String({ description: 'what it is about: a key in etcd, a machine, a disk' }),
+    about: Type.String({ description: 'its subject: a key in etcd, a machine, a disk' }),
     message: text,
   },
-  { ...strict, title: 'Alarm', description: 'what somebody has to look after; it stands for as long as its cause' },
+  { ...strict, title: 'Alarm', description: 'a problem for a person to solve; listed as long as its cause lasts' },
 );
 export type Alarm = View<typeof AlarmSchema>;
 
@@ -638,7 +638,7 @@ export const HealthSchema = Type.Object(
     leader: nullable(text),
     storeReachable: Type.Boolean(),
     waitingFor: nullable(
-      Type.String({ description: 'what the server needs before it can answer anything else; null once it has it' }),
+      Type.String({ description: 'the reason why the server cannot answer requests yet; null: it can' }),
     ),
     version: Type.String({ description: 'of this server' }),
     release: nullable(Type.String({ description: 'of the cluster; null while this server has not read it' })),
@@ -654,7 +654,7 @@ export const ProblemSchema = Type.Object(
     status: Type.Integer(),
     code: text,
     detail: text,
-    advice: Type.Optional(Type.String({ description: 'what was kept and what to do' })),
+    advice: Type.Optional(Type.String({ description: 'the things that were kept, and what to do' })),
     errors: Type.Optional(
       Type.Array(
         Type.Object({ pointer: Type.String({ description: 'JSON pointer into the request' }), detail: text }, strict),
@@ -688,7 +688,7 @@ export const WatchChangeSchema = Type.Object(
   {
     revision: text,
     kind: oneOf(WATCH_KINDS),
-    name: Type.String({ description: 'name, or id of what has no name' }),
+    name: Type.String({ description: 'name, or id of an object without a name' }),
     object: Type.Unknown({
       description: 'the object as its GET shows it, drains and rolls as lists do; null: deleted',
     }),

@@ -25,6 +25,6 @@ export function floorOfEpoch(epoch: number): Generation | 0 {
 /** The term of a leader whose election key has this create revision. CodedError 'failed' beyond what a term can be. */
 export function termOf(epoch: number, createRevision: number): Term {
   if (createRevision >= EPOCH_SPAN || epoch > EPOCH_MAX)
-    throw new CodedError('failed', `Revision ${createRevision} of epoch ${epoch} is beyond what a term can be.`);
+    throw new CodedError('failed', `Revision ${createRevision} of epoch ${epoch} is too large for a term.`);
   return (epoch * EPOCH_SPAN + createRevision) as Term;
 }

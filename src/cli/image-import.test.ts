@@ -93,7 +93,7 @@ test('--format is believed where the content does not contradict it, and refused
     Buffer.concat([Buffer.from('QFI\xfb\0\0\0\x03', 'latin1'), Buffer.alloc(MIB - 8)]),
   );
   const qcow2 = await gp(words('image import bad disk.img --format raw'), { cwd: dir });
-  assert.deepEqual([qcow2.code, /is a qcow image, and raw was said/.test(qcow2.err)], [2, true], qcow2.err);
+  assert.deepEqual([qcow2.code, /is a qcow image, and the stated format is raw/.test(qcow2.err)], [2, true], qcow2.err);
 });
 
 test('a sparse file says how little it needs, and one that no pool has room for is refused before it is read', async (t) => {

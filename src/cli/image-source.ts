@@ -154,7 +154,7 @@ class Room {
   async demand({ sizeBytes, dataBytes }: SparseWriter['count']): Promise<void> {
     const { max } = LIMITS.fileBytes;
     if (sizeBytes > max)
-      throw new CodedError('too-large', `What ${this.#label} holds is larger than an image may be: ${max} bytes.`, {
+      throw new CodedError('too-large', `The content of ${this.#label} is larger than an image may be: ${max} bytes.`, {
         advice: 'Nothing was imported.',
       });
     if (dataBytes < this.#lookAtBytes) return;

@@ -34,7 +34,7 @@ export async function runCli(args: readonly string[], io: Io, version: string): 
 function interrupted(error: unknown): Interrupted {
   return error instanceof Interrupted
     ? error
-    : new Interrupted('Interrupted. What was begun may go on: `gp task list` shows it.');
+    : new Interrupted('Interrupted. Operations that have begun may continue: `gp task list` shows them.');
 }
 
 /** The noun or verb, past the global options. */

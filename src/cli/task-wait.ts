@@ -38,7 +38,7 @@ export async function waitForTask(session: Session, task: Task, timeoutMs: numbe
     }
   } catch (error) {
     if (io.signal.aborted)
-      throw new Interrupted(`Not waiting any more; ${seen.kind} of ${seen.target.name} goes on. ${howToWait(seen)}`);
+      throw new Interrupted(`No longer waiting; ${seen.kind} of ${seen.target.name} goes on. ${howToWait(seen)}`);
     throw error;
   } finally {
     if (io.errIsTty) io.err('\r\u001b[K');

@@ -28,7 +28,8 @@ const LEASE_SECONDS = 2;
 const RETRY_MS = 500;
 const WHY_OVER: Readonly<Record<TermEnd, string>> = {
   deposed: 'a commit was refused: another leader was elected meanwhile',
-  'unknown-outcome': 'nobody knows whether a commit was applied: this term ends, and with it what that compares',
+  'unknown-outcome':
+    'it is unknown whether a commit was applied: this term ends, and with it every transaction that compares its key',
 };
 
 export interface LeadershipOptions {

@@ -46,7 +46,10 @@ async function letIn(ports: ReaderKeeperPorts, name: StorageName): Promise<boole
     if (!isMember(ports, name)) await readers.revoke(name);
     return true;
   } catch (error) {
-    log.warn('a storage node could not be let read etcd; it is tried again', { node: name, error: messageOf(error) });
+    log.warn('a storage node could not be given the right to read etcd; this is tried again', {
+      node: name,
+      error: messageOf(error),
+    });
     return false;
   }
 }

@@ -64,9 +64,9 @@ function keyOf(text: string): Uint8Array {
   }
   throw new CodedError(
     'failed',
-    `What etcd holds at ${TARGET_SECRET_KEY} is not the targets’ key: something else wrote it.`,
+    `The value in etcd at ${TARGET_SECRET_KEY} is not the targets’ key: another program wrote it.`,
     {
-      advice: 'Restore it from a backup of etcd: QEMUs that run could not log in again by another one.',
+      advice: 'Restore it from a backup of etcd: running QEMUs could not log in again with another key.',
     },
   );
 }

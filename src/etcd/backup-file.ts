@@ -130,13 +130,13 @@ export async function* wholeBackup(pieces: AsyncIterable<Uint8Array>, name: stri
 /** Reads a backup. CodedError 'bad-input': it is none, or not whole. */
 export function readBackup(text: string, name: string): Backup {
   const bad = (what: string): CodedError =>
-    new CodedError('bad-input', `${name} is no whole backup of a cluster: ${what}.`, {
+    new CodedError('bad-input', `${name} is not a complete backup of a cluster: ${what}.`, {
       advice: 'Nothing was changed.',
     });
   const end = text.lastIndexOf('\n', text.length - 2) + 1;
   const [first = '', ...lines] = text.slice(0, end).split('\n').slice(0, -1);
   const header = jsonOf(first) as Partial<BackupHeader> | null;
-  if (header?.format !== FORMAT) throw bad('its first line is not that of one');
+  if (header?.format !== FORMAT) throw bad('its first line is not that of a backup');
   if (header.version !== 1) throw bad(`it is of version ${String(header.version)}, and this version reads 1`);
   const hash = createHash('sha256').update(text.slice(0, end)).digest('hex');
   if ((jsonOf(text.slice(end)) as { sha256?: unknown } | null)?.sha256 !== hash)

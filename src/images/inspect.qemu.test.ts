@@ -65,7 +65,7 @@ describe('inspectImage accepts', () => {
 describe('inspectImage refuses', () => {
   test('what is another format than it is said to be', async () => {
     const dressedUp = goodQcow2('dressed-up.raw');
-    await refused(dressedUp, /is a qcow image, and raw was said/, { format: 'raw' });
+    await refused(dressedUp, /is a qcow image, and the stated format is raw/, { format: 'raw' });
     const zeros = join(dir, 'zeros.qcow2');
     await writeFile(zeros, Buffer.alloc(MIB));
     await refused(zeros, /is not a qcow2 image/, { format: 'qcow2' });

@@ -88,10 +88,14 @@ export async function inspectImage(path: string, options: InspectOptions = {}): 
   const { head, sizeBytes } = await readHead(path);
   if (head.startsWith(QCOW2_MAGIC)) {
     if (options.format !== 'raw') return inspectQcow2(path, head, options);
-    throw bad(path, 'is a qcow image, and raw was said', 'Say --format qcow2; or convert it: qemu-img convert -O raw.');
+    throw bad(
+      path,
+      'is a qcow image, and the stated format is raw',
+      'Say --format qcow2; or convert it: qemu-img convert -O raw.',
+    );
   }
   if (options.format === 'qcow2')
-    throw bad(path, 'is not a qcow2 image: its first bytes are others', 'Say --format raw if it is a raw disk.');
+    throw bad(path, 'is not a qcow2 image: its first bytes are others', 'Pass --format raw if it is a raw disk.');
   if (options.format === undefined) refuseWhatIsNotRaw(path, head);
   if (sizeBytes % 512 !== 0) {
     throw bad(
@@ -129,12 +133,12 @@ function refuseWhatIsNotRaw(path: string, head: string): void {
   // An ISO made to be written to a disk as well has a partition table's signature in its first sector.
   const bootable = head.startsWith('\x55\xaa', 510);
   if (head.startsWith('CD001', ISO_MAGIC_AT) && !bootable) {
-    throw bad(path, 'is a CD or DVD image, not a disk', 'If it is meant as a disk all the same, say --format raw.');
+    throw bad(path, 'is a CD or DVD image, not a disk', 'If it is meant as a raw disk, pass --format raw.');
   }
   const first = head.slice(0, 512);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what tells a disk from a text
   if (!/[\x00-\x08\x0e-\x1f\x7f-\xff]/.test(first)) {
-    throw bad(path, 'is a text, not a disk', 'If it is meant as a disk all the same, say --format raw.');
+    throw bad(path, 'is a text, not a disk', 'If it is meant as a raw disk, pass --format raw.');
   }
 }
 

@@ -387,7 +387,7 @@ async function certificatesLast(machine: MachineConfig): Promise<Judged> {
     level: 'bad',
     found: `${ends.join(', ')}.`,
     advice:
-      'The leader renews certificates with 30 days left: see that its alarms (gp cluster show) name this machine, and that the control nodes reach it. One that has ended needs `gp join` with a new token.',
+      'The leader renews certificates with 30 days left: see that its alarms (gp cluster show) name this machine, and that the control nodes reach it. A certificate that has ended needs `gp join` with a new token.',
   };
 }
 

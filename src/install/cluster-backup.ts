@@ -185,7 +185,7 @@ export function demandAuthority({ records }: Pick<Backup, 'records'>, ids: reado
   if (ids.includes(issuing)) return;
   throw new CodedError('conflict', `The key of authority ${issuing}, which issues in the backup, is not here.`, {
     advice:
-      'Nothing was changed. The authority was changed after the backup, and machines trust the old one no more: restore from a backup that was made after the change.',
+      'Nothing was changed. The authority was changed after the backup, and machines no longer trust the old one: restore from a backup that was made after the change.',
   });
 }
 
@@ -220,7 +220,7 @@ export function demandPlausible(
   const wild = heard.filter(({ epoch }) => epoch > known + EPOCHS_AHEAD_MAX);
   if (wild.length === 0) return;
   const said = listed(wild.map(({ node, epoch }) => `${node} (epoch ${epoch})`));
-  throw new CodedError('conflict', `Storage nodes say epochs far above the backup’s ${known}: ${said}.`, {
+  throw new CodedError('conflict', `Storage nodes report epochs far above the backup’s ${known}: ${said}.`, {
     advice: `Nothing was changed. A cluster is not restored more than ${EPOCHS_AHEAD_MAX} times after a backup: restore from a newer backup, or, if they are not to be believed, leave them out: --without ${wild.map(({ node }) => node).join(' ')}.`,
   });
 }

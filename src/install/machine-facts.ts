@@ -47,7 +47,7 @@ export function judgeName(name: string, hostname: string): Judged {
   return {
     level: 'warning',
     found: `The cluster calls this machine ${name}, and its host name is ${hostname}.`,
-    advice: 'Nothing depends on it but whoever looks for the machine.',
+    advice: 'Only people who look for the machine depend on it.',
   };
 }
 

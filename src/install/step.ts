@@ -39,7 +39,7 @@ export async function takeSteps(steps: readonly Step[], { dryRun, say, signal }:
       if (!(error instanceof CodedError)) throw error;
       throw new CodedError(error.code, `Could not ${step.does}: ${error.message}`, {
         cause: error,
-        advice: `${error.advice ?? ''} What was done before stays; the same command goes on from there.`.trim(),
+        advice: `${error.advice ?? ''} Completed steps are kept; the same command continues from there.`.trim(),
       });
     }
   }

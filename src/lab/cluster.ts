@@ -349,7 +349,7 @@ export class LabCluster {
     probe: () => Promise<boolean>,
     from?: { readonly spec: MachineSpec; readonly role: Role },
   ): Promise<void> {
-    const advice = `The logs are in ${this.layout.machinesDir}/*/log. What the cluster keeps was not touched.`;
+    const advice = `The logs are in ${this.layout.machinesDir}/*/log. The cluster's data was not changed.`;
     const startedMs = monotonicMs();
     let last = '';
     while (monotonicMs() - startedMs < READY_DEADLINE_MS) {

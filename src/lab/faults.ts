@@ -152,7 +152,7 @@ export const FAULTS: Readonly<Record<FaultName, FaultVerb>> = {
     },
   },
   'wipe-host': {
-    summary: 'erase everything that the host keeps, its identity too, while its VMs run; its agent joins anew',
+    summary: 'erase the host's whole state, with its identity, while its VMs run; its agent joins anew',
     on: ['host'],
     do: async ({ cluster }, machines) => {
       for (const machine of machines) await cluster.reinstallAgent(machine);
@@ -193,13 +193,13 @@ export const FAULTS: Readonly<Record<FaultName, FaultVerb>> = {
     do: (lab) => lab.cluster.powerOff(lab.cluster.machines),
   },
   restore: {
-    summary: 'undo all faults of a machine, or of all machines, and start what is dead',
+    summary: 'undo all faults of a machine, or of all machines, and start dead processes',
     on: ALL,
     targetOptional: true,
     do: restore,
   },
   status: {
-    summary: 'what is dead, cut or frozen now',
+    summary: 'show what is dead, cut or frozen now',
     on: ALL,
     targetOptional: true,
     do: async ({ cluster }, machines) => machines.map((machine) => statusOf(cluster, machine)),

@@ -67,9 +67,13 @@ export function parseJoinToken(text: string): JoinToken {
   const secret = match?.[1];
   const caFingerprint = match?.[2];
   if (secret === undefined || caFingerprint === undefined) {
-    throw new CodedError('bad-input', `A join token begins with ${JOIN_PREFIX}; this is none, or not all of it.`, {
-      advice: 'Nothing was sent. Copy the whole token, or make a new one.',
-    });
+    throw new CodedError(
+      'bad-input',
+      `A join token begins with ${JOIN_PREFIX}; this text is no join token, or not a whole one.`,
+      {
+        advice: 'Nothing was sent. Copy the whole token, or make a new one.',
+      },
+    );
   }
   return { secret, caFingerprint };
 }

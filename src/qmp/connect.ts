@@ -162,7 +162,7 @@ function opened(stream: Duplex, event: 'connect' | 'secureConnect'): Promise<voi
     stream.once(event, () => resolve());
     stream.once('error', reject);
     stream.once('close', () =>
-      reject(new CodedError('unavailable', 'The connection was closed before QEMU said anything.')),
+      reject(new CodedError('unavailable', 'The connection was closed before QEMU sent anything.')),
     );
   });
 }

@@ -69,7 +69,7 @@ async function main(): Promise<void> {
   if (!confine)
     log.warn('disk daemons run as our own user: not root of the machine, or their directories are closed to others');
   const onUnreadable = (key: string, finding: string): void =>
-    log.warn('a value in etcd is no record: it is left alone', { at: key, finding });
+    log.warn('a value in etcd is not a valid record: it is left alone', { at: key, finding });
   const disks = new LocalDisks({
     name: config.name,
     storageAddress: config.storageAddress,
@@ -140,7 +140,7 @@ async function followCluster(config: StorageConfig, etcd: EtcdClient, log: Log):
       void known.put(controls);
     },
     onRefused: (reason) =>
-      log.warn('etcd does not say who the members are; what is known of them stays meanwhile', { reason }),
+      log.warn('etcd does not say who the members are; the known members stay in the meantime', { reason }),
   });
   if (config.filterPorts === true) await Promise.race([first.promise, sleep(systemClock, FILTER_MS)]);
 }

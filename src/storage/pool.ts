@@ -424,9 +424,10 @@ async function writeHashed(
     for await (const chunk of stream as AsyncIterable<Buffer>) {
       hash.update(chunk);
       await writer.write(chunk);
-      if (count.sizeBytes > sizeBytes) throw new CodedError('bad-input', 'The upload is longer than it said.');
+      if (count.sizeBytes > sizeBytes)
+        throw new CodedError('bad-input', 'The upload is longer than its announced size.');
       if (count.dataBytes > roundUp(dataBytes, SPARSE_BLOCK_BYTES))
-        throw new CodedError('bad-input', 'The upload has more than zeroes where it said that it has none.');
+        throw new CodedError('bad-input', 'The upload has data where it announced zeroes.');
     }
     await writer.finish();
     if (count.sizeBytes !== sizeBytes)

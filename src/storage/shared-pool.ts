@@ -154,6 +154,6 @@ function noRoom(error: unknown, sizeBytes: number): unknown {
   if (!isErrno(error, 'ENOSPC') && !isErrno(error, 'EFBIG') && !isErrno(error, 'EINVAL')) return error;
   return new CodedError('no-capacity', `The pool has no room for a disk of ${sizeBytes} bytes: ${messageOf(error)}.`, {
     cause: error,
-    advice: 'Nothing was changed. A file system may have a largest size of a file: 16 TiB with ext4.',
+    advice: 'Nothing was changed. File systems limit the size of a file: 16 TiB with ext4.',
   });
 }

@@ -226,7 +226,7 @@ test('without etcd a service that starts serves on and fences, and grants nothin
   assert.deepEqual(await fence(one, 2), { revoked: [{ disk: one.disk, generation: 1 }] });
   assert.ok(!(await guest.io('write 0 4k')));
   await lab.restartEtcd();
-  await until('the first read of etcd', () => lab.log.some((line) => line.includes('what etcd admits')));
+  await until('the first read of etcd', () => lab.log.some((line) => line.includes('generations that etcd admits')));
   // etcd still names generation 1; the fence was newer.
   assert.deepEqual(await grantsOf(one.disk), []);
   await grant(one, 2);

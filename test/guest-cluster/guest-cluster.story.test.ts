@@ -246,7 +246,7 @@ describe('a Pacemaker cluster of three VMs with a shared disk', () => {
     await gp(cluster, [...shorter, '--accept', '--owner', 'ann', '--reason', 'a test', '--until', date]);
     const { generation, host } = await vmOf(cluster, active);
     const { stderr } = await gp(cluster, ['vm', 'migrate', active], 1);
-    assert.match(stderr, /would hold .* still for about [0-9]+ ms .* tolerates 1 ms/);
+    assert.match(stderr, /would pause .* for about [0-9]+ ms .* tolerates 1 ms/);
     const stays = await vmOf(cluster, active);
     assert.deepEqual([stays.generation, stays.host], [generation, host]);
     await gp(cluster, ['guest-cluster', 'set', 'sql', '--tolerates', `${TOLERATES_MS}ms`]);

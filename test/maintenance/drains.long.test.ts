@@ -237,5 +237,5 @@ story('a control node is drained: the lead passes on; a second one is refused: e
   await busy.gp(['control', 'undrain', leader]);
   const node = await busy.cluster.gp(['storage', 'drain', 's1']);
   assert.notEqual(node.exitCode, 0);
-  assert.match(node.stderr, /What is on storage node s1 exists nowhere else: .*m1/);
+  assert.match(node.stderr, /The contents of storage node s1 exist nowhere else: .*m1/);
 });

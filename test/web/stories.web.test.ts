@@ -87,7 +87,7 @@ test('a form says at once what admission would say, and asks for what is typed l
   page.on('request', (request) => {
     if (request.url().endsWith('/v1/vms/check')) asked.push((request.postDataJSON() as { name: string }).name);
   });
-  const says = page.getByRole('status', { name: 'What the cluster would say' });
+  const says = page.getByRole('status', { name: 'The cluster’s answer' });
   await page.getByLabel('Image').selectOption('tiny');
   await page.getByLabel('Name').pressSequentially('web1', { delay: 20 });
   await says.filter({ hasText: /A VM named web1 exists\.\s*Nothing was created\./ }).waitFor();
@@ -120,7 +120,7 @@ test('a tie is refused while it is typed, signed for in the form, listed, and si
   await page.getByLabel('Only on host').selectOption('h1');
   await page.getByLabel('Start it at once').uncheck();
   await page
-    .getByRole('status', { name: 'What the cluster would say' })
+    .getByRole('status', { name: 'The cluster’s answer' })
     .filter({ hasText: 'tied1 is pinned to h1' })
     .waitFor();
   await page.getByRole('list', { name: 'Ties' }).filter({ hasText: 'tied1 is pinned to h1' }).waitFor();
@@ -231,7 +231,7 @@ test('a plan that is refused says what stands in the way of which host', async (
 test('what a guest cluster bears is changed where it is shown, and a wrong window is refused by the API', async () => {
   const page = await stage.page();
   await stage.go(page, '/guest-clusters/sql');
-  await page.getByLabel('Told before a move, seconds').fill('90');
+  await page.getByLabel('Notice before a move, seconds').fill('90');
   await page.getByLabel('Quiet hours').fill('Mon-Fri 25:00-18:00 UTC');
   await page.getByRole('button', { name: 'Save changes' }).click();
   await page.getByRole('alert').filter({ hasText: '25:00' }).waitFor();

@@ -78,7 +78,7 @@ export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Pr
     const ended = qemu.exited.then(async (status) => {
       const words = await lastWords(directory);
       throw new CodedError(codeOf(words), `QEMU ended with status ${status}: ${words}`, {
-        advice: 'Nothing of it is left on the host.',
+        advice: 'No part of it is left on the host.',
       });
     });
     ended.catch(() => undefined);

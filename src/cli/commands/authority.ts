@@ -12,7 +12,7 @@ export function addAuthorityCommands(program: Command, io: Io): void {
   const authority = program.command('authority').description("the cluster's certificate authority");
   authority
     .command('show')
-    .description('show who issues certificates, and what a change of the authority waits for')
+    .description('show who issues certificates, and the reasons why a change of the authority waits')
     .action(
       action(io, async (session) => {
         const client = await session.client();
@@ -26,7 +26,7 @@ export function addAuthorityCommands(program: Command, io: Io): void {
       action(io, async (session) => {
         const client = await session.client();
         const begun = await client.call(client.http.POST('/v1/authority/rotation'));
-        await session.printOne(begun, named, () => 'begun; `gp authority show` says how far it is\n');
+        await session.printOne(begun, named, () => 'begun; `gp authority show` shows the progress\n');
       }),
     );
   authority

@@ -39,7 +39,7 @@ export function addBackup(cluster: Command, io: Io): void {
     );
   cluster
     .command('restore')
-    .description('after the loss of every control node: begin the cluster again on this one; what runs is adopted')
+    .description('after the loss of every control node: begin the cluster again on this one; running VMs are adopted')
     .argument('<file>', 'a file of `gp cluster backup`')
     .option('--without <nodes...>', 'storage nodes that are not asked: they are down')
     .option('--dry-run', 'say what would be done, and change nothing')
@@ -56,7 +56,7 @@ export function addBackup(cluster: Command, io: Io): void {
           without: flags.without ?? [],
           onRestored: ({ epoch, vms, keptIn }) => {
             session.say(`Epoch ${epoch} begins: what runs of ${counted(vms, 'VM')} is found out now (gp vm list).`);
-            if (keptIn !== null) session.say(`What etcd held before is kept in ${keptIn}.`);
+            if (keptIn !== null) session.say(`The former data of etcd is kept in ${keptIn}.`);
           },
         });
         await takeSteps(steps, {

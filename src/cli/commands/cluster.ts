@@ -101,7 +101,7 @@ function addNetworks(program: Command, io: Io): void {
     );
   network
     .command('set')
-    .description('change what a network offers its guests')
+    .description('change a network’s services for its guests')
     .argument('<network>', 'name', nameArgument)
     .option('--metadata', 'serve its guests at 169.254.169.254; needs DHCP')
     .option('--no-metadata', 'serve them no more')
@@ -148,8 +148,11 @@ function addStorageRemove(storage: Command, io: Io): void {
     .command('remove')
     .description('remove an empty storage node, or give up one that is gone for good')
     .argument('<node>', 'name', nameArgument)
-    .option('--lost', 'it is gone for good: its disks are, and the VMs that had them')
-    .option('--yes', 'what is lost was read; without it, it is named and nothing is changed')
+    .option('--lost', 'it is gone for good, with its disks and the VMs that had them')
+    .option(
+      '--yes',
+      'confirm that the list of losses was read; without this option it is printed and nothing is changed',
+    )
     .action(
       action(io, async (session, name: string, flags: { readonly lost?: true; readonly yes?: true }) => {
         const client = await session.client();
@@ -189,7 +192,7 @@ function addControlNodes(program: Command, storage: Command, io: Io): void {
         const client = await session.client();
         const path = { control: name };
         await client.call(client.http.DELETE('/v1/control-nodes/{control}', { params: { path } }));
-        session.say(`${name} is no control node any more.`);
+        session.say(`${name} is no longer a control node.`);
       }),
     );
   control
@@ -371,7 +374,7 @@ function addTasks(program: Command, io: Io): void {
     );
   task
     .command('cancel')
-    .description('take back what a task asks for: a migration, a start, a reset')
+    .description('cancel what a task asks for: a migration, a start, a reset')
     .argument('<task>', 'id', nameArgument)
     .addOption(timeoutOption())
     .action(
@@ -423,10 +426,10 @@ function addEvents(program: Command, io: Io): void {
     .option('--host <host>', 'only of this host', nameArgument)
     .option(
       '--since <when>',
-      'only from then on: a time such as 2026-05-01T12:00:00Z, or how long ago (10m)',
+      'only events since a time such as 2026-05-01T12:00:00Z, or since this long ago (10m)',
       (text: string) => parseSince(text),
     )
-    .option('-f, --follow', 'go on with what happens, until Ctrl-C')
+    .option('-f, --follow', 'continue with new events, until Ctrl-C')
     .action(
       action(io, async (session, { limit, kind, vm, host, since, follow }: EventOptions) => {
         const client = await session.client();

@@ -25,7 +25,7 @@ export function withWaiting(command: Command): Command {
 
 /** --timeout of everything that waits for a task. */
 export function timeoutOption(): Option {
-  return new Option('--timeout <duration>', 'stop waiting after this long; the operation goes on')
+  return new Option('--timeout <duration>', 'stop waiting after this long; the operation continues')
     .argParser(parseDuration)
     .default(DEFAULT_TIMEOUT_MS, '2m');
 }

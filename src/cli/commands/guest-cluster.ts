@@ -40,11 +40,7 @@ function addCreate(cluster: Command, io: Io): void {
     .command('create')
     .description('declare VMs that exist to be a guest cluster')
     .argument('<name>', 'name of the guest cluster', nameArgument)
-    .requiredOption(
-      '--members <vms>',
-      'VMs, separated by commas; those that run are changed while they run',
-      parseNames,
-    )
+    .requiredOption('--members <vms>', 'VMs, separated by commas; running VMs are changed while they run', parseNames)
     .option('--shared-disk <disk>', 'NAME:SIZE[,block=512|4096], made and attached; repeatable', collect(parseShared))
     .option(
       '--heartbeat-network <network>',
@@ -54,8 +50,8 @@ function addCreate(cluster: Command, io: Io): void {
     .option('--max-disturbed <n>', 'members that the cluster may move at once (default: 1)', (text: string) =>
       parseCount(text),
     )
-    .option('--tolerates <duration>', 'longest pause that the guests’ heartbeat bears (default: 3s)', parseDuration)
-    .option('--share-hosts', 'consent to members on one host where there is no other way');
+    .option('--tolerates <duration>', 'longest pause that the guests’ heartbeat tolerates (default: 3s)', parseDuration)
+    .option('--share-hosts', 'consent to members on one host if there is no other way');
   withWaiting(withAccept(create)).action(
     action(io, async (session, name: string, options: CreateOptions) => {
       const client = await session.client();
@@ -79,7 +75,7 @@ function addCreate(cluster: Command, io: Io): void {
 function addReading(cluster: Command, io: Io): void {
   cluster
     .command('list')
-    .description('list guest clusters, also those that nobody declared')
+    .description('list guest clusters, including undeclared ones')
     .action(
       action(io, async (session) => {
         const client = await session.client();
@@ -89,7 +85,7 @@ function addReading(cluster: Command, io: Io): void {
     );
   cluster
     .command('show')
-    .description('show members, what each may do now, and who holds what on which disk')
+    .description('show members, the actions that each allows now, and the reservations on each disk')
     .argument('<guest-cluster>', 'name', nameArgument)
     .action(
       action(io, async (session, name: string) => {
@@ -110,7 +106,7 @@ function addMembers(cluster: Command, io: Io): void {
     .description('make a VM a member, also while it runs')
     .argument('<guest-cluster>', 'name', nameArgument)
     .argument('<vm>', 'name or id', nameArgument)
-    .option('--share-hosts', 'consent to members on one host where there is no other way');
+    .option('--share-hosts', 'consent to members on one host if there is no other way');
   withWaiting(withAccept(add)).action(
     action(io, async (session, name: string, vm: string, options: AddOptions) => {
       const client = await session.client();
@@ -233,13 +229,13 @@ function readyCheckOf(command: SetOptions['readyCheck'], withinMs: number | unde
 
 function addSetAndDelete(cluster: Command, io: Io): void {
   withAccept(cluster.command('set'))
-    .description('change what a guest cluster bears')
+    .description('change the limits of a guest cluster')
     .argument('<guest-cluster>', 'name', nameArgument)
     .option('--max-disturbed <n>', 'members that the cluster may move at once', (text: string) => parseCount(text))
-    .option('--tolerates <duration>', 'longest pause that the guests’ heartbeat bears', parseDuration)
+    .option('--tolerates <duration>', 'longest pause that the guests’ heartbeat tolerates', parseDuration)
     .option(
       '--notice <duration>',
-      'tell a member’s guest so long before it is moved, unless it acknowledges',
+      'give a member’s guest notice this long before it is moved, unless it acknowledges',
       parseDuration,
     )
     .option('--no-notice', 'do not tell guests')
@@ -306,8 +302,8 @@ function addSharedDisks(program: Command, io: Io): void {
     );
   disk
     .command('show')
-    .description('show a shared disk: who has it, and who holds what on it')
-    .argument('<disk>', 'id, or name of one of no guest cluster', nameArgument)
+    .description('show a shared disk: its VMs, and the reservations on it')
+    .argument('<disk>', 'id, or name if it belongs to no guest cluster', nameArgument)
     .action(action(io, async (session, name: string) => printDisk(session, await getDisk(session, name))));
   const create = disk
     .command('create')

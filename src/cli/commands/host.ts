@@ -111,7 +111,7 @@ function addSet(host: Command, io: Io): void {
     .action(
       action(io, async (session, name: string, { rack, ifRevision }: HostSetOptions) => {
         if (rack === undefined)
-          throw new CodedError('bad-input', 'Nothing was said that is to change.', {
+          throw new CodedError('bad-input', 'The command names no change.', {
             advice: 'Use --rack or --no-rack.',
           });
         const client = await session.client();

@@ -38,7 +38,7 @@ function addImport(image: Command, io: Io): void {
     .description('import a disk image (qcow2 or raw), a kernel for direct boot, or both')
     .argument('<name>', 'name of the image', nameArgument)
     .argument('[file]', 'disk image, also compressed (gzip, zstd, xz); - for standard input')
-    .option('--format <format>', 'qcow2 or raw: refused where it is not; found out when not given')
+    .option('--format <format>', 'qcow2 or raw: the image is refused if it has another format; detected if not given')
     .option('--kernel <file>', 'kernel for direct boot')
     .option('--initrd <file>', 'initial RAM disk for direct boot')
     .option('--append <text>', 'kernel command line for direct boot')
@@ -174,7 +174,7 @@ function addReading(image: Command, io: Io): void {
     );
   image
     .command('delete')
-    .description('delete an image; disks made of it stay')
+    .description('delete an image; disks made from it stay')
     .argument('<image>', 'name', nameArgument)
     .action(
       action(io, async (session, name: string) => {

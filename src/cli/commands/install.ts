@@ -47,7 +47,7 @@ export function addInstallCommands(program: Command, io: Io): void {
   withMachine(
     program
       .command('join')
-      .description('make this machine a member of a cluster: a host, or what is asked for')
+      .description('make this machine a member of a cluster: a host, or the given role')
       .argument(
         '<token@addresses>',
         'a token of `gp join-token create`, and control nodes: TOKEN@10.0.0.11[,10.0.0.12]',
@@ -81,9 +81,9 @@ function withMachine(command: Command): Command {
     .option('--storage-network <address>', 'own address, or interface, on the storage network (default: as control)')
     .option('--overlay-network <address>', 'own address, or interface, on the overlay network (default: as storage)')
     .option('--pool <directory>', 'where a storage node keeps its disks')
-    .option('--memory <size>', 'what VMs may have together on a host, such as 60GiB')
+    .option('--memory <size>', 'memory that all VMs on a host may have together, such as 60GiB')
     .option('--dry-run', 'say what would be done, and change nothing')
-    .option('--force', 'go on although a check found something');
+    .option('--force', 'continue although a check found a problem');
 }
 
 interface LeaveFlags {
@@ -169,7 +169,7 @@ async function checkFirst(
   if (wrong.length > 0) session.io.err(textOf(wrong));
   if (force === true || !wrong.some(({ level }) => level === 'bad')) return;
   throw new CodedError('conflict', 'This machine is not ready.', {
-    advice: 'Nothing was changed. Mend what is bad above, or say --force.',
+    advice: 'Nothing was changed. Mend the problems above, or pass --force.',
   });
 }
 

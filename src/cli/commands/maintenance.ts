@@ -123,7 +123,7 @@ function addVerbs(maintenance: Command, io: Io): void {
     );
   maintenance
     .command('resume')
-    .description('go on with a drain or a roll')
+    .description('resume a drain or a roll')
     .argument('<id>', 'of a drain or a roll')
     .option('--retry', 'try hosts of a roll that have failed again')
     .action(
@@ -139,7 +139,7 @@ function addVerbs(maintenance: Command, io: Io): void {
     );
   maintenance
     .command('cancel')
-    .description('end a drain once the moves under way have ended; what has moved stays')
+    .description('end a drain once the moves under way have ended; VMs that have moved stay')
     .argument('<drain>', 'id')
     .action(
       action(io, async (session, drain: string) => {
@@ -152,7 +152,7 @@ function addVerbs(maintenance: Command, io: Io): void {
     );
   maintenance
     .command('abort')
-    .description('end a roll: nothing more begins, what has begun is brought to its end')
+    .description('end a roll: nothing more begins, work that has begun is finished')
     .argument('<roll>', 'id')
     .action(
       action(io, async (session, roll: string) => {
@@ -173,13 +173,13 @@ function addHostCommands(host: Command, io: Io): void {
     .option('--by <time>', 'deadline: 18:00, or 2026-05-01T18:00:00Z; no move begins that would end later', (text) =>
       parseDeadline(text),
     )
-    .option('--reason <text>', 'why, for whoever looks at the host')
+    .option('--reason <text>', 'the reason, for people who look at the host')
     .option('--change <number>', 'the change that it belongs to')
     .option('--override-quiet', 'move members in quiet hours of their guest clusters, too; needs --owner and --reason')
     .option('--owner <who>', 'who answers for --override-quiet')
     .option('--no-wait', 'return as soon as the drain has begun')
     .addOption(
-      new Option('--timeout <duration>', 'stop waiting after this long; the drain goes on')
+      new Option('--timeout <duration>', 'stop waiting after this long; the drain continues')
         .argParser(parseDuration)
         .default(TIMEOUT_MS, '1h'),
     )
@@ -209,7 +209,7 @@ function addHostCommands(host: Command, io: Io): void {
     .option('--parallel <n>', 'moves at once from and to one host (default: 2)', (text) => parseCount(text))
     .option('--no-wait', 'return as soon as the moves have begun')
     .addOption(
-      new Option('--timeout <duration>', 'stop waiting after this long; the moves go on')
+      new Option('--timeout <duration>', 'stop waiting after this long; the moves continue')
         .argParser(parseDuration)
         .default(TIMEOUT_MS, '1h'),
     )
@@ -282,8 +282,8 @@ function describePlan({
 }
 
 const REMEDIES = {
-  'slow-down': 'it is slowed down until they are copied',
-  'longer-pause': 'it stands still for longer at the end',
+  'slow-down': 'it is slowed down until the pages are copied',
+  'longer-pause': 'it is paused for longer at the end',
   stop: 'it is stopped and starts on its new host, as its owner allows',
 } as const;
 
@@ -291,7 +291,7 @@ const REMEDIES = {
 function lostText({ host, since, reason, vms }: DrainPlan['lost'][number]): string {
   const lines = vms.map(({ vm, what }) => `  ${vm}: ${what}\n`);
   const none = lines.length === 0 ? '  No VM was there, as far as events are kept.\n' : '';
-  return `${host} is lost since ${since} (${reason}): nothing is moved from there.\n${none}${lines.join('')}`;
+  return `${host} has been lost since ${since} (${reason}): no VM is moved from there.\n${none}${lines.join('')}`;
 }
 
 /** The remedy for a guest that writes faster than it is copied; empty if none is needed. */

@@ -71,8 +71,8 @@ export function addNodeDrains(
 /** The options are those of `gp host drain`, except those about moves. */
 function addDrain(command: Command, description: string): Command {
   return addVerb(command, 'drain', description)
-    .option('--dry-run', 'show what it would do and change nothing')
-    .option('--reason <text>', 'why, for whoever looks at the node')
+    .option('--dry-run', 'show the effect and change nothing')
+    .option('--reason <text>', 'the reason, for people who look at the node')
     .option('--change <number>', 'the change that it belongs to');
 }
 

@@ -166,7 +166,7 @@ async function begin(session: Session, client: ApiClient, options: RollOptions):
     ...present({ preMs: preTimeout, runMs: runTimeout, verifyMs: verifyTimeout }),
   };
   const roll = await client.call(client.http.POST('/v1/rolls', { body }));
-  session.say(`${roll.id} has begun. Go on with it: gp maintenance roll --resume ${roll.id}`);
+  session.say(`${roll.id} has begun. Continue it with: gp maintenance roll --resume ${roll.id}`);
   if (roll.wouldNotFit.length > 0)
     session.say(`Waves that no window within reach has time for: ${roll.wouldNotFit.join(', ')}.`);
   for (const { from, until, waves } of roll.forecast)

@@ -24,7 +24,7 @@ const TIE_TABLE: Presentation<Tie> = {
 
 /** Adds the command named in the module's comment. */
 export function addTieCommands(program: Command, io: Io): void {
-  const ties = program.command('ties').description('what ties VMs to hosts, and what somebody signed for');
+  const ties = program.command('ties').description('show ties of VMs to hosts, and the debts that were signed for');
   ties
     .command('list', { isDefault: true })
     .description('list ties and debts, and what each costs now')

@@ -51,15 +51,15 @@ export function addUpgradeCommands(cluster: Command, io: Io): void {
     );
   upgrade
     .command('run')
-    .description('upgrade one machine after the other; goes on from where it ended')
+    .description('upgrade one machine after the other; continues where it ended')
     .requiredOption('--to <version>', 'version, such as 1.4.0')
     .option('--package <file>', 'on each machine: a .deb, or NAME=VERSION (default: groundplane=VERSION)')
     .option('--run <command>', 'installs on {host} at {address} the {package}', INSTALL)
-    .option('--timeout <duration>', 'for each machine to install and to come back', parseDuration, DEADLINE_MS)
+    .option('--timeout <duration>', 'time for each machine to install and to come back', parseDuration, DEADLINE_MS)
     .option('--drain', 'empty each host first, by maintenance rolls: its VMs get the QEMU of where they go')
     .option(
       '--window <window>',
-      "when a machine may be begun with: 'Sat 22:00-04:00 Europe/Berlin'; may be repeated",
+      "when a machine's upgrade may begin: 'Sat 22:00-04:00 Europe/Berlin'; may be repeated",
       collect(String),
     )
     .option('--freeze-file <file>', 'when none may be: lines of FROM UNTIL REASON')

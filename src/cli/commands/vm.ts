@@ -138,7 +138,7 @@ async function createRequest(io: Io, name: string, options: CreateOptions) {
 type MigrationPolicy = Vm['spec']['migrationPolicy'];
 
 const POLICY_HELP =
-  'what may be done where its guest writes faster than it is copied: slow-down (the default), longer-pause=DURATION, ' +
+  'the allowed measures if its guest writes faster than it is copied: slow-down (the default), longer-pause=DURATION, ' +
   'stop, several with commas, or none';
 
 /** `none`, or some of `slow-down`, `longer-pause=DURATION` and `stop`, each once. Throws `bad-input`. */
@@ -200,7 +200,7 @@ function addReading(vm: Command, io: Io): void {
       'only those with this label: KEY or KEY=VALUE; repeatable',
       collect((text) => text),
     )
-    .option('--verdict <verdict>', 'only those of this verdict, such as running or lost')
+    .option('--verdict <verdict>', 'only VMs with this verdict, such as running or lost')
     .action(
       action(io, async (session, { host, label, verdict }: ListOptions) => {
         const client = await session.client();
@@ -209,7 +209,7 @@ function addReading(vm: Command, io: Io): void {
       }),
     );
   vm.command('show')
-    .description('show a VM, and why the cluster believes what it believes')
+    .description('show a VM, and the reasons for the cluster’s verdict')
     .argument('<vm>', 'name or id', nameArgument)
     .action(
       action(io, async (session, name: string) => {
@@ -237,7 +237,7 @@ function addReading(vm: Command, io: Io): void {
       }),
     );
   vm.command('events')
-    .description('what happened to a VM')
+    .description('show the history of a VM')
     .argument('<vm>', 'name or id', nameArgument)
     .option('--limit <n>', 'the latest so many', (text: string) => parseCount(text), LATEST)
     .action(
@@ -251,7 +251,7 @@ function addReading(vm: Command, io: Io): void {
   vm.command('console')
     .description('serial console in this terminal, through moves of the VM; Ctrl-] leaves')
     .argument('<vm>', 'name or id', nameArgument)
-    .option('--take-over', 'end the console of whoever holds it; its holder is told')
+    .option('--take-over', 'end the console of its present holder, who is told')
     .action(
       action(io, async (session, name: string, { takeOver = false }: { readonly takeOver?: boolean }) => {
         const { attachConsole } = await import('../console.ts');
@@ -262,7 +262,7 @@ function addReading(vm: Command, io: Io): void {
 
 function addGuest(vm: Command, io: Io): void {
   vm.command('guest')
-    .description('what the guest of a VM says of itself through its agent: its system, its addresses')
+    .description('show the report of a VM’s guest agent: its system, its addresses')
     .argument('<vm>', 'name or id', nameArgument)
     .action(
       action(io, async (session, name: string) => {

@@ -38,7 +38,7 @@ export function parseFreezes(text: string): Freeze[] {
 function timeOf(index: number, text: string): string {
   const time = DAY.test(text) ? `${text}T00:00:00Z` : text;
   if (TIME.test(time) && Number.isFinite(Date.parse(time))) return time;
-  throw wrong(index, `"${text.slice(0, 40)}" is no time, as in 2026-12-18 or 2026-12-18T18:00:00+01:00`);
+  throw wrong(index, `"${text.slice(0, 40)}" is not a time such as 2026-12-18 or 2026-12-18T18:00:00+01:00`);
 }
 
 function wrong(index: number, why: string): CodedError {

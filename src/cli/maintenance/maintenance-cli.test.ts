@@ -110,7 +110,7 @@ test('a roll is refused by a changed plan, and gone on with only by those who ty
   await writeFile(file, '{}');
   assert.match((await gp(roll)).err, /The file is no plan/);
   await writeFile(file, text);
-  assert.match((await gp([...roll, '--window', 'Samstag 22:00-04:00 UTC'])).err, /is no window/);
+  assert.match((await gp([...roll, '--window', 'Samstag 22:00-04:00 UTC'])).err, /is not a valid window/);
   const freezes = join(dir, 'freezes');
   await writeFile(freezes, '# none\n2026-12-24 tomorrow Christmas\n');
   assert.match((await gp([...roll, '--freeze-file', freezes])).err, /Line 2 of the freeze file is no freeze/);

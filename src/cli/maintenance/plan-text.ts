@@ -55,7 +55,7 @@ export function parsePlanFile(text: string): MaintenancePlan {
   } catch {
     throw notAPlan('it is not JSON');
   }
-  if (!isPlan(value)) throw notAPlan('it is not what "gp maintenance plan -o json" writes');
+  if (!isPlan(value)) throw notAPlan('it is not in the format of "gp maintenance plan -o json"');
   return value;
 }
 

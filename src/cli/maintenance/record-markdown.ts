@@ -29,7 +29,7 @@ export function planMarkdown(plan: MaintenancePlan): string {
 Plan \`${plan.hash}\`, made ${plan.madeAt}.
 
 ${hosts.length} hosts are emptied in ${plan.waves.length} waves, worked on, and taken back into service. At most ${plan.maxUnavailable} hosts are away at once${perRack}.
-${moves.length} live migrations move ${formatBytes(plan.movedBytes)}; no VM is stopped. The longest pause of a guest is foretold as ${ms(longest)}.
+${moves.length} live migrations move ${formatBytes(plan.movedBytes)}; no VM is stopped. The longest predicted pause of a guest is ${ms(longest)}.
 All moves together take about ${formatSpan(plan.durationMs)}, the work on the hosts not included.
 Guest clusters whose members move: ${clusters.length === 0 ? 'none' : clusters.map(plain).join(', ')}. Members move one by one, within each cluster's limits.
 
@@ -146,7 +146,7 @@ export function rollMarkdown(roll: Roll, drains: readonly Drain[]): string {
       each.message.split('\n')[0] ?? '',
     ]),
   );
-  const title = roll.endedAt === null ? `# ${roll.id}, as far as it is` : `# Record of ${roll.id}`;
+  const title = roll.endedAt === null ? `# ${roll.id}, so far` : `# Record of ${roll.id}`;
   return `${title}
 
 ${facts([

@@ -76,8 +76,8 @@ class RollRunner {
     await Promise.all(this.#busy.values());
     if (this.#roll.endedAt === null && signal.aborted)
       throw new Interrupted(
-        `Not taking part any more; ${this.#roll.id} stays as it is. ` +
-          `Go on with: gp maintenance roll --resume ${this.#roll.id}`,
+        `No longer taking part; ${this.#roll.id} stays as it is. ` +
+          `Continue with: gp maintenance roll --resume ${this.#roll.id}`,
       );
     this.#tell();
     return this.#roll;
@@ -90,7 +90,7 @@ class RollRunner {
       this.#once('cluster', 'The cluster answers.', { isQuiet: true });
     } catch (error) {
       if (!isPassing(error)) throw error;
-      this.#once('cluster', `No control node answers; commands go on: ${messageOf(error)}`);
+      this.#once('cluster', `No control node answers; commands continue: ${messageOf(error)}`);
     }
   }
 
@@ -171,7 +171,7 @@ class RollRunner {
         return;
       } catch (error) {
         if (!isPassing(error)) throw error;
-        this.#once('cluster', `No control node answers; commands go on: ${messageOf(error)}`);
+        this.#once('cluster', `No control node answers; commands continue: ${messageOf(error)}`);
         await sleep(systemClock, LOOK_MS, { signal: killSignal });
       }
     }

@@ -47,7 +47,7 @@ const NOTHING = { advice: 'Nothing was changed.' };
 /** Returns the plan. CodedError 'bad-input' for what is no version, 'conflict' where a release would be skipped. */
 export function planUpgrade(facts: UpgradeFacts, to: string): UpgradePlan {
   const release = releaseOf(to);
-  if (release === null) throw new CodedError('bad-input', `"${to}" is no version, such as 1.4.0.`, NOTHING);
+  if (release === null) throw new CodedError('bad-input', `"${to}" is not a version such as 1.4.0.`, NOTHING);
   const has = facts.cluster.release;
   if (has !== null && !fits(release, has))
     throw new CodedError('conflict', `The cluster has release ${has}: ${to} is not that one, nor the next.`, {

@@ -172,7 +172,7 @@ async function install(session: Session, { name, address }: PlannedMachine, run:
   if (ended.exitCode === 0) return;
   const output = `${ended.stdout}${ended.stderr}`.trimEnd().slice(-TAIL_CHARS);
   throw new CodedError('failed', `${name}: exit status ${ended.exitCode}: ${output}`, {
-    advice: 'No other machine is upgraded now. Mend it and run the same command: it goes on from there.',
+    advice: 'No other machine is upgraded now. Mend it and run the same command: it continues from there.',
   });
 }
 
@@ -201,7 +201,7 @@ async function untilBack(
     }
     if (systemClock.monotonicMs() > endsAtMs)
       throw new CodedError('deadline', `${name} is not back: ${seen}.`, {
-        advice: `No other machine is upgraded now. \`gp doctor\` there says what is wrong; the same command goes on.`,
+        advice: `No other machine is upgraded now. \`gp doctor\` there says what is wrong; the same command continues.`,
       });
     await sleep(systemClock, LOOK_MS, { signal });
     signal.throwIfAborted();

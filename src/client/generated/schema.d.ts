@@ -315,7 +315,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What may be done with a drain now */
+        /** Actions that a drain allows now */
         get: operations["drainActions"];
         put?: never;
         post?: never;
@@ -368,7 +368,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Go on with a drain */
+        /** Resume a drain */
         post: operations["resumeDrain"];
         delete?: never;
         options?: never;
@@ -400,7 +400,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List guest clusters, those that nobody declared included */
+        /** List guest clusters, including undeclared ones */
         get: operations["listGuestClusters"];
         put?: never;
         /** Declare VMs to be a guest cluster */
@@ -426,7 +426,7 @@ export interface paths {
         delete: operations["deleteGuestCluster"];
         options?: never;
         head?: never;
-        /** Change what a guest cluster bears */
+        /** Change the limits of a guest cluster */
         patch: operations["patchGuestCluster"];
         trace?: never;
     };
@@ -457,7 +457,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Take a shared disk from all members, and delete it unless told otherwise */
+        /** Take a shared disk from all members, and delete it unless it is to be kept */
         delete: operations["removeGuestClusterDisk"];
         options?: never;
         head?: never;
@@ -530,7 +530,7 @@ export interface paths {
         delete: operations["deleteHost"];
         options?: never;
         head?: never;
-        /** Cordon or uncordon a host, say in which rack it is */
+        /** Cordon or uncordon a host, set its rack */
         patch: operations["patchHost"];
         trace?: never;
     };
@@ -541,7 +541,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What may be done with a host now */
+        /** Actions that a host allows now */
         get: operations["hostActions"];
         put?: never;
         post?: never;
@@ -648,7 +648,7 @@ export interface paths {
         /** Make an image of uploaded artifacts */
         put: operations["putImage"];
         post?: never;
-        /** Delete an image; disks made of it stay */
+        /** Delete an image; disks made from it stay */
         delete: operations["deleteImage"];
         options?: never;
         head?: never;
@@ -773,7 +773,7 @@ export interface paths {
         delete: operations["deleteNetwork"];
         options?: never;
         head?: never;
-        /** Change what a network offers its guests */
+        /** Change a network’s services for its guests */
         patch: operations["patchNetwork"];
         trace?: never;
     };
@@ -872,7 +872,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** End a roll; what has begun is brought to its end */
+        /** End a roll; work that has begun is finished */
         post: operations["abortRoll"];
         delete?: never;
         options?: never;
@@ -887,7 +887,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What may be done with a roll now */
+        /** Actions that a roll allows now */
         get: operations["rollActions"];
         put?: never;
         post?: never;
@@ -923,7 +923,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Go on with a roll */
+        /** Resume a roll */
         post: operations["resumeRoll"];
         delete?: never;
         options?: never;
@@ -1217,7 +1217,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What may be done with a task now */
+        /** Actions that a task allows now */
         get: operations["taskActions"];
         put?: never;
         post?: never;
@@ -1236,7 +1236,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Take back what a task asks for: a migration before its commit, a start, or a reset that was not carried out yet */
+        /** Cancel what a task asks for: a migration before its commit, a start, or a reset that was not carried out yet */
         post: operations["cancelTask"];
         delete?: never;
         options?: never;
@@ -1340,7 +1340,7 @@ export interface paths {
         /** List VMs */
         get: operations["listVms"];
         put?: never;
-        /** Create a VM, and start it unless told otherwise */
+        /** Create a VM, and start it unless `start` is false */
         post: operations["createVm"];
         delete?: never;
         options?: never;
@@ -1374,7 +1374,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What may be done with a VM now */
+        /** Actions that a VM allows now */
         get: operations["vmActions"];
         put?: never;
         post?: never;
@@ -1459,7 +1459,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What happened to a VM: the latest events first by page, oldest first within a page */
+        /** The history of a VM: the latest events first by page, oldest first within a page */
         get: operations["vmEvents"];
         put?: never;
         post?: never;
@@ -1476,7 +1476,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What a VM uses: asked now, kept by nobody */
+        /** A VM’s use of resources: measured now, not kept */
         get: operations["vmFigures"];
         put?: never;
         post?: never;
@@ -1493,7 +1493,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What the guest of a VM says of itself, at most a minute old */
+        /** The guest’s own report about a VM, at most a minute old */
         get: operations["vmGuest"];
         put?: never;
         post?: never;
@@ -1731,7 +1731,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Changes as server-sent events; Last-Event-ID is the revision to go on from */
+        /** Changes as server-sent events; Last-Event-ID is the revision to continue from */
         get: operations["watch"];
         put?: never;
         post?: never;
@@ -1751,12 +1751,12 @@ export interface components {
             owner: string;
             /** @description why it is accepted */
             reason: string;
-            /** @description RFC 3339 time from which on it is due */
+            /** @description RFC 3339 time when it becomes due */
             until: string;
         };
         AddMember: {
             accept?: components["schemas"]["Accept"];
-            /** @description consent: members are kept apart only where that is possible */
+            /** @description consent: members are kept apart only if that is possible */
             shareHosts?: boolean;
             /** @description name or id of a VM */
             vm: string;
@@ -1769,7 +1769,7 @@ export interface components {
             /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
             network: string;
         };
-        /** @description what a request would be answered now; nothing was changed */
+        /** @description the answer that a request would get now; nothing was changed */
         Admission: {
             acceptance: components["schemas"]["ToAccept"] | null;
             admitted: boolean;
@@ -1778,9 +1778,9 @@ export interface components {
             node: string | null;
             reason: string | null;
         };
-        /** @description what somebody has to look after; it stands for as long as its cause */
+        /** @description a problem for a person to solve; listed as long as its cause lasts */
         Alarm: {
-            /** @description what it is about: a key in etcd, a machine, a disk */
+            /** @description its subject: a key in etcd, a machine, a disk */
             about: string;
             /** @description stable word for the kind */
             kind: string;
@@ -1792,7 +1792,7 @@ export interface components {
             allowed: boolean;
             reason: string | null;
         };
-        /** @description what may be done now, and why the rest may not */
+        /** @description the actions that are allowed now, and the reasons against the others */
         AllowedActions: {
             actions: components["schemas"]["AllowedAction"][];
         };
@@ -1837,14 +1837,14 @@ export interface components {
                 /** @description identifier of its key */
                 id: string;
                 issues: boolean;
-                /** @description machines whose newest certificate is of it */
+                /** @description machines whose newest certificate it issued */
                 machines: number;
             }[];
             /** @description certificates of all authorities that are trusted */
             caPem: string;
             /** @enum {unknown} */
             phase: "steady" | "trusting" | "renewing";
-            /** @description what keeps the next phase from beginning, the first twenty */
+            /** @description the conditions that the next phase waits for, the first twenty */
             waitsFor: string[];
             waitsForCount: number;
         };
@@ -1891,7 +1891,7 @@ export interface components {
             accept?: components["schemas"]["Accept"];
             /** @enum {unknown} */
             action: "start" | "stop" | "reset" | "suspend" | "resume" | "migrate" | "delete";
-            /** @description instead of vms: those that it selects now */
+            /** @description instead of vms: the VMs that the filter selects now */
             filter?: {
                 /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
                 host?: string;
@@ -1901,12 +1901,12 @@ export interface components {
                 };
             };
             /**
-             * @description of stop, as for one VM
+             * @description for stop, as for one VM
              * @enum {unknown}
              */
             mode?: "acpi" | "hard";
             patienceMs?: number;
-            /** @description of migrate: a host; without it the cluster chooses */
+            /** @description for migrate: a host; without it the cluster chooses */
             to?: string;
             vms?: string[];
         };
@@ -1974,30 +1974,30 @@ export interface components {
         ClusterEvacuability: {
             /** @description whether every host can be drained now */
             drain: {
-                /** @description a line for each of a few hosts for which it is no */
+                /** @description a line for each of a few hosts with the answer no */
                 because: string[];
-                /** @description hosts for which it is yes */
+                /** @description hosts with the answer yes */
                 hosts: number;
                 /**
                  * @description as the leader keeps it, at most some 100 ms old; unknown: a new leader has not looked at everything yet
                  * @enum {unknown}
                  */
                 possible: "yes" | "no" | "unknown";
-                /** @description hosts for which it is no */
+                /** @description hosts with the answer no */
                 refused: number;
             };
             /** @description whether any host may be lost now */
             loss: {
-                /** @description a line for each of a few hosts for which it is no */
+                /** @description a line for each of a few hosts with the answer no */
                 because: string[];
-                /** @description hosts for which it is yes */
+                /** @description hosts with the answer yes */
                 hosts: number;
                 /**
                  * @description as the leader keeps it, at most some 100 ms old; unknown: a new leader has not looked at everything yet
                  * @enum {unknown}
                  */
                 possible: "yes" | "no" | "unknown";
-                /** @description hosts for which it is no */
+                /** @description hosts with the answer no */
                 refused: number;
             };
         };
@@ -2015,7 +2015,7 @@ export interface components {
              * @enum {unknown}
              */
             console?: "serial" | "vnc";
-            /** @description end the serial console of whoever holds it now; its holder is told who took it */
+            /** @description end the serial console of its present holder, who is told who took it */
             takeOver?: boolean;
         };
         ControlNode: {
@@ -2056,9 +2056,9 @@ export interface components {
                 /** @description size in bytes, a multiple of 512 */
                 sizeBytes: number;
             }[];
-            /** @description consent: members are kept apart only where that is possible */
+            /** @description consent: members are kept apart only if that is possible */
             shareHosts?: boolean;
-            /** @description the longest pause that the heartbeat of its guests bears, in ms */
+            /** @description the longest pause that the heartbeat of its guests tolerates, in ms */
             toleratesMs?: number;
         };
         CreateJoinToken: {
@@ -2141,7 +2141,7 @@ export interface components {
             };
             /** @description memory in bytes, whole MiB */
             memoryBytes?: number;
-            /** @description what may be done so that a guest that writes faster than it is copied can be moved */
+            /** @description the allowed measures for moving a guest that writes faster than it is copied */
             migrationPolicy?: {
                 pauseMsMax: number | null;
                 /** @description take processor time from the guest until its memory can be copied */
@@ -2192,7 +2192,7 @@ export interface components {
             change: string | null;
             /** @description RFC 3339 time in UTC with milliseconds */
             createdAt: string;
-            /** @description what went otherwise than foretold, oldest first */
+            /** @description differences from the prediction, oldest first */
             deviations: {
                 /** @description RFC 3339 time in UTC with milliseconds */
                 at: string;
@@ -2211,7 +2211,7 @@ export interface components {
                 restarted: string[];
                 toleratesMs: number;
             }[];
-            /** @description guest clusters whose quiet hours hold moves back now */
+            /** @description guest clusters whose quiet hours delay moves now */
             heldBack: string[];
             home: string | null;
             hosts: string[];
@@ -2224,7 +2224,7 @@ export interface components {
                 endedAt: string | null;
                 /** @description how long the move was predicted to take */
                 foretoldMs: number;
-                /** @description how long the guest was predicted to stand still */
+                /** @description the predicted pause of the guest */
                 foretoldPauseMs: number;
                 from: string;
                 /** @description number within the drain */
@@ -2243,7 +2243,7 @@ export interface components {
                 writesBytesPerSecond: number | null;
             }[];
             parallel: number;
-            /** @description moves that were made, are to be made, or are needed no more */
+            /** @description moves that were made, are to be made, or are no longer needed */
             planned: number;
             quietOverride: {
                 owner: string;
@@ -2280,16 +2280,16 @@ export interface components {
                 /** @description why */
                 reason: string;
             };
-            /** @description why, for whoever looks at the host */
+            /** @description the reason, for people who look at the host */
             reason?: string;
         };
         DrainNode: {
             /** @description the change that it belongs to, as the organisation numbers changes */
             change?: string;
-            /** @description why, for whoever looks at the node */
+            /** @description the reason, for people who look at the node */
             reason?: string;
         };
-        /** @description what a drain would do now; the plan was proven by a second program */
+        /** @description the effect of a drain now; a second program has proven the plan */
         DrainPlan: {
             /** @description VMs that are on their way to the hosts: their moves wait */
             awaited: string[];
@@ -2298,7 +2298,7 @@ export interface components {
             /** @description if it began now, as RFC 3339 time */
             endsAt: string;
             fits: boolean | null;
-            /** @description guest clusters whose quiet hours hold moves back now */
+            /** @description guest clusters whose quiet hours delay moves now */
             heldBack: string[];
             hosts: string[];
             /** @description those of the hosts that are lost: no VM is moved from there */
@@ -2307,7 +2307,7 @@ export interface components {
                 reason: string;
                 /** @description RFC 3339 time in UTC with milliseconds */
                 since: string;
-                /** @description what has happened to the VMs that it had */
+                /** @description the fate of the VMs that it had */
                 vms: {
                     vm: string;
                     what: string;
@@ -2319,7 +2319,7 @@ export interface components {
                 after: number[];
                 /** @description how long the move was predicted to take */
                 foretoldMs: number;
-                /** @description how long the guest was predicted to stand still */
+                /** @description the predicted pause of the guest */
                 foretoldPauseMs: number;
                 from: string;
                 /** @description number within the drain */
@@ -2346,7 +2346,7 @@ export interface components {
             /** @description moves that were made */
             moved: number;
             parallel: number;
-            /** @description moves that were made, are to be made, or are needed no more */
+            /** @description moves that were made, are to be made, or are no longer needed */
             planned: number;
             quietOverride: {
                 owner: string;
@@ -2419,7 +2419,7 @@ export interface components {
             }[];
         };
         GuestCluster: {
-            /** @description why it looks like one, where nobody declared it */
+            /** @description why it looks like one, if nobody declared it */
             because: string[];
             createdAt: string | null;
             declared: boolean;
@@ -2492,9 +2492,9 @@ export interface components {
                 } | null;
                 /** @description to be compared with `toleratesMs` of its guest cluster */
                 pause: {
-                    /** @description what that number is made of */
+                    /** @description how that number is computed */
                     because: string;
-                    /** @description how long its next move would hold it still */
+                    /** @description the predicted pause of its next move */
                     foretoldMs: number;
                     /** @description of its last moves, oldest first */
                     measuredMs: number[];
@@ -2686,7 +2686,7 @@ export interface components {
         InjectFault: {
             /** @description undone after so long */
             forSeconds?: number;
-            /** @description what is killed is started again at once */
+            /** @description a killed process is restarted at once */
             once?: boolean;
             /** @description of kill-storage: the service, not the disk servers */
             serviceOnly?: boolean;
@@ -2748,13 +2748,13 @@ export interface components {
                 /** @description kinds of machines that it may be done to; empty: it takes none */
                 on: string[];
                 summary: string;
-                /** @description what else it takes: once, forSeconds, serviceOnly */
+                /** @description its other parameters: once, forSeconds, serviceOnly */
                 takes: string[];
                 /** @description as `gp lab` takes it */
                 verb: string;
             }[];
             machines: {
-                /** @description networks that it is cut from */
+                /** @description networks from which it is cut */
                 cutFrom: string[];
                 /** @description control, storage or host */
                 kind: string;
@@ -2772,7 +2772,7 @@ export interface components {
         MaintenancePlan: {
             /** @description predicted for all moves, without the work on the hosts */
             durationMs: number;
-            /** @description SHA-256 of what is approved: hosts, waves, where each VM goes, their times, and the limits */
+            /** @description SHA-256 of the approved content: hosts, waves, where each VM goes, their times, and the limits */
             hash: string;
             /** @description RFC 3339 time in UTC with milliseconds */
             madeAt: string;
@@ -2790,7 +2790,7 @@ export interface components {
                     converges: boolean;
                     /** @description how long the move was predicted to take */
                     foretoldMs: number;
-                    /** @description how long the guest was predicted to stand still */
+                    /** @description the predicted pause of the guest */
                     foretoldPauseMs: number;
                     from: string;
                     guestCluster: string | null;
@@ -2838,7 +2838,7 @@ export interface components {
             items: components["schemas"]["Network"][];
             next: string | null;
         };
-        /** @description what taking a control or storage node out of service would do now */
+        /** @description the effect of taking a control or storage node out of service now */
         NodeDrainPlan: {
             /** @description a sentence for each thing that would change, or stay */
             consequences: string[];
@@ -2887,7 +2887,7 @@ export interface components {
                 /** @description how long the next member waits for it at the longest, in ms */
                 withinMs: number;
             } | null;
-            /** @description the longest pause that the heartbeat of its guests bears, in ms */
+            /** @description the longest pause that the heartbeat of its guests tolerates, in ms */
             toleratesMs?: number;
         };
         PatchHost: {
@@ -2914,7 +2914,7 @@ export interface components {
             };
             /** @description memory in bytes, whole MiB */
             memoryBytes?: number;
-            /** @description what may be done so that a guest that writes faster than it is copied can be moved */
+            /** @description the allowed measures for moving a guest that writes faster than it is copied */
             migrationPolicy?: {
                 pauseMsMax: number | null;
                 /** @description take processor time from the guest until its memory can be copied */
@@ -2941,7 +2941,7 @@ export interface components {
         /** @description RFC 9457 problem details */
         Problem: {
             acceptance?: components["schemas"]["ToAccept"];
-            /** @description what was kept and what to do */
+            /** @description the things that were kept, and what to do */
             advice?: string;
             code: string;
             detail: string;
@@ -2957,7 +2957,7 @@ export interface components {
             type: string;
         };
         PutImage: {
-            /** @description what a VM gets that says nothing else */
+            /** @description the settings of a VM that specifies none */
             defaults?: {
                 /** @description size in bytes, a multiple of 512 */
                 blankDiskBytes?: number;
@@ -3005,7 +3005,7 @@ export interface components {
             };
             /** @description RFC 3339 time in UTC with milliseconds */
             createdAt: string;
-            /** @description what went otherwise than approved, oldest first */
+            /** @description differences from the approved plan, oldest first */
             deviations: {
                 /** @description RFC 3339 time in UTC with milliseconds */
                 at: string;
@@ -3024,9 +3024,9 @@ export interface components {
                 until: string | null;
                 waves: number[];
             }[];
-            /** @description what was approved of each wave, in order */
+            /** @description the approved content of each wave, in order */
             foretold: {
-                /** @description of its moves, without the work on its hosts */
+                /** @description duration of its moves, without the work on its hosts */
                 durationMs: number;
                 moves: number;
                 /** @description the longest of its guests */
@@ -3142,7 +3142,7 @@ export interface components {
             by: string;
             /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
             host: string;
-            /** @description how it ended, and the end of what the command wrote */
+            /** @description the outcome, and the last part of the command’s output */
             message?: string;
             /** @enum {unknown} */
             outcome: "begun" | "succeeded" | "failed";
@@ -3152,7 +3152,7 @@ export interface components {
         Session: {
             /** @description address of the browser that began it */
             address: string;
-            /** @description what the browser calls itself (User-Agent) */
+            /** @description how the browser identifies itself (User-Agent) */
             agent: string;
             /** @description RFC 3339 time in UTC with milliseconds */
             createdAt: string;
@@ -3240,9 +3240,9 @@ export interface components {
             onFailure?: "stop" | "continue";
             /** @description hosts of one rack, if fewer than approved */
             perRack?: number;
-            /** @description what is approved of a plan, in the form that its hash is made of */
+            /** @description the approved content of a plan, as the text from which its hash is made */
             plan: string;
-            /** @description for the record: it is run where `gp` runs, with {host} replaced */
+            /** @description recorded only: the command runs where `gp` runs, with {host} replaced */
             pre?: string;
             preMs?: number;
             /** @description moves members of guest clusters in their quiet hours, too */
@@ -3254,10 +3254,10 @@ export interface components {
             };
             /** @description why */
             reason?: string;
-            /** @description for the record: it is run where `gp` runs, with {host} replaced */
+            /** @description recorded only: the command runs where `gp` runs, with {host} replaced */
             run?: string;
             runMs?: number;
-            /** @description for the record: it is run where `gp` runs, with {host} replaced */
+            /** @description recorded only: the command runs where `gp` runs, with {host} replaced */
             verify?: string;
             verifyMs?: number;
             windows?: string[];
@@ -3307,7 +3307,7 @@ export interface components {
             because: string[];
             /** @description number of disks */
             disks: number;
-            /** @description what in its pool is not served because its files are not as they must be */
+            /** @description entries of its pool that are not served because their files are faulty */
             faults: string[];
             /** @description RFC 3339 time in UTC with milliseconds */
             joinedAt: string;
@@ -3377,7 +3377,7 @@ export interface components {
                 name: string;
             };
             by: string | null;
-            /** @description what it costs now, as the leader keeps it */
+            /** @description its present cost, as the leader has computed it */
             costs: {
                 /** @description hosts that cannot be drained now because of it */
                 undrainable: string[];
@@ -3390,7 +3390,7 @@ export interface components {
             /** @description the date has passed */
             isDue: boolean;
             /**
-             * @description room: a change after which hosts could not be drained, or lost, any more; about a host: that host cannot, and nobody asked for what made it so
+             * @description room: a change after which hosts could not be drained, or lost, any more; about a host: that host cannot, and no request caused that
              * @enum {unknown}
              */
             kind: "pin" | "cpu-model" | "guest-cluster" | "room";
@@ -3404,7 +3404,7 @@ export interface components {
             items: components["schemas"]["Tie"][];
             next: string | null;
         };
-        /** @description what somebody must sign for: `accept` in the same request */
+        /** @description the ties and verdicts to sign for: `accept` in the same request */
         ToAccept: {
             /** @description hosts that could not be drained, or lost, after the change */
             broken: {
@@ -3422,7 +3422,7 @@ export interface components {
             }[];
         };
         Vm: {
-            /** @description why the verdict is what it is, one reason per line */
+            /** @description the reasons for the verdict, one per line */
             because: string[];
             /** @description RFC 3339 time in UTC with milliseconds */
             createdAt: string;
@@ -3493,7 +3493,7 @@ export interface components {
                 firmware: "bios" | "uefi" | "direct";
                 image: string | null;
                 memoryBytes: number;
-                /** @description what may be done to its guest where that writes faster than it is copied */
+                /** @description the allowed measures if its guest writes faster than it is copied */
                 migrationPolicy: {
                     pauseMsMax: number | null;
                     slowDown: boolean;
@@ -3507,13 +3507,13 @@ export interface components {
             };
             task: components["schemas"]["Task"] | null;
             /**
-             * @description what the cluster concludes about the VM
+             * @description the cluster’s conclusion about the VM
              * @enum {unknown}
              */
             verdict: "starting" | "running" | "suspended" | "paused" | "migrating" | "stopping" | "stopped" | "crashed" | "lost" | "fenced" | "storage-trouble" | "unresponsive" | "guest-shutdown" | "unknown";
         };
         VmDetail: {
-            /** @description why the verdict is what it is, one reason per line */
+            /** @description the reasons for the verdict, one per line */
             because: string[];
             /** @description RFC 3339 time in UTC with milliseconds */
             createdAt: string;
@@ -3585,7 +3585,7 @@ export interface components {
                 firmware: "bios" | "uefi" | "direct";
                 image: string | null;
                 memoryBytes: number;
-                /** @description what may be done to its guest where that writes faster than it is copied */
+                /** @description the allowed measures if its guest writes faster than it is copied */
                 migrationPolicy: {
                     pauseMsMax: number | null;
                     slowDown: boolean;
@@ -3598,10 +3598,10 @@ export interface components {
                 vcpus: number;
             };
             task: components["schemas"]["Task"] | null;
-            /** @description why it looks like a member of a guest cluster that nobody declared */
+            /** @description why it looks like a member of an undeclared guest cluster */
             undeclared: string[];
             /**
-             * @description what the cluster concludes about the VM
+             * @description the cluster’s conclusion about the VM
              * @enum {unknown}
              */
             verdict: "starting" | "running" | "suspended" | "paused" | "migrating" | "stopping" | "stopped" | "crashed" | "lost" | "fenced" | "storage-trouble" | "unresponsive" | "guest-shutdown" | "unknown";
@@ -3618,7 +3618,7 @@ export interface components {
                 writtenBytes: number;
             }[] | null;
             disksMissing: string | null;
-            /** @description counters begin anew with each */
+            /** @description counters restart from 0 with each */
             generation: number;
             host: string;
             machine: {
@@ -3635,7 +3635,7 @@ export interface components {
             } | null;
             machineMissing: string | null;
         };
-        /** @description what the guest says of itself: not to be relied on */
+        /** @description the guest’s own report: not to be relied on */
         VmGuest: {
             /**
              * @description qemu-guest-agent in the guest; no-port: its machine has no channel to one
@@ -3685,7 +3685,7 @@ export interface components {
         WatchChange: {
             /** @enum {unknown} */
             kind: "vm" | "host" | "storage" | "network" | "image" | "disk" | "shared-disk" | "guest-cluster" | "drain" | "roll" | "task" | "event";
-            /** @description name, or id of what has no name */
+            /** @description name, or id of an object without a name */
             name: string;
             /** @description the object as its GET shows it, drains and rolls as lists do; null: deleted */
             object: unknown;
@@ -5565,7 +5565,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What may be done with a drain now */
+            /** @description Actions that a drain allows now */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5865,7 +5865,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Go on with a drain */
+            /** @description Resume a drain */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6059,7 +6059,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List guest clusters, those that nobody declared included */
+            /** @description List guest clusters, including undeclared ones */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6468,7 +6468,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Change what a guest cluster bears */
+            /** @description Change the limits of a guest cluster */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6709,7 +6709,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Take a shared disk from all members, and delete it unless told otherwise */
+            /** @description Take a shared disk from all members, and delete it unless it is to be kept */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -7364,7 +7364,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Cordon or uncordon a host, say in which rack it is */
+            /** @description Cordon or uncordon a host, set its rack */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7476,7 +7476,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What may be done with a host now */
+            /** @description Actions that a host allows now */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -9284,7 +9284,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Change what a network offers its guests */
+            /** @description Change a network’s services for its guests */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -9911,7 +9911,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description End a roll; what has begun is brought to its end */
+            /** @description End a roll; work that has begun is finished */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -10014,7 +10014,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What may be done with a roll now */
+            /** @description Actions that a roll allows now */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -10215,7 +10215,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Go on with a roll */
+            /** @description Resume a roll */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -12581,7 +12581,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What may be done with a task now */
+            /** @description Actions that a task allows now */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -12675,7 +12675,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Take back what a task asks for: a migration before its commit, a start, or a reset that was not carried out yet */
+            /** @description Cancel what a task asks for: a migration before its commit, a start, or a reset that was not carried out yet */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -13443,7 +13443,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Create a VM, and start it unless told otherwise */
+            /** @description Create a VM, and start it unless `start` is false */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -13883,7 +13883,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What may be done with a VM now */
+            /** @description Actions that a VM allows now */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -14392,7 +14392,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What happened to a VM: the latest events first by page, oldest first within a page */
+            /** @description The history of a VM: the latest events first by page, oldest first within a page */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -14486,7 +14486,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What a VM uses: asked now, kept by nobody */
+            /** @description A VM’s use of resources: measured now, not kept */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -14589,7 +14589,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What the guest of a VM says of itself, at most a minute old */
+            /** @description The guest’s own report about a VM, at most a minute old */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -16020,7 +16020,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Changes as server-sent events; Last-Event-ID is the revision to go on from */
+            /** @description Changes as server-sent events; Last-Event-ID is the revision to continue from */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -71,7 +71,7 @@ export class Authenticator {
     const oldest = this.#failures.keys().next();
     if (this.#failures.size > ADDRESSES_MAX && oldest.done === false) this.#failures.delete(oldest.value);
     if (failures < FAILURES_MAX) return refusal;
-    return new CodedError('too-many', 'Too many tokens from this address were not valid, and this one is not either.', {
+    return new CodedError('too-many', 'Too many invalid tokens came from this address, and this one is invalid, too.', {
       advice: 'Nothing was changed. A valid token is taken at once.',
     });
   }

@@ -285,7 +285,7 @@ function endWith({ request, reply, context, closing, deadlineMs }: Ending): void
   function expire(): void {
     abort.abort(
       new CodedError('deadline', `No answer was ready within ${deadlineMs} ms.`, {
-        advice: 'What was asked may still happen; look before asking again.',
+        advice: 'The request may still be carried out; check its result before you repeat it.',
       }),
     );
     // A body that does not come has no handler that could answer.

@@ -59,7 +59,7 @@ export async function serveWebConsole(
   const [, vm = '', kind = 'serial', ticket = ''] = PATH.exec(request.url ?? '') ?? [];
   if (ticket === '' || !isName(vm))
     throw new CodedError('bad-input', 'There is no WebSocket at this path.', {
-      advice: 'POST /v1/vms/NAME/console-tickets answers the path of one.',
+      advice: 'POST /v1/vms/NAME/console-tickets returns the path of a console.',
     });
   const gone = new AbortController();
   socket.once('close', () => gone.abort(new CodedError('failed', 'The browser went away.')));

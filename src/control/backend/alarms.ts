@@ -39,7 +39,7 @@ function unreadable({ store }: BackendContext): readonly Alarm[] {
   return [...store.unreadable].map(([key, finding]) => ({
     kind: 'unreadable-record',
     about: key,
-    message: `What etcd holds at ${key} ${finding}. It is left alone, and so is whatever depends on it.`,
+    message: `What etcd holds at ${key} ${finding}. It is left alone, and so are the objects that depend on it.`,
   }));
 }
 

@@ -127,7 +127,7 @@ export class Artifacts {
       });
     if (what === 'disk' && !stored.kind.startsWith('disk-'))
       throw new CodedError('bad-input', `The file ${sha256.slice(0, 12)}… was sent as a ${stored.kind}, no disk.`, {
-        advice: 'Nothing was stored. Upload it as a disk, so that it is looked at as one.',
+        advice: 'Nothing was stored. Upload it as a disk, so that it is checked as one.',
       });
     use.wanted(sha256);
     const { kind, sizeBytes, virtualSizeBytes } = stored;

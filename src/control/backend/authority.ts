@@ -81,7 +81,7 @@ export class AuthorityBackend {
     const next = record.authorities.at(-1)?.id ?? '';
     if (record.phase === 'trusting' && this.#context.authority.keyOf(next) === null) return;
     throw new CodedError('conflict', `The authority of the cluster is being changed already (${record.phase}).`, {
-      advice: 'Nothing was changed. `gp authority show` says what it waits for.',
+      advice: 'Nothing was changed. `gp authority show` says why it waits.',
     });
   }
 }

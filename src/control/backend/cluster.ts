@@ -141,13 +141,13 @@ export class ClusterBackend {
       ]),
       gauge(
         'etcd_size_bytes',
-        'Size of the database of an etcd member: what the quota bounds.',
+        'Size of the database of an etcd member, which the quota limits.',
         this.#etcdSizes('sizeBytes'),
       ),
-      gauge('etcd_in_use_bytes', 'Of it, what records and history use.', this.#etcdSizes('inUseBytes')),
+      gauge('etcd_in_use_bytes', 'Part of the database that records and history use.', this.#etcdSizes('inUseBytes')),
       gauge(
         'backup_last_timestamp_seconds',
-        'When the newest backup of the records at a place of this control node was taken; 0: there is none.',
+        'Time of the newest backup of the records at a place of this control node; 0: there is none.',
         this.#backupSamples(({ lastAt }) => (lastAt ?? 0) / 1_000),
       ),
       gauge(
@@ -155,7 +155,7 @@ export class ClusterBackend {
         'Whether the last attempt at a backup there failed.',
         this.#backupSamples(({ failure }) => (failure === null ? 0 : 1)),
       ),
-      gauge('alarms', 'Alarms that stand, by kind.', alarms),
+      gauge('alarms', 'Present alarms, by kind.', alarms),
       gauge('unreadable_records', 'Values in etcd that are no records of their kind.', [
         { labels: {}, value: this.#context.store.unreadable.size },
       ]),
@@ -189,9 +189,9 @@ export class ClusterBackend {
       samples: [{ labels: {}, value }],
     });
     return [
-      gauge('ties_unsigned', 'Ties that nobody signed for.', ties.length - debts.length),
+      gauge('ties_unsigned', 'Ties without a signature.', ties.length - debts.length),
       gauge('debts', 'Debts that somebody signed for.', debts.length),
-      gauge('debts_due', 'Of them, those whose date has passed.', debts.filter((debt) => isDue(debt, now)).length),
+      gauge('debts_due', 'Debts whose date has passed.', debts.filter((debt) => isDue(debt, now)).length),
     ];
   }
 

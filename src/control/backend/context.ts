@@ -96,7 +96,8 @@ export function demandRead(context: Pick<BackendContext, 'name' | 'waitingFor'>)
     'unavailable',
     `Control node ${context.name} has started and waits for ${waitingFor.replace(/\.$/, '')}.`,
     {
-      advice: 'Nothing was changed; VMs run on. It goes on by itself. See the etcd members: a majority must answer.',
+      advice:
+        'Nothing was changed; VMs run on. The server continues by itself once a majority of etcd members answers: check them.',
     },
   );
 }

@@ -142,7 +142,7 @@ function healthText({ health }: DrainMove, drain: DrainRecord): string | null {
   if (health === undefined) return null;
   switch (health) {
     case 'awaited':
-      return isDrainOver(drain) ? 'It was not seen healthy yet when this ended.' : 'It is not seen healthy yet.';
+      return isDrainOver(drain) ? 'It was not seen healthy yet when this ended.' : 'It has not been seen healthy yet.';
     case 'by-check':
       return 'Its ready-check succeeded.';
     case 'by-keys':

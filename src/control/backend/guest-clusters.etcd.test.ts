@@ -169,7 +169,7 @@ test('GC2 people may stop what they like, and are told what their guest cluster 
   await putVm(1, { ...runs(1), spec });
   const vms = new VmsBackend(backend.context);
   const task = await vms.stop('vm1', {});
-  assert.equal(task.message, 'Stopping. Guest cluster sql bears 1 at once, and besides vm2 is stopped.');
+  assert.equal(task.message, 'Stopping. Guest cluster sql allows 1 at once, and besides vm2 is stopped.');
   assert.equal(vmNow(1).intent, 'stopped');
 });
 

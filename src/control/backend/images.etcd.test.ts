@@ -91,7 +91,7 @@ test('when every node refuses, the refusal about the file is the one that is tol
 test('qcow2 is known by its first bytes, and an image whose format is said otherwise is refused', async () => {
   const qcow2 = Buffer.concat([Buffer.from('QFI\xfb', 'latin1'), randomBytes(1_000)]);
   const { sha256 } = await upload(qcow2, 'disk', 1);
-  await assert.rejects(images.put('a', { disk: { sha256, format: 'raw' } }), /said to be raw, and its file is qcow2/);
+  await assert.rejects(images.put('a', { disk: { sha256, format: 'raw' } }), /is raw, and its file is qcow2/);
   assert.equal((await images.put('a', { disk: { sha256, format: 'qcow2' } })).disk?.format, 'qcow2');
   const raw = await upload(randomBytes(1_000));
   const other = { disk: { sha256: raw.sha256, format: 'qcow2' } } as const;

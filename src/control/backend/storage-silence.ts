@@ -32,7 +32,7 @@ export function silenceOfVm(context: Context, vm: VmRecord): string[] {
   return [...new Set([...own, ...shared])].flatMap((node) => {
     const silence = silences.get(node);
     if (silence === undefined) return [];
-    return [`${said(node, silence)} Starting, stopping, moving and deleting ${vm.name} wait for it.`];
+    return [`${said(node, silence)} Starting, stopping, moving and deleting ${vm.name} wait until it answers.`];
   });
 }
 
@@ -40,7 +40,7 @@ function said(node: StorageName, { error, served, ageMs }: StorageSilence): stri
   const since =
     ageMs === null ? 'it has not answered this leader yet' : `its last report is ${Math.round(ageMs / 1_000)} s old`;
   const disks = {
-    true: ' Its disks are served on: guests that run go on.',
+    true: ' Its disks are still served: running guests continue.',
     false: ' Its disks are not served either.',
     null: '',
   }[`${served}`];

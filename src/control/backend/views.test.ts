@@ -105,7 +105,7 @@ const verdict = (seen: Seen, overrides: Partial<VmRecord> = {}, options = {}) =>
   verdictOf(setUp(seen, options).context, vmRecord(1, { phase: HERE, intent: 'running', ...overrides }));
 
 test('who waits for a move, or for a shared disk, is told what for', () => {
-  const why = 'Guest cluster sql bears 1 disturbed member at once: sql2 is stopped.';
+  const why = 'Guest cluster sql allows 1 disturbed member at once: sql2 is stopped.';
   const { spec } = vmRecord(1);
   const sharedDisks = [{ disk: 'disk-000000000001' as DiskRecord['id'], lun: 0 }];
   const said = (overrides: Partial<VmRecord>) => verdict({ why }, overrides).because.includes(why);
@@ -157,7 +157,7 @@ test('suspended is paused by intent, and agentless says that nothing is restarte
   assert.equal(verdict({}, { intent: 'suspended' }).verdict, 'running', 'what is seen, not what is wanted');
   const agentless = verdict({ host: SILENT });
   assert.equal(agentless.verdict, 'running');
-  assert.match(agentless.because.join('\n'), /h1 is agentless: nothing is restarted/);
+  assert.match(agentless.because.join('\n'), /h1 is agentless: its VMs are not restarted/);
   assert.doesNotMatch(verdict({}).because.join('\n'), /agentless/);
 });
 
@@ -343,7 +343,7 @@ test('a storage service that stands still beside its disks is told of: what is k
   disks.push(diskRecord(1, vm));
   assert.match(
     because(),
-    /The storage service of s1 does not answer \(its last report is 12 s old; Storage node s1 did not answer within 1500 ms\)\. Its disks are served on: guests that run go on\. Starting, stopping, moving and deleting vm1 wait for it\./,
+    /The storage service of s1 does not answer \(its last report is 12 s old; Storage node s1 did not answer within 1500 ms\)\. Its disks are still served: running guests continue\. Starting, stopping, moving and deleting vm1 wait until it answers\./,
   );
   const node = storageView(context, entry(storageRecord('s1')));
   assert.deepEqual([node.state, node.served], ['dead', true]);

@@ -107,7 +107,7 @@ export function verdictOf(
     return {
       verdict: 'stopped',
       because: [
-        `Nothing of it may run, ${since}.`,
+        `No part of it may run, ${since}.`,
         ...(wanted && why !== '' ? [why] : []),
         ...(wanted || vm.failures === null ? [] : [`Its last start failed: ${vm.failures.message}`]),
       ],
@@ -120,7 +120,7 @@ export function verdictOf(
   const judgement = current === null ? null : judgementOf(situation, current);
   const because = [...(judgement?.because ?? []), `Phase ${vm.phase.kind} ${since}.`];
   if (judgement?.agentless === true && judgement.verdict !== 'lost')
-    because.push(`${current?.host ?? ''} is agentless: nothing is restarted; over QMP it stays managed.`);
+    because.push(`${current?.host ?? ''} is agentless: its VMs are not restarted; they stay manageable over QMP.`);
   const why = leading.controller.vms.whyOf(vm.id);
   if (vm.phase.kind === 'running') {
     // A VM that ended and is not started again waits for something, or for a host.

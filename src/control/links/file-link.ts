@@ -18,7 +18,7 @@ export function createFileLink(files: ArtifactFiles): FileLink {
         const body = await files.openArtifact(from, sha256, { deadlineMs: OPEN_MS, signal });
         await files.putArtifact(to, { sha256, kind, sizeBytes, body }, { deadlineMs, signal });
       };
-      return { done: done(), cancel: () => over.abort(new Error('The copy was ended: this node leads no more.')) };
+      return { done: done(), cancel: () => over.abort(new Error('The copy was ended: this node no longer leads.')) };
     },
     remove: (node, sha256, { term }, { deadlineMs }) => files.deleteArtifact(node, sha256, term, deadlineMs),
   };

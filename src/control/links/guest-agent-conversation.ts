@@ -58,7 +58,7 @@ export class GuestAgentConversation {
     this.#stream.write(encodeGuestAgentCommand(command, args), 'latin1');
     const token = await this.#next();
     if (token.kind === 'return') return token.value;
-    if (token.kind === 'delimiter') throw new GuestRefusal(`The guest agent's answer to ${command} is none.`);
+    if (token.kind === 'delimiter') throw new GuestRefusal(`The guest agent gave no valid answer to ${command}.`);
     const words = printable(token.description.slice(0, WORDS_CHARS_MAX));
     throw new GuestRefusal(`The guest agent refuses ${command}: ${words}`);
   }

@@ -97,6 +97,6 @@ async function mayRefuse(answer: Promise<unknown>): Promise<unknown> {
 }
 
 function demand<T>(value: T | null, command: string): T {
-  if (value === null) throw new GuestRefusal(`The guest agent's answer to ${command} is none.`);
+  if (value === null) throw new GuestRefusal(`The guest agent gave no valid answer to ${command}.`);
   return value;
 }

@@ -368,7 +368,7 @@ export class ClusterStore {
         act();
       };
       const late = (): CodedError =>
-        new CodedError('deadline', `What etcd holds was not seen within ${deadlineMs} ms.`, {
+        new CodedError('deadline', `Nothing could be read from etcd within ${deadlineMs} ms.`, {
           advice: 'Nothing was changed. See whether etcd answers, then try again.',
         });
       const cancel = this.#etcd.clock.after(deadlineMs, () => finish(() => reject(late())));
@@ -548,7 +548,7 @@ export class ClusterStore {
     if (this.#unreadable.get(key) === finding) return false;
     if (this.#unreadable.size >= STRANGERS_MAX && isStranger(key)) return false;
     this.#unreadable.set(key, finding);
-    this.#log?.warn('a value in etcd is no record: it is left alone', { at: key, finding });
+    this.#log?.warn('a value in etcd is not a valid record: it is left alone', { at: key, finding });
     return true;
   }
 

@@ -141,8 +141,7 @@ export class AgentHost {
    * other port.
    */
   async probe(order: ProbeOrder): Promise<ProbeResult> {
-    if (!isDiskPort(order.port))
-      throw new CodedError('forbidden', `Port ${order.port} is none that disks are served on.`);
+    if (!isDiskPort(order.port)) throw new CodedError('forbidden', `No disk can be served on port ${order.port}.`);
     return this.#options.machine.probe(order);
   }
 

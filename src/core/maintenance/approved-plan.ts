@@ -28,7 +28,7 @@ export function parseApproved(text: string): ApprovedPlan {
   const plan = planOfValue(jsonOf(text));
   // Only one form is accepted: a text that `approvedText` would write otherwise may contain parts that are not read
   // here.
-  if (approvedText(plan) !== text) throw notAPlan('it is not in the form in which plans are written');
+  if (approvedText(plan) !== text) throw notAPlan('it is not in the format of plans');
   const hosts = plan.waves.flatMap((wave) => wave.hosts);
   if (hosts.length === 0) throw notAPlan('it has no host');
   if (new Set(hosts).size < hosts.length) throw notAPlan('it names a host twice');

@@ -256,7 +256,7 @@ function lateWords({ id, by }: DrainRecord, waiting: readonly DrainMove[]): stri
 
 function cancelledMessage({ moves }: DrainRecord): string {
   const moved = moves.filter(({ state }) => state === 'moved').length;
-  return `Cancelled. ${moved} of ${counted(moves.length, 'move')} ${moved === 1 ? 'was' : 'were'} made; what was moved stays where it is.`;
+  return `Cancelled. ${moved} of ${counted(moves.length, 'move')} ${moved === 1 ? 'was' : 'were'} made; VMs that were moved stay where they are.`;
 }
 
 /** A VM that was stopped for its move starts again in any case: also while the drain is paused or cancelled. */

@@ -20,7 +20,7 @@ export interface MoveOptions {
 
 const REMEDIES = {
   'slow-down': 'Its guest writes faster than it is copied: it is slowed down (auto-converge).',
-  'longer-pause': 'Its guest writes faster than it is copied: it stands still for longer at the end.',
+  'longer-pause': 'Its guest writes faster than it is copied: it is paused for longer at the end.',
   stop: 'Its guest writes faster than it is copied: it is stopped, and starts on its new host.',
 } as const;
 

@@ -125,7 +125,7 @@ export class Exclusions {
     const cpusLeft = (this.#layout.cpu[host] ?? 0) - (this.#layout.vcpus[lead] ?? 0);
     if (cpusLeft < 0)
       return { constraint: { kind: 'vcpus', name: '' }, words: `${-cpusLeft} vCPUs more than its processors bear` };
-    const others = mib >= needed ? 'others that must move need it' : 'nobody there can make way';
+    const others = mib >= needed ? 'others that must move need it' : 'no VM there can make room';
     return { constraint: { kind: 'memory', name: '' }, words: `${mib} MiB free, ${needed} MiB needed: ${others}` };
   }
 }

@@ -72,7 +72,7 @@ describe('a VM without a place', () => {
       [
         'h1: emptied h1: it is being emptied',
         'h2: host-state h2: cordoned',
-        'h3: memory: 2048 MiB free, 4096 MiB needed: nobody there can make way',
+        'h3: memory: 2048 MiB free, 4096 MiB needed: no VM there can make room',
         'h4: rule ab: it has b of rule ab',
         'h5: rule ac: its rack has c of rule ac',
         'h6: cpu-model m: its CPUs cannot be m',

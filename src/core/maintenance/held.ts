@@ -22,11 +22,11 @@ export function holdOf(model: Model, index: number, isArriving = false): Hold | 
   if (cluster === undefined) return null;
   const { name, maxDisturbed, toleratesMs, disturbed } = cluster;
   if (vm.pauseMs > toleratesMs) {
-    const words = `the move would hold ${vm.name} still for about ${vm.pauseMs} ms, and guest cluster ${name} tolerates ${toleratesMs} ms`;
+    const words = `the move would pause ${vm.name} for about ${vm.pauseMs} ms, and guest cluster ${name} tolerates ${toleratesMs} ms`;
     return { constraint: { kind: 'pause', name }, words };
   }
   const others = disturbed.filter((id) => id !== vm.id).length;
   if (others < maxDisturbed) return null;
-  const words = `${others} other members of guest cluster ${name} are stopped or paused, and it bears ${maxDisturbed} disturbed at once`;
+  const words = `${others} other members of guest cluster ${name} are stopped or paused, and it allows ${maxDisturbed} disturbed at once`;
   return { constraint: { kind: 'disturbed', name }, words };
 }

@@ -85,7 +85,7 @@ export class Kinds {
     const host = this.#kinds[to];
     if (source === undefined || host === undefined) throw new Error(`No kind ${from} or no kind ${to}.`);
     if (source.accelerator !== host.accelerator) {
-      const words = `its guests run by ${host.accelerator}, and this one by ${source.accelerator}`;
+      const words = `its guests run under ${host.accelerator}, and this one under ${source.accelerator}`;
       return { constraint: { kind: 'accelerator', name: '' }, words };
     }
     if (host.release > 0 && host.release < source.release)

@@ -137,7 +137,7 @@ function drainedOf(
   if (record === null) return failHost(roll, host, now, 'The record of its drain is gone.');
   if (!isDrainOver(record)) return null;
   if (record.state === 'drained') return change(roll.commands.run === null ? 'back' : 'run');
-  if (roll.state === 'aborting') return change('skipped', 'Its drain was cancelled; what had moved stays.');
+  if (roll.state === 'aborting') return change('skipped', 'Its drain was cancelled; VMs that had moved stay.');
   return failHost(roll, host, now, 'Its drain was cancelled.');
 }
 
@@ -160,7 +160,7 @@ function workOf(
   const isLeft = host.work === null ? sinceMs > commands.verifyMs : host.work.until < now;
   const isUntouched = host.state === 'run' && host.work === null && !hasDone(host, 'run');
   if (!isLeft || isUntouched || isVerified(host)) return null;
-  return failHost(roll, host, now, `The roll was aborted, and nobody said how "${host.state}" ended.`);
+  return failHost(roll, host, now, `The roll was aborted, and the outcome of "${host.state}" was not reported.`);
 }
 
 const hasDone = ({ done }: RollHost, step: string): boolean => done.some((each) => each.step === step);
@@ -302,6 +302,6 @@ function awayWords(situation: RollSituation): string {
   const names = awayHosts(situation).map(({ name }) => name);
   const busy = new Set(situation.roll.hosts.filter(holdsHost).map(({ host }) => host));
   const left = names.filter((name) => !busy.has(name));
-  const words = `${listed(names)} ${names.length === 1 ? 'is' : 'are'} away, and no more hosts may be at once.`;
+  const words = `${listed(names)} ${names.length === 1 ? 'is' : 'are'} away, and no more hosts may be away at once.`;
   return left.length === 0 ? words : `${words} Take back ${listed(left)} (gp host undrain), or abort the roll.`;
 }

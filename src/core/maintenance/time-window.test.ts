@@ -120,9 +120,9 @@ const NONE: readonly (readonly [text: string, reason: RegExp])[] = [
   ['Mon 08:00-24:01 UTC', /is not a span/],
   ['Mon 08:00-08:00 UTC', /is not a span/],
   ['Mon 08:00 UTC', /not a span/],
-  ['Mon 08:00-18:00 Europe/Londinium', /no time zone/],
-  ['Mon 08:00-18:00 +01:00', /no time zone/],
-  ['Mon 08:00-18:00 __proto__', /no time zone/],
+  ['Mon 08:00-18:00 Europe/Londinium', /not a time zone/],
+  ['Mon 08:00-18:00 +01:00', /not a time zone/],
+  ['Mon 08:00-18:00 __proto__', /not a time zone/],
   [`Mon 08:00-18:00 ${'A'.repeat(200)}`, /more than 100 characters/],
 ];
 

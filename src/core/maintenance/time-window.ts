@@ -57,7 +57,7 @@ export function parseTimeWindow(text: string): { readonly window: TimeWindow } |
   if (days === null) return { reason: `"${dayText}" are not days, as in "Mon-Fri" or "Sat,Sun".` };
   const times = parseTimes(timeText);
   if (times === null) return { reason: `"${timeText}" is not a span of time, as in "08:00-18:00" or "22:00-04:00".` };
-  if (formatOf(zone) === null) return { reason: `"${zone}" is no time zone, as in "Europe/London" or "UTC".` };
+  if (formatOf(zone) === null) return { reason: `"${zone}" is not a time zone such as "Europe/London" or "UTC".` };
   return { window: { days, ...times, zone } };
 }
 

@@ -250,7 +250,7 @@ export class ClusterIndex {
     return this.#sharedDisks.get(id) ?? null;
   }
 
-  /** The records of the shared disks of a VM, those that are leaving included. */
+  /** The records of the shared disks of a VM, including those that are being removed. */
   sharedDisksOf(vm: VmRecord): readonly SharedDiskRecord[] {
     return sharedDisksOf(vm).flatMap(({ disk }) => this.#sharedDisks.get(disk) ?? []);
   }

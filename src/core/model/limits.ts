@@ -151,7 +151,7 @@ const BOOT = {
     min: 0,
     max: 2_000,
     unit: 'bytes',
-    reason: 'Linux keeps 2,048 bytes of it on x86 (COMMAND_LINE_SIZE); firmware and loader may add some.',
+    reason: 'Linux keeps 2,048 bytes of it on x86 (COMMAND_LINE_SIZE); firmware and loader may add a few.',
     refusedBy: ['API', 'admission', 'agent'],
   },
   directBootBytes: {
@@ -200,7 +200,7 @@ const SEED = {
     max: MIB,
     unit: 'bytes',
     step: 2 * KIB,
-    reason: 'What a storage node takes as a seed; the three at their largest make about 0.5 MiB.',
+    reason: 'The limit of a storage node for a seed; the three files at their largest make about 0.5 MiB.',
     refusedBy: ['storage'],
   },
 } as const satisfies Record<string, Limit>;
@@ -230,11 +230,11 @@ const DISK = {
 const SHARED = {
   vmSharedDisks: {
     subject: 'Shared disk and guest cluster',
-    what: 'shared disks of a VM, those that are leaving included',
+    what: 'shared disks of a VM, including those that are being removed',
     min: 0,
     max: 64,
     unit: 'disks',
-    reason: 'What one order to an agent or a storage node carries.',
+    reason: 'The capacity of one order to an agent or a storage node.',
     refusedBy: ['admission', 'agent', 'storage'],
   },
   sharedDiskLun: {
@@ -263,7 +263,7 @@ const SHARED = {
     max: 8_000,
     unit: 'ms',
     reason:
-      'QEMU allows 300 ms by itself. A guest that stands still for 10 s at the end of its migration continues on its source.',
+      'QEMU allows 300 ms by default. A guest that is paused for 10 s at the end of its migration continues on its source.',
     refusedBy: ['API'],
   },
   drainMoves: {
@@ -299,7 +299,7 @@ const SHARED = {
     min: 0,
     max: 10_000,
     unit: 'disks',
-    reason: 'The target of the node is told all of them at once.',
+    reason: 'The target of the node is sent all of them at once.',
     refusedBy: ['admission', 'target'],
   },
   newClusterDisks: {
@@ -322,7 +322,7 @@ const SHARED = {
   },
   toleratesMs: {
     subject: 'Shared disk and guest cluster',
-    what: 'pause that the heartbeat of a guest cluster bears',
+    what: 'pause that the heartbeat of a guest cluster tolerates',
     min: 1,
     max: 3_600_000,
     unit: 'ms',
@@ -392,7 +392,7 @@ const REST = {
     min: 0,
     max: 1_000,
     unit: 'networks',
-    reason: 'A host that has VMs in all of them is told all of them in one order.',
+    reason: 'A host that has VMs in all of them is sent all of them in one order.',
     refusedBy: ['admission', 'agent'],
   },
   networkAddresses: {
@@ -437,7 +437,7 @@ const REST = {
     min: 0,
     max: 32,
     unit: 'storage nodes',
-    reason: 'An agent that fetches a kernel is told all nodes that may have it in one order.',
+    reason: 'An agent that fetches a kernel is sent all nodes that may have it in one order.',
     refusedBy: ['join', 'agent'],
   },
   vmsPerHost: {
@@ -451,16 +451,16 @@ const REST = {
   },
   bulkVms: {
     subject: 'Cluster',
-    what: 'VMs of one request that acts on many',
+    what: 'VMs of one bulk request',
     min: 1,
     max: 500,
     unit: 'VMs',
-    reason: 'The request and how far each VM is are one record of etcd, which is written anew as they go on.',
+    reason: 'The request and the progress of each VM are one record of etcd, which is rewritten as they progress.',
     refusedBy: ['API', 'admission'],
   },
   sessions: {
     subject: 'API',
-    what: 'sessions of browsers, one-time links that nobody used and consoles that are being opened, in all',
+    what: 'sessions of browsers, unused one-time links and consoles that are being opened, in total',
     min: 0,
     max: 2_000,
     unit: 'sessions',
@@ -486,7 +486,7 @@ const API = {
     min: 0,
     max: MIB,
     unit: 'bytes',
-    reason: 'Larger than every valid request; what is larger is refused unread.',
+    reason: 'Larger than every valid request; a larger one is refused unread.',
     refusedBy: ['API'],
   },
   smallRequestBytes: {
@@ -495,7 +495,7 @@ const API = {
     min: 0,
     max: 64 * KIB,
     unit: 'bytes',
-    reason: 'More than the largest that fits its schema has in UTF-8; what is larger is refused unread.',
+    reason: 'More than the largest body that fits its schema has in UTF-8; a larger one is refused unread.',
     refusedBy: ['API'],
   },
   requestValues: {
@@ -504,7 +504,7 @@ const API = {
     min: 0,
     max: 1_000,
     unit: 'values',
-    reason: 'The largest body that fits its schema has some 300; what is larger is not looked at.',
+    reason: 'The largest body that fits its schema has some 300; a larger one is not parsed.',
     refusedBy: ['API'],
   },
   requestLevels: {
@@ -513,7 +513,7 @@ const API = {
     min: 0,
     max: 16,
     unit: 'levels',
-    reason: 'The deepest body that fits its schema has 4; what is deeper is not looked at.',
+    reason: 'The deepest body that fits its schema has 4; a deeper one is not parsed.',
     refusedBy: ['API'],
   },
   eventStreams: {
@@ -522,7 +522,7 @@ const API = {
     min: 0,
     max: 128,
     unit: 'streams',
-    reason: 'Each looks at every change by itself.',
+    reason: 'Each one reads every change.',
     refusedBy: ['API'],
   },
   consoles: {
@@ -531,7 +531,7 @@ const API = {
     min: 0,
     max: 256,
     unit: 'consoles',
-    reason: 'Each holds two connections, and what its client has not taken yet.',
+    reason: 'Each holds two connections, and the output that its client has not read yet.',
     refusedBy: ['API'],
   },
 } as const satisfies Record<string, Limit>;

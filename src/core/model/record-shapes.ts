@@ -626,7 +626,7 @@ export function readEpoch(json: string): EpochRecord {
   }
   const finding = epoch(value);
   if (finding === null) return value as EpochRecord;
-  throw new CodedError('failed', `What etcd holds as the cluster's epoch is none: it${finding}.`, {
+  throw new CodedError('failed', `The value in etcd is not a valid epoch: it${finding}.`, {
     advice: 'Nothing was done. Restore the cluster from a snapshot (docs/operating/backup.md).',
   });
 }
@@ -674,7 +674,7 @@ function readList(key: string, json: string, each: Shape): readonly string[] {
     // A value that is not JSON is no list either.
   }
   if (Array.isArray(value) && value.every((one) => each(one) === null)) return value as readonly string[];
-  throw new CodedError('failed', `What etcd holds at ${key} is not the list that it should be.`, {
+  throw new CodedError('failed', `What etcd holds at ${key} is not a valid list.`, {
     advice: 'Nothing was done. Restore the cluster from a snapshot (docs/operating/backup.md).',
   });
 }

@@ -62,7 +62,7 @@ test('cancel: what was committed, what has ended, and what cannot be taken back 
     ['vm.delete', vmRecord(RUNNING, { deleting: true }), /cannot be cancelled/, /may be deleted already/],
     ['vm.suspend', vmRecord(RUNNING, { pauseTask: task(1) }), /cannot be cancelled/, /gp vm resume web/],
     ['vm.resume', vmRecord(RUNNING, { pauseTask: task(1) }), /cannot be cancelled/, /gp vm pause web/],
-    ['shared-disk.attach', vmRecord(RUNNING), /cannot be cancelled/, /command for the opposite/],
+    ['shared-disk.attach', vmRecord(RUNNING), /cannot be cancelled/, /the opposite command/],
   ] as const;
   for (const [kind, vm, message, advice] of rows)
     assert.throws(

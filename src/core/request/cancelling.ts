@@ -61,7 +61,7 @@ function vmOfTask(records: RequestSnapshot, task: TaskRecord): Entry<VmRecord> {
     );
   const id = task.target.kind === 'vm' ? records.vmNames.get(task.target.name)?.value : undefined;
   const entry = id === undefined ? undefined : records.vms.get(id);
-  if (entry === undefined) throw refusal(task, 'What it changes is changed back by the command for the opposite.');
+  if (entry === undefined) throw refusal(task, 'Use the opposite command to undo its change.');
   return entry;
 }
 
@@ -79,7 +79,7 @@ function takeBack(vm: VmRecord, task: TaskRecord): TakenBack {
       if (vm.resetRequest?.taskId !== task.id) throw tooLate(task, `${vm.name} was reset already.`);
       return { vm: { ...vm, resetRequest: null }, ended: `Cancelled before it was known that ${vm.name} was reset.` };
     default:
-      throw refusal(task, 'What it changes is changed back by the command for the opposite.');
+      throw refusal(task, 'Use the opposite command to undo its change.');
   }
 }
 

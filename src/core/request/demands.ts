@@ -118,7 +118,7 @@ export function demandSeed(sizes: SeedSizes): void {
   ] as const)
     if (bytes > limit.max)
       throw new CodedError('bad-input', `The ${what} has ${bytes} bytes; ${atMost(limit)} are allowed.`, {
-        advice: 'Nothing was created. Compress it (gzip), or let the guest fetch what is large.',
+        advice: 'Nothing was created. Compress it (gzip), or let the guest fetch large files.',
       });
 }
 

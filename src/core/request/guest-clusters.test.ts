@@ -158,8 +158,8 @@ test('a notice is declared where every member can be told, and quiet hours where
   world.take(patch({ maxDisturbed: 1 }));
   assert.equal(cluster(world)?.noticeMs, 60_000);
   for (const [quiet, message] of [
-    [['whenever'], /"whenever" are no quiet hours. It is not of the form/],
-    [['Mon 08:00-18:00 Europe/Londinium'], /is no time zone/],
+    [['whenever'], /"whenever" are not valid quiet hours. It is not of the form/],
+    [['Mon 08:00-18:00 Europe/Londinium'], /is not a time zone/],
     [['Mon-Sun 00:00-24:00 UTC'], /leave no four hours/],
     [['Mon-Sun 04:00-24:00 UTC', 'Mon-Sun 00:00-00:01 UTC'], /leave no four hours/],
   ] as const)

@@ -137,13 +137,13 @@ function demandQuietHours(texts: readonly string[], now: number): void {
   const windows = texts.map((text) => {
     const read = parseTimeWindow(text);
     if ('window' in read) return read.window;
-    throw new CodedError('bad-input', `"${text}" are no quiet hours. ${read.reason}`, {
+    throw new CodedError('bad-input', `"${text}" are not valid quiet hours. ${read.reason}`, {
       advice: 'Nothing was changed.',
     });
   });
   if (longestTimeOutside(windows, now, 'second') >= MAINTENANCE_MS_MIN) return;
   throw new CodedError('bad-input', 'These quiet hours leave no four hours in a row in a week for maintenance.', {
-    advice: 'Nothing was changed. Quiet hours hold maintenance back for a time; they cannot forbid it.',
+    advice: 'Nothing was changed. Quiet hours delay maintenance for a time; they cannot forbid it.',
   });
 }
 

@@ -47,7 +47,7 @@ test('an image without files, with a wrong format, or with less memory than its 
   const basis = new RecordWorld().basis();
   const rows = [
     [{}, 'bad-input', /neither a disk nor a kernel/],
-    [{ disk: { sha256: sha('a'), format: 'raw' } }, 'bad-image', /said to be raw, and its file is qcow2/],
+    [{ disk: { sha256: sha('a'), format: 'raw' } }, 'bad-image', /is raw, and its file is qcow2/],
     [{ direct: { kernel: sha('f') } }, 'not-found', /not uploaded/],
     [{ ...DISK, minMemoryBytes: 2 * MIB, defaults: { memoryBytes: MIB } }, 'bad-input', /less memory than it says/],
     [{ direct: { kernel: sha('b'), append: 'é'.repeat(2_000) } }, 'bad-input', /command line/],

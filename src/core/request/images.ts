@@ -162,9 +162,13 @@ function memoryOf(name: string, { defaults, minMemoryBytes }: ImageRequest): num
 function demandFormat(name: string, { kind }: StoredFile, stated: 'qcow2' | 'raw' | undefined): void {
   if (stated === undefined || kind === `disk-${stated}`) return;
   const is = kind === 'disk-qcow2' ? 'qcow2' : 'raw';
-  throw new CodedError('bad-image', `The disk of image ${name} is said to be ${stated}, and its file is ${is}.`, {
-    advice: `Nothing was stored. Say ${is}, or upload the file that was meant.`,
-  });
+  throw new CodedError(
+    'bad-image',
+    `The request says that the disk of image ${name} is ${stated}, and its file is ${is}.`,
+    {
+      advice: `Nothing was stored. Say ${is}, or upload the file that was meant.`,
+    },
+  );
 }
 
 function refOf({ info: { sha256, sizeBytes } }: StoredFile): ArtifactRef {

@@ -112,7 +112,7 @@ test('a storage node with disks is refused with the disks named; one that came b
   };
   world.apply([{ kind: 'disk', id: disk.id, value: disk } as unknown as Change]);
   const refusal = world.take(confirmStorageDrain(world.basis(), by('s1')));
-  assert.match(refusal?.message ?? '', /What is on storage node s1 exists nowhere else: .*disk-000000000001/);
+  assert.match(refusal?.message ?? '', /The contents of storage node s1 exist nowhere else: .*disk-000000000001/);
   assert.equal(world.basis().records.storage.get('s1' as StorageName)?.value.maintenance, undefined);
   assert.throws(() => drainStorage(world.basis(), by('s1')), { code: 'conflict', message: /disk-000000000001/ });
 });

@@ -227,7 +227,7 @@ function whyNeeded(records: RequestSnapshot, node: StorageName): CodedError | nu
   if (unread !== undefined) return new CodedError('conflict', unread, NOTHING);
   const found = lossOf(records, node);
   if (found.disks.count + found.sharedDisks.count + found.images.count === 0) return null;
-  return new CodedError('conflict', `What is on storage node ${node} exists nowhere else: ${lossWords(found)}`, {
+  return new CodedError('conflict', `The contents of storage node ${node} exist nowhere else: ${lossWords(found)}`, {
     advice: 'Nothing was changed. Delete those VMs, disks and images first, or leave the node in service.',
   });
 }

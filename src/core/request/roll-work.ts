@@ -58,8 +58,8 @@ function begun({ now }: Basis, roll: RollRecord, { host, report: { step, by } }:
   const { work } = host;
   if (work?.by === by) return withHosts(roll, [{ ...host, work: { ...work, until: now + LEASE_MS } }]);
   if (work !== null && work.until > now)
-    throw new CodedError('conflict', `${work.by} does "${step}" on ${host.host}, and said so until now.`, {
-      advice: `Nothing was changed. If that one is gone, "${step}" can be taken over in a minute.`,
+    throw new CodedError('conflict', `${work.by} is running "${step}" on ${host.host}, and reports progress.`, {
+      advice: `Nothing was changed. If that runner is gone, "${step}" can be taken over in a minute.`,
     });
   if (step !== 'verify') demandMayBegin(roll, now);
   const taken = withHosts(roll, [{ ...host, work: { step, by, startedAt: now, until: now + LEASE_MS } }]);
@@ -67,7 +67,7 @@ function begun({ now }: Basis, roll: RollRecord, { host, report: { step, by } }:
   return withRollDeviation(
     taken,
     now,
-    `${host.host}: ${work.by} began "${step}" and was not heard of again; ${by} begins it anew.`,
+    `${host.host}: ${work.by} began "${step}" and did not report again; ${by} begins it again.`,
   );
 }
 

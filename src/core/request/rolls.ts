@@ -63,7 +63,7 @@ export function startRoll(
 ): Admitted<RollId> {
   if (hash !== approved)
     throw new CodedError('conflict', `The plan has the hash ${hash}, and ${approved} was approved.`, {
-      advice: 'Nothing was changed. Have the plan approved as it is, or take the one that was.',
+      advice: 'Nothing was changed. Have the plan approved as it is, or use the approved one.',
     });
   const plan = parseApproved(request.plan);
   demandWindows(request);
@@ -142,7 +142,7 @@ function demandWindows({ windows = [], freezes = [] }: RollRequest): void {
   for (const window of windows) {
     const read = parseTimeWindow(window);
     if ('reason' in read)
-      throw new CodedError('bad-input', `"${window}" is no window: ${read.reason}`, {
+      throw new CodedError('bad-input', `"${window}" is not a valid window: ${read.reason}`, {
         advice: "Nothing was changed. Write it like 'Sat 22:00-04:00 Europe/Berlin'.",
       });
   }
@@ -158,7 +158,7 @@ function demandOwn({ records }: Basis, { waves }: ApprovedPlan): void {
   const vms = waves.flatMap(({ moves }) => moves.map(({ vm }) => vm));
   if (vms.length === 0 || vms.some((vm) => records.vms.has(vm))) return;
   throw new CodedError('conflict', `The plan moves ${counted(vms.length, 'VM')}, and this cluster has none of them.`, {
-    advice: 'Nothing was changed. It is a plan of another cluster, or of long ago: make a new one.',
+    advice: 'Nothing was changed. The plan is of another cluster, or too old: make a new one.',
   });
 }
 

@@ -78,7 +78,7 @@ export function grownDisk(disk: SharedDiskRecord, sizeBytes: number, { task }: A
       'bad-input',
       `${disk.name} has ${disk.sizeBytes} bytes; it cannot become smaller (${sizeBytes}).`,
       {
-        advice: 'Nothing was changed. Make a new disk of that size and copy what is to be kept.',
+        advice: 'Nothing was changed. Make a new disk of that size and copy the data that is to be kept.',
       },
     );
   // A disk that is not made yet is made with the new size at once.
@@ -112,7 +112,7 @@ export function attachChanges(
   if (disk.guestCluster !== null)
     throw new CodedError(
       'conflict',
-      `${disk.name} is a disk of guest cluster ${disk.guestCluster}: its members have it, and nobody else.`,
+      `${disk.name} is a disk of guest cluster ${disk.guestCluster}: only its members can have it.`,
       {
         advice: `Nothing was changed. gp guest-cluster add-member ${disk.guestCluster} ${vm.name} makes ${vm.name} a member.`,
       },
@@ -173,7 +173,8 @@ export function withDisk(
   const others = sharedDisksOf(vm).filter((use) => use.disk !== disk);
   if (others.length >= LIMITS.vmSharedDisks.max)
     throw new CodedError('conflict', `${vm.name} has ${others.length} shared disks, and a VM has no more.`, {
-      advice: 'Nothing was changed. Detach one first; one that is leaving counts until its guest let go of it.',
+      advice:
+        'Nothing was changed. Detach one first; a disk that is being detached counts until its guest has released it.',
     });
   if (others.some((use) => use.lun === lun))
     throw new CodedError('conflict', `${vm.name} has another shared disk as number ${lun}.`, {

@@ -135,7 +135,7 @@ function demandLost(
   const observer = observed?.storageObserver;
   if (observer?.answers(name) === true)
     throw new CodedError('conflict', `Storage node ${name} answers: it is not lost.`, {
-      advice: `Nothing was changed. Delete what is on it, then: gp storage remove ${name}.`,
+      advice: `Nothing was changed. Delete its disks and images, then: gp storage remove ${name}.`,
     });
   // A leader that has just begun has not asked it yet.
   if (observer?.isSilent(name) !== true)
@@ -145,7 +145,7 @@ function demandLost(
   if (!isConfirmed)
     throw new CodedError(
       'conflict',
-      `To declare storage node ${name} lost gives up what was on it. Lost with it: ${lossWords(found)}`,
+      `Declaring storage node ${name} lost gives up everything on it. Lost with it: ${lossWords(found)}`,
       {
         advice: `Nothing was changed. If that is so: gp storage remove ${name} --lost --yes. It cannot be taken back.`,
       },

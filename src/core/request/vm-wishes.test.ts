@@ -130,7 +130,7 @@ test('a stop says where it disturbs more members of a guest cluster than the clu
   };
   assert.equal(message(), 'Stopping.');
   world.apply([vmChange(memberRecord(2, PHASES.stopped))]);
-  assert.match(message() ?? '', /^Stopping\. Guest cluster sql bears 1 at once, and besides sql2 /);
+  assert.match(message() ?? '', /^Stopping\. Guest cluster sql allows 1 at once, and besides sql2 /);
 });
 
 test('a task that has ended stays as it ended', () => {

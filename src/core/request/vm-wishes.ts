@@ -155,7 +155,7 @@ export function resumeVm(basis: WishBasis, name: string): Wish {
       return { vm: null, already: `${vm.name} is not paused.` };
     return {
       vm: { ...vm, intent: 'running', pauseTask: task.id },
-      note: vm.phase.kind === 'migrating' ? 'It goes on where it arrives.' : null,
+      note: vm.phase.kind === 'migrating' ? 'It continues where it arrives.' : null,
       failTasks: existing(vm.pauseTask),
     };
   });
@@ -276,7 +276,7 @@ function disturbanceOf({ index }: WishBasis, { vms }: Pick<Observed, 'vms'>, vm:
   const disturbed = disturbedMembers(cluster, { index, seesRunning: (other) => vms.seesRunning(other) }, vm);
   if (disturbed.length < cluster.maxDisturbed) return null;
   const others = disturbed.map(({ why }) => why).join(', ');
-  return `Guest cluster ${cluster.name} bears ${cluster.maxDisturbed} at once, and besides ${others}.`;
+  return `Guest cluster ${cluster.name} allows ${cluster.maxDisturbed} at once, and besides ${others}.`;
 }
 
 function demandRunning(vm: VmRecord): void {

@@ -122,7 +122,7 @@ export class ClusterFollower {
           this.#readAtMs = clock.monotonicMs();
           if (await this.#isFollowed(view.history)) await this.#follow(view);
         } catch (error) {
-          log.warn('etcd cannot be read; what is served goes on', { reason: messageOf(error) });
+          log.warn('etcd cannot be read; existing grants stay in force', { reason: messageOf(error) });
         }
       }
       if (!this.#isStopped) await served.keepUp();
@@ -172,7 +172,7 @@ export class ClusterFollower {
       this.#unrestored = new Set([...view.disks.keys(), ...sharing.map(([vm]) => vm)]);
     }
     await this.#restoreAll(this.#unrestored, view);
-    if (this.isRestored) log.info('what etcd admits is served', { disks: view.disks.size });
+    if (this.isRestored) log.info('the generations that etcd admits are served', { disks: view.disks.size });
   }
 
   async #revoke(isRevoked: (grant: SharedGrant) => boolean): Promise<void> {

@@ -132,7 +132,7 @@ export class DiskServer {
       if (existing !== undefined && existing.grant.readOnly !== grant.readOnly)
         throw new CodedError(
           'conflict',
-          `${this.disk} is granted to generation ${grant.generation} with another access.`,
+          `${this.disk} is granted to generation ${grant.generation} with other access rights.`,
         );
       if (existing === undefined) await this.#add(grant);
       else await this.#keepUp();
@@ -184,7 +184,7 @@ export class DiskServer {
    * Ends the daemon so that the image can be deleted; CodedError 'conflict' while a grant exists. In the disk's turn.
    */
   async endUnused(): Promise<void> {
-    if (this.#held.size > 0) throw new CodedError('conflict', `${this.disk} is granted; nothing was deleted.`);
+    if (this.#held.size > 0) throw new CodedError('conflict', `${this.disk} is granted to a VM; nothing was deleted.`);
     await this.#end();
   }
 
@@ -327,7 +327,7 @@ export class DiskServer {
       }
     };
     const warn = (error: unknown): void =>
-      this.#around.log.warn('a storage daemon admits nobody', { disk: this.disk, reason: messageOf(error) });
+      this.#around.log.warn('a storage daemon admits no new connection', { disk: this.disk, reason: messageOf(error) });
     this.#around.clock.after(READMIT_MS, () => void this.#queue.run(readmit, { urgent: true }).catch(warn));
   }
 

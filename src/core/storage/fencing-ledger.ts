@@ -37,9 +37,13 @@ export class FencingLedger {
   /** Takes note of an order's term; CodedError 'stale-order' if a later leader has given an order. */
   acceptTerm(term: Term): void {
     if (term < this.#term) {
-      throw new CodedError('stale-order', `The order is of term ${term}; a leader of term ${this.#term} was heard.`, {
-        advice: 'Nothing was done. The sender no longer leads.',
-      });
+      throw new CodedError(
+        'stale-order',
+        `The order is of term ${term}; a leader of term ${this.#term} has given orders.`,
+        {
+          advice: 'Nothing was done. The sender no longer leads.',
+        },
+      );
     }
     this.#term = term;
   }
@@ -96,7 +100,7 @@ export class FencingLedger {
   /** CodedError 'stale-order' if the disk was to be deleted: an order to make it was on its way for too long. */
   checkDisk(disk: DiskId): void {
     if (!this.#deleted.has(disk)) return;
-    throw new CodedError('stale-order', `${disk} was to be deleted meanwhile.`, { advice: 'Nothing was made.' });
+    throw new CodedError('stale-order', `${disk} was to be deleted in the meantime.`, { advice: 'Nothing was made.' });
   }
 
   #whyNot(vm: VmId, generation: Generation): string | null {

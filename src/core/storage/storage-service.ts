@@ -115,12 +115,12 @@ export class StorageService {
     this.#ledger.checkGeneration(vm, generation);
     if (epochOf(order.term) !== this.#follower.epoch && this.#follower.hasRead) {
       throw new CodedError('unavailable', `Storage node ${this.#options.name} has not read etcd in this epoch.`, {
-        advice: 'Nothing was granted; what was served goes on. It is tried again by itself.',
+        advice: 'Nothing was granted; existing grants stay in force. It is tried again by itself.',
       });
     }
     if (!this.#follower.hasRead) {
       throw new CodedError('unavailable', `Storage node ${this.#options.name} has not read etcd since it started.`, {
-        advice: 'Nothing was granted; what was served goes on. It is tried again by itself.',
+        advice: 'Nothing was granted; existing grants stay in force. It is tried again by itself.',
       });
     }
     if (this.#follower.refusal !== null) {
@@ -128,13 +128,13 @@ export class StorageService {
         'unavailable',
         `Storage node ${this.#options.name} grants nothing: ${this.#follower.refusal}.`,
         {
-          advice: 'Nothing was granted; what was served goes on. See docs/operating/backup.md.',
+          advice: 'Nothing was granted; existing grants stay in force. See docs/operating/backup.md.',
         },
       );
     }
     if (this.#follower.isUnreadable(vm)) {
       throw new CodedError('unavailable', `The record of ${vm} could not be read when etcd was read last.`, {
-        advice: 'Nothing was granted; what was served goes on. It is read and tried again by itself.',
+        advice: 'Nothing was granted; existing grants stay in force. It is read and tried again by itself.',
       });
     }
     const check = (): void => this.#ledger.checkGeneration(vm, generation);

@@ -135,7 +135,7 @@ export class StorageLab {
     const has = (text: string): boolean => this.log.some((line) => line.includes(text));
     await until('the service', () => {
       if (child.exitCode !== null) throw new Error(`the service ended: ${this.log.join('\n')}`);
-      return has('"listening"') && (!restored || has('what etcd admits'));
+      return has('"listening"') && (!restored || has('generations that etcd admits'));
     });
   }
 

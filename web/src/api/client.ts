@@ -33,7 +33,7 @@ async function send(request: Request): Promise<Response> {
     if (request.signal.aborted) throw request.signal.reason;
     throw new CodedError(deadline.aborted ? 'deadline' : 'unavailable', 'The cluster does not answer.', {
       cause: error,
-      advice: 'VMs run on without it. This page goes on by itself as soon as a control node answers.',
+      advice: 'VMs run on without it. This page continues by itself as soon as a control node answers.',
     });
   }
 }

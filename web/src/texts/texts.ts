@@ -39,7 +39,7 @@ export const TEXTS = {
     connecting: 'Connecting…',
     live: 'Live',
     offline: 'Offline',
-    lost: 'The connection to the cluster is lost. VMs run on; this page shows what was known and goes on by itself.',
+    lost: 'The connection to the cluster is lost. VMs run on; this page shows the last known state and continues by itself.',
     'logged-out': 'Logged out',
     outdated: 'Groundplane was upgraded.',
     reload: 'Reload the page',
@@ -302,7 +302,7 @@ export const TEXTS = {
   chosen: { label: 'Chosen in the picture' },
   guestCluster: {
     empty: 'There is no guest cluster.',
-    emptyHint: 'VMs that share a disk are shown here, also where nobody declared them to be a guest cluster.',
+    emptyHint: 'VMs that share a disk are shown here, also if nobody declared them to be a guest cluster.',
     limits: 'What it bears',
     calm: 'undisturbed',
     deleting: 'is deleted',
@@ -320,7 +320,7 @@ export const TEXTS = {
       'May be drained',
       'May be snapshotted',
     ],
-    notice: 'Guests are told before a move',
+    notice: 'Notice to guests before a move',
     noNotice: 'they are not',
     noticeStates: { scheduled: 'is told', started: 'moves', over: 'was told' },
     noticeEnded: { acknowledged: 'acknowledged', time: 'time passed', withdrawn: 'withdrawn' },
@@ -331,14 +331,14 @@ export const TEXTS = {
     fields: {
       maxDisturbed: 'Members disturbed at once',
       toleratesS: 'Tolerates, seconds',
-      noticeS: 'Told before a move, seconds',
+      noticeS: 'Notice before a move, seconds',
       quiet: 'Quiet hours',
     },
-    pauses: 'What the heartbeat bears, and what moves take',
+    pauses: 'The pause that the heartbeat tolerates, and pauses of moves',
     pauseHeads: ['VM', 'Pauses of its last moves', 'Foretold of the next', 'Of what is tolerated', 'Because'],
     pauseOf: (vm: string) => `Foretold pause of ${vm}, of what its cluster tolerates`,
     neverMoved: 'never moved',
-    tooLong: 'longer than the cluster tolerates: it is not moved',
+    tooLong: 'longer than the guest cluster tolerates: it is not moved',
     diskTitle: (name: string, size: string) => `Shared disk ${name}, ${size}`,
     node: 'Storage node',
     wwn: 'Name in guests',
@@ -414,7 +414,7 @@ export const TEXTS = {
     file: 'File (qcow2 or raw)',
     fileSize: 'Size of the file',
     append: 'Kernel command line',
-    deleteWarning: 'The image is deleted. Disks that were made of it stay.',
+    deleteWarning: 'The image is deleted. Disks that were made from it stay.',
     steps: { hashing: 'Reading the file', sending: 'Sending' },
     columns: {
       name: 'Image',
@@ -443,7 +443,7 @@ export const TEXTS = {
     logOutEverywhere: 'Log out everywhere',
   },
   plan: {
-    title: (host: string) => `What draining ${host} would do now`,
+    title: (host: string) => `The effect of draining ${host} now`,
     takes: 'Takes',
     copies: 'Copies',
     moves: 'Moves',
@@ -474,7 +474,7 @@ export const TEXTS = {
     who: 'Asked for by',
     began: 'Began',
     ended: 'Ended',
-    deviations: 'What went otherwise than foretold',
+    deviations: 'Differences from the prediction',
     list: 'Drains',
     one: 'its drain',
     movedOf: (moved: number, planned: number) => `${moved} of ${planned}`,
@@ -512,7 +512,7 @@ export const TEXTS = {
     byNames: 'by their names…',
     names: 'Names',
     noLimit: 'no limit',
-    limits: { maxUnavailable: 'Away at once, at most', perRack: 'Of one rack, at most', parallel: 'Moves at once' },
+    limits: { maxUnavailable: 'Away at once, at most', perRack: 'Of each rack, at most', parallel: 'Moves at once' },
     makePlan: 'Plan',
     changesNothing: 'Planning changes nothing.',
     wouldDo: 'What it would do',
@@ -530,7 +530,7 @@ export const TEXTS = {
     wave: 'Moves of a wave',
     waveOf: (wave: number, hosts: string) => `Wave ${wave}: ${hosts}`,
     waveHint: 'Choose a wave to see its moves.',
-    inTheWay: 'What stands in the way',
+    inTheWay: 'Obstacles',
     eachAlone:
       'Each of these hosts can be emptied alone. Let fewer be away at once, leave some out, or give other hosts room.',
     someNotAlone: 'These hosts cannot be emptied even alone. Leave them out, or change what is named here:',
@@ -546,9 +546,9 @@ export const TEXTS = {
     },
     windowsHint: 'When something may begin, a window in each line. Empty: at any time.',
     workHint:
-      'Commands run where “gp maintenance roll --resume” runs, never on this page; what is done by hand is confirmed ' +
+      'Commands run where “gp maintenance roll --resume” runs, never on this page; work by hand is confirmed ' +
       'here, host by host. Without any of the three, hosts are emptied and taken back: a rehearsal.',
-    goesOn: 'Go on with other hosts when one fails',
+    goesOn: 'Continue with other hosts if one fails',
     begin: 'Approve and begin',
     approves: 'You approve the plan that is shown, by its hash.',
     about: 'About the roll',
@@ -563,14 +563,14 @@ export const TEXTS = {
     hostHeads: ['Wave', 'Host', 'State', 'Since', 'Drain', 'Work', 'Note', 'Action'],
     confirm: 'Work by hand…',
     confirmTitle: (what: string, host: string) => `By hand: ${what} of ${host}`,
-    confirmMeans: 'Say how the work ended. It is recorded under your name, and the roll goes on with the host.',
+    confirmMeans: 'Say how the work ended. It is recorded under your name, and the roll continues with the host.',
     byHand: 'Done by hand.',
     whatHappened: 'What was done',
     outcomes: { succeeded: 'It succeeded', failed: 'It failed' },
     workBy: (what: string, by: string) => `${what} by ${by}`,
     workEnded: (what: string, succeeded: boolean, message: string) =>
       `${what} ${succeeded ? 'succeeded' : 'failed'}: ${message}`,
-    deviations: 'What went otherwise than approved',
+    deviations: 'Differences from the approved plan',
     abortMeans:
       'Moves under way end; hosts whose work has begun are brought to its end; the others are taken back into ' +
       'service. VMs stay where they are then.',
@@ -616,21 +616,21 @@ export const TEXTS = {
     title: 'Faults',
     about:
       'The machines of this cluster are namespaces of one machine. Pull plugs and cut cables, and watch verdict, fence ' +
-      'and restart. A fault goes to processes and links themselves; no part of the cluster is told. Where the only ' +
-      'server is killed, this page stands still too: “gp lab restore” brings it back.',
+      'and restart. A fault goes to processes and links themselves; no part of the cluster is told. If the only ' +
+      'server is killed, this page stops, too: “gp lab restore” brings it back.',
     restoreAll: 'Undo all faults',
     restore: (name: string) => `Restore ${name}`,
     fault: (name: string) => `Faults of ${name}…`,
     kinds: { control: 'Control nodes', storage: 'Storage nodes', host: 'Hosts' },
     power: { on: 'on', off: 'off' },
     cutFrom: (networks: string) => `cut from ${networks}`,
-    events: 'What the cluster makes of it',
+    events: 'The cluster’s reaction',
     eventHeads: ['Time', 'Event', 'VM', 'Host', 'Message'],
   },
   figures: {
     sources:
-      'Processor, memory and network are counted by the kernel of the host and told by its agent; disks by QEMU itself. ' +
-      'They are asked for every two seconds while this page is in sight, and kept by nobody else.',
+      'Processor, memory and network are counted by the kernel of the host and reported by its agent; disks by QEMU itself. ' +
+      'They are asked for every two seconds while this page is in sight, and kept only by this page.',
     noMachine: (why: string) => `Processor, memory and network are not known: ${why}`,
     noDisks: (why: string) => `Disks are not known: ${why}`,
     processor: (vcpus: number) => `Processor time, of ${countText(vcpus, 'vCPU')}`,
@@ -649,7 +649,7 @@ export const TEXTS = {
     },
   },
   admission: {
-    label: 'What the cluster would say',
+    label: 'The cluster’s answer',
     asking: 'Asking…',
     created: (name: string, node: string) => `${name} would be created, its disks on ${node}.`,
     changed: (name: string) => `${name} would be changed.`,

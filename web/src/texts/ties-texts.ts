@@ -14,7 +14,7 @@ export const ACCEPT_TEXTS = {
 } as const;
 
 export const TIES_TEXTS = {
-  parts: 'Ties and what stands in the way',
+  parts: 'Ties and obstacles',
   tabs: { ties: 'Ties and debts', reasons: 'Hosts in the way, alarms' },
   states: { due: 'due', unsigned: 'nobody signed', signed: 'signed' },
   kinds: { pin: 'pinned', 'cpu-model': 'CPU model', 'guest-cluster': 'guest cluster', room: 'room' },
@@ -26,8 +26,8 @@ export const TIES_TEXTS = {
   unsignedHint:
     'Nobody signed for it: it was here before, or began without a request. It ends when its reason is gone.',
   by: 'Asked for by',
-  empty: 'Nothing ties a VM to a host, and nobody owes anything.',
-  emptyHint: 'What would break that is refused, unless somebody signs for it.',
+  empty: 'No VM is tied to a host, and there is no debt.',
+  emptyHint: 'A change that would break that is refused, unless somebody signs for it.',
   columns: {
     state: 'State',
     about: 'About',
@@ -45,6 +45,6 @@ export const TIES_TEXTS = {
   drainable: 'Can every host be drained now?',
   losable: 'May any host be lost now?',
   hostHeads: ['Host', 'Why not'],
-  alarms: 'What somebody has to look after',
+  alarms: 'To be looked after',
   alarmHeads: ['Kind', 'About', 'What is the matter'],
 } as const;

@@ -257,7 +257,7 @@ export class CertificateKeeper {
       this.#seen.set(id, { identity: before?.identity ?? null, isSilent: true, nextAt: at + pauseMs, refused });
       const isOld = error instanceof CodedError && error.code === 'not-found';
       if (hasGiven && times === 1)
-        log.warn('a machine does not take what it is given; it is tried again', {
+        log.warn('a machine does not take its certificate; this is tried again', {
           machine: id,
           error: messageOf(error),
         });
@@ -308,7 +308,7 @@ export class CertificateKeeper {
     const isAdopted = !hasSerial(before, certificate) && !this.#isOfAnother(id, certificate);
     const adopted = isAdopted ? withSaid(before, id, { said: certificate, now }) : before;
     if (!(await this.#put(id, withIssued(adopted, id, { issued, now }))))
-      throw new CodedError('conflict', `The record of ${id} changed meanwhile.`);
+      throw new CodedError('conflict', `The record of ${id} changed in the meantime.`);
     return { certPem, issued };
   }
 

@@ -330,7 +330,7 @@ export class HostLoop {
         );
       } else {
         const value = { ...record.value, quarantine: null };
-        const message = `${host} is back and clean: nothing of an older generation runs there.`;
+        const message = `${host} is back and clean: no older generation runs there.`;
         const event = {
           at: this.#ports.clock.wallMs(),
           kind: 'host-clean',

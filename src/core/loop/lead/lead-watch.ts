@@ -73,7 +73,7 @@ export class LeadWatch {
       this.#round().then(
         (nextMs) => this.#next(nextMs),
         (error: unknown) => {
-          this.#ports.log.warn('what other control nodes reach is not known', { error: messageOf(error) });
+          this.#ports.log.warn('it is not known which machines other control nodes reach', { error: messageOf(error) });
           this.#next(DOWN_ROUND_MS);
         },
       );

@@ -507,7 +507,7 @@ function messageFor({ hosts, home, state, stuck, waits = null }: DrainRecord): s
 
 /** Moves that are over stay in the record: at some time it takes no more. */
 function tooManyWords({ id, moves }: DrainRecord): string {
-  return `Its record would have ${moves.length} moves, and takes ${LIMITS.drainMoves.max}. What has moved stays: gp maintenance cancel ${id}, then drain the rest anew.`;
+  return `Its record would have ${moves.length} moves, and takes ${LIMITS.drainMoves.max}. VMs that have moved stay: gp maintenance cancel ${id}, then drain the rest anew.`;
 }
 
 function withMove(drain: DrainRecord, move: DrainMove): DrainRecord {

@@ -129,7 +129,7 @@ export class EstateKeeper {
     this.#cancel = null;
     for (const { cancel } of this.#expected.values()) cancel();
     for (const judgement of [...this.#judgements, ...this.#checks])
-      this.#end(judgement, notNow('this control node leads no more'));
+      this.#end(judgement, notNow('this control node no longer leads'));
   }
 
   /** True once every verdict is that of the records and observations as they are. */
@@ -187,10 +187,12 @@ export class EstateKeeper {
     const signal = check?.signal;
     const [list, max] = signal === undefined ? [this.#judgements, JUDGEMENTS_MAX] : [this.#checks, CHECKS_MAX];
     if (this.#isStopped || list.length >= max)
-      return Promise.reject(notNow(this.#isStopped ? 'this control node leads no more' : 'many others are asked for'));
-    if (signal?.aborted === true) return Promise.reject(notNow('whoever asked waits no more'));
+      return Promise.reject(
+        notNow(this.#isStopped ? 'this control node no longer leads' : 'many others are asked for'),
+      );
+    if (signal?.aborted === true) return Promise.reject(notNow('the caller no longer waits'));
     return new Promise((resolve, reject) => {
-      const aborted = (): void => this.#end(judgement, notNow('whoever asked waits no more'));
+      const aborted = (): void => this.#end(judgement, notNow('the caller no longer waits'));
       const cancelTimer = this.#ports.clock.after(JUDGE_MS, () =>
         this.#end(judgement, notNow('the verdicts are not settled yet')),
       );

@@ -81,7 +81,7 @@ test('hosts that can be lost no more are said once when that stands, and again w
   await world.pass(100_000);
   assert.deepEqual(world.standing, ['loss h1', 'loss h2']);
   assert.deepEqual(world.said, [
-    'evacuability-lost h1, h2 cannot be lost any more, and nobody signed for it. h1: web: there is no other host',
+    'evacuability-lost h1, h2 cannot be lost any more, and nobody signed for that. h1: web: there is no other host',
   ]);
   world.refused.clear();
   await world.pass(20_000);

@@ -164,7 +164,7 @@ export class EvacuabilityWatch {
       const [first] = fresh;
       if (first !== undefined) {
         const names = listed(fresh.map(({ host }) => host).sort(), HOSTS_NAMED);
-        const message = `${names} cannot be ${verb} any more, and nobody signed for it. ${first.host}: ${first.because.join('; ')}`;
+        const message = `${names} cannot be ${verb} any more, and nobody signed for that. ${first.host}: ${first.because.join('; ')}`;
         if (!(await this.#write('evacuability-lost', fresh, message))) continue;
         for (const each of fresh) each.isTold = true;
       }

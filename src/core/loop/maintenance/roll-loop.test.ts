@@ -432,7 +432,7 @@ describe('people and a roll', () => {
     assert.throws(() => world.report(id, { ...run, by: 'b', outcome: 'begun' }), { message: /a does "run"/ });
     await world.pass(2_000);
     world.report(id, { ...run, by: 'b', outcome: 'begun' });
-    assert.match(world.record(id).deviations.at(-1)?.what ?? '', /a began "run" and was not heard of again; b begins/);
+    assert.match(world.record(id).deviations.at(-1)?.what ?? '', /a began "run" and did not report again; b begins/);
     assert.throws(() => world.report(id, { ...run, by: 'a', outcome: 'succeeded' }), { message: /a does not do/ });
     assert.throws(() => world.report(id, { ...run, step: 'verify', by: 'b', outcome: 'begun' }), {
       message: /in "run"/,
@@ -674,7 +674,7 @@ test('a wave that cannot be committed is planned again rarer and rarer, and the 
   const id = world.roll([1], COMMANDS);
   await world.run(id, { seconds: 120 });
   assert.ok(tries >= 5 && tries <= 15, `${tries} tries in two minutes`);
-  assert.match(world.record(id).held ?? '', /Wave 1 cannot begin yet, and is planned again: others are faster/);
+  assert.match(world.record(id).held ?? '', /Wave 1 cannot begin yet, and is planned again: others change/);
   world.store.commit = commit;
   await world.run(id);
   assert.deepEqual([world.record(id).state, world.record(id).held], ['completed', null]);

@@ -298,7 +298,7 @@ export class RollLoop {
     // Planning took several turns: the decision is made again, from the records and the time as they are now.
     const now = store.snapshot.rolls.get(roll.id)?.value;
     if (now !== roll || !isSameBegin(this.#decide(roll, plan), decision))
-      return this.#inVain(roll, decision, 'what it is planned from changes meanwhile, again and again.');
+      return this.#inVain(roll, decision, 'its records change during planning, again and again.');
     const [finding] = findings;
     if (finding !== undefined) return this.#inVain(roll, decision, `its plan was not accepted: ${finding}`);
     const late = this.#lateness(roll, decision, first);
@@ -333,7 +333,7 @@ export class RollLoop {
     if (doubt !== null) next = withRollDeviation(next, at, doubt);
     const outcome = await this.#commit(next, drain.changes, drain.events);
     if (outcome === 'conflict')
-      return this.#inVain(roll, decision, 'others are faster with what it touches, again and again.');
+      return this.#inVain(roll, decision, 'others change its records first, again and again.');
     this.#vain.delete(roll.id);
     return outcome;
   }
@@ -366,7 +366,7 @@ export class RollLoop {
   }
 
   #words(refusal: Refusal | null): string {
-    if (refusal === null) return 'nothing is left of it.';
+    if (refusal === null) return 'no part of it is left.';
     const names = refusal.vms.map((id) => this.#ports.index.vm(id)?.name ?? id);
     return `no host can take ${names.slice(0, 5).join(', ')} (${refusal.obstacle}).`;
   }

@@ -94,7 +94,7 @@ export class AdoptionLoop {
 
   /** The reason, in words, why it is not known yet which incarnation of a VM runs. */
   whyOf(vm: VmId): string {
-    return this.#whys.get(vm) ?? 'It was restored from a snapshot: it is being found out what runs of it.';
+    return this.#whys.get(vm) ?? 'It was restored from a snapshot: the cluster is finding out which incarnation runs.';
   }
 
   async #run(): Promise<void> {
@@ -262,7 +262,7 @@ export class AdoptionLoop {
     const options = { deadlineMs: ORDER_MS };
     await Promise.all(
       nodes.map(async (node) => {
-        if (!store.leads()) throw new CodedError('stale-order', 'This node leads no more.');
+        if (!store.leads()) throw new CodedError('stale-order', 'This node no longer leads.');
         await storage.fence(node, { ...order, below: fenceBelow }, options);
         for (const generation of revoke) await storage.revoke(node, { ...order, generation }, options);
       }),

@@ -314,7 +314,7 @@ export class SharedDiskLoop {
     for (const { vms, disks, because } of found) {
       const news = disks.filter((id) => sharedDisks.get(id)?.value.reported?.join() !== vms.join());
       if (news.length === 0) continue;
-      const message = `A guest cluster that nobody declared: ${because.join(' ')} Nothing keeps its members apart, or from being moved at once. Declare it: gp guest-cluster create, then add-disk.`;
+      const message = `An undeclared guest cluster: ${because.join(' ')} Its members may share a host, and may be moved at the same time. Declare it: gp guest-cluster create, then add-disk.`;
       await this.#report(news, vms, message);
     }
     // A disk that is no longer in trouble is reported again if the trouble returns.

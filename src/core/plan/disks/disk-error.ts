@@ -51,7 +51,7 @@ export function diskErrorWords(situation: VmSituation, { host }: Incarnation, ca
         const pool = cluster.pool(node);
         return pool === null ? [] : [`the pool of storage node ${node} ${poolWords(pool.report, 'full')}`];
       });
-      return `${paused}: ${pools.join('; ')}. It goes on by itself once there is room.`;
+      return `${paused}: ${pools.join('; ')}. It continues by itself once there is room.`;
     }
     case 'unknown':
       return `${paused}.`;

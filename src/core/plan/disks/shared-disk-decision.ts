@@ -96,13 +96,13 @@ function notGrown(
   // An earlier growth may have been carried out in the meantime. (Records of older versions lack the old size.)
   const sizeBytes = sizeBefore === undefined ? disk.sizeBytes : Math.max(sizeBefore, acknowledged.sizeBytes);
   const message = `Shared disk ${disk.name} cannot be grown to ${disk.sizeBytes} bytes: ${why}`;
-  const advice = `It keeps ${sizeBytes} bytes, and its VMs go on with them. Make room, then ask for the size again.`;
+  const advice = `It keeps ${sizeBytes} bytes, and its VMs continue with that size. Make room, then ask for the size again.`;
   const event = { kind: 'shared-disk-refused', message: `${message} It keeps ${sizeBytes} bytes.` };
   return { kind: 'commit', value: { ...rest, sizeBytes }, event, tasks: failed(disk, `${message} ${advice}`) };
 }
 
 const AFTER_REFUSAL =
-  'No VM waits for it. It is tried again every 10 s: make room, or delete it and make it anew, on another node or smaller.';
+  'No VM waits for it. It is tried again every 10 s: make room, or delete it and create it again, on another node or smaller.';
 
 /**
  * Decides for one guest cluster. `refusalOf`: the last refusal of a disk's storage node, as in SharedDiskAcknowledged.

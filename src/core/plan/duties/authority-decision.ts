@@ -23,7 +23,7 @@ export function machineWaitsFor(
   { kind, said, tag }: { readonly kind: string; readonly said: MachineIdentity | null; readonly tag: string },
 ): string | null {
   if (said === null) return 'does not answer';
-  if (said.trust !== tag) return 'has not heard yet whom to trust';
+  if (said.trust !== tag) return 'has not been told yet which authorities to trust';
   const next = record.authorities.at(-1)?.id ?? '';
   if (record.phase === 'trusting')
     return kind === 'control' && said.authorities?.includes(next) !== true
@@ -64,6 +64,6 @@ export function nextPhase(
     };
   return {
     record: { ...record, version, phase: 'steady', authorities: [next], since: now, oldRuns: null },
-    message: 'Nothing of the old authority is in use any more: it is trusted no longer.',
+    message: 'No certificate of the old authority is in use any more: it is no longer trusted.',
   };
 }

@@ -51,14 +51,14 @@ test('GC2 another member that moves, starts, is undone or is not seen running ho
     }
   }
   const seen = { ...clusterWith([mover, memberRecord(2, on(2))]), seesRunning: () => false };
-  assert.match(moveObstacle(mover, seen)?.why ?? '', /sql2 is not seen running yet/);
+  assert.match(moveObstacle(mover, seen)?.why ?? '', /sql2 has not been seen running yet/);
 });
 
 test('GC2 the limit is the number that was declared, and a VM in no guest cluster has none', () => {
   const members = [memberRecord(1, on(1)), memberRecord(2, MIGRATING), memberRecord(3, { kind: 'stopped' })];
   const [mover] = members;
   assert(mover !== undefined);
-  assert.match(moveObstacle(mover, clusterWith(members, { maxDisturbed: 2 }))?.why ?? '', /bears 2 disturbed members/);
+  assert.match(moveObstacle(mover, clusterWith(members, { maxDisturbed: 2 }))?.why ?? '', /allows 2 disturbed members/);
   assert.equal(moveObstacle(mover, clusterWith(members, { maxDisturbed: 3 })), null);
   const alone = { ...mover, spec: { ...mover.spec, guestCluster: null } };
   assert.equal(moveObstacle(alone, clusterWith(members)), null);

@@ -24,14 +24,14 @@ export function moveObstacle(vm: VmRecord, seen: Seen): Obstacle | null {
   if (cluster === null) return null;
   const { ms, because } = predictPause({ measuredMs: vm.pausesMs ?? [], memoryBytes: vm.spec.memoryBytes });
   if (ms > cluster.toleratesMs) {
-    const why = `The move would hold ${vm.name} still for about ${ms} ms (${because}), and guest cluster ${cluster.name} tolerates ${cluster.toleratesMs} ms.`;
+    const why = `The move would pause ${vm.name} for about ${ms} ms (${because}), and guest cluster ${cluster.name} tolerates ${cluster.toleratesMs} ms.`;
     return { why, passes: false };
   }
   const disturbed = disturbedMembers(cluster, seen, vm);
   if (disturbed.length < cluster.maxDisturbed) return null;
   const bears = cluster.maxDisturbed === 1 ? '1 disturbed member' : `${cluster.maxDisturbed} disturbed members`;
   return {
-    why: `Guest cluster ${cluster.name} bears ${bears} at once: ${disturbed.map(({ why }) => why).join(', ')}.`,
+    why: `Guest cluster ${cluster.name} allows ${bears} at once: ${disturbed.map(({ why }) => why).join(', ')}.`,
     passes: disturbed.filter(({ passes }) => !passes).length < cluster.maxDisturbed,
   };
 }
@@ -64,9 +64,10 @@ function disturbanceOf(vm: VmRecord, seesRunning: Seen['seesRunning'], ignoresTo
     case 'stopping':
       return { why: `${name} does not run yet`, passes: true };
     case 'running':
-      if (!seesRunning(vm)) return { why: `${name} is not seen running yet`, passes: true };
-      if (vm.settling !== undefined) return { why: `${name} is not seen healthy yet after its move`, passes: true };
-      if (isTold(vm) && !ignoresTold) return { why: `${name} is told that it is about to move`, passes: true };
+      if (!seesRunning(vm)) return { why: `${name} has not been seen running yet`, passes: true };
+      if (vm.settling !== undefined)
+        return { why: `${name} has not been seen healthy yet after its move`, passes: true };
+      if (isTold(vm) && !ignoresTold) return { why: `${name} has been told that it is about to move`, passes: true };
       return null;
   }
 }

@@ -67,7 +67,7 @@ test('GC12 a member that lost a key, or does not run, is waited for, and no long
   const given = decided({ has: false, forMs: SETTLE_MS });
   assert(given?.kind === 'commit');
   assert.equal(given.event.kind, 'member-not-healthy');
-  assert.match(given.event.message, /lost its key on data. It is not waited for any longer/);
+  assert.match(given.event.message, /lost its key on data. The cluster no longer waits for it/);
 });
 
 test('GC12 a key on a disk that the member has no more is not awaited, and a new wish is not held up', () => {
@@ -90,7 +90,7 @@ test('GC14 a member with a ready-check is waited for until that succeeds, for no
   assert.match(ready.event.message, /its ready-check succeeded/);
   const failing = { kind: 'not-ready', why: 'exited with 2: no response' } as const;
   for (const [readiness, why] of [
-    [failing, /not seen healthy yet: its ready-check exited with 2: no response/],
+    [failing, /not been seen healthy yet: its ready-check exited with 2: no response/],
     [{ kind: 'unasked' }, /was not run yet/],
     [{ kind: 'silent', forMs: NO_AGENT_MS - 1 }, /does not answer yet/],
   ] as const) {

@@ -35,11 +35,11 @@ export function decideSettling(situation: VmSituation, { host }: Incarnation, ve
   }
   const limitMs = check?.withinMs ?? SETTLE_MS;
   if (phaseForMs >= limitMs) {
-    const message = `${vm.name} was not seen healthy within ${limitMs / 1_000} s of its move: ${missing}. It is not waited for any longer.`;
+    const message = `${vm.name} was not seen healthy within ${limitMs / 1_000} s of its move: ${missing}. The cluster no longer waits for it.`;
     return settle(vm, { how: 'no', kind: 'member-not-healthy', message });
   }
   // A person who asked for another move of it knows better.
-  return vm.migrationRequest === null ? wait(`${vm.name} is not seen healthy yet: ${missing}.`, LOOK_MS) : null;
+  return vm.migrationRequest === null ? wait(`${vm.name} has not been seen healthy yet: ${missing}.`, LOOK_MS) : null;
 }
 
 interface Settled {

@@ -149,7 +149,7 @@ export function etcdAlarms(
       alarms.push({
         kind: 'etcd-full',
         about,
-        message: `${said}, and refuses every write. History is compacted, members are defragmented and the alarm is taken back by themselves.`,
+        message: `${said}, and refuses every write. The cluster compacts history, defragments members and takes the alarm back by itself.`,
       });
     else if (member.sizeBytes >= quotaBytes * ALARM_SHARE)
       alarms.push({

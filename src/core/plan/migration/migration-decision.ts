@@ -105,7 +105,7 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   if (failure !== null) return unwind(vm, phase, failure, now);
   const hasLeft = left.kind === 'answers' && left.status === 'postmigrate';
   if (hasLeft && (isLeftNowhere(situation, destination) || !hasLeftFor(left, destination)))
-    return unwind(vm, phase, `what ${source.host} has sent is not on ${destination.host}.`, now);
+    return unwind(vm, phase, `the memory that ${source.host} has sent is not on ${destination.host}.`, now);
   const paused = decidePause(situation, phase, from.verdict);
   if (paused !== null) return paused;
   const generation = destination.generation;
@@ -226,7 +226,7 @@ function failureOf({ acknowledged, see }: VmSituation, { source, destination }: 
   if (qmp.kind !== 'answers' || qmp.migration === null || !acknowledged.sent.has(destination.generation)) return null;
   // A leader that was deposed and did not know it yet continued it: what the destination holds is older than the disk.
   if (qmp.migration.status === 'completed' && qmp.status === 'running')
-    return `QEMU on ${source.host} goes on although it has sent everything.`;
+    return `QEMU on ${source.host} continues although it has sent everything.`;
   if (qmp.migration.status === 'failed' || qmp.migration.status === 'cancelled')
     return `QEMU on ${source.host} reports: ${qmp.migration.error ?? qmp.migration.status}.`;
   return null;
@@ -344,7 +344,7 @@ function doubtMemory(situation: VmSituation, { source, destination, taskId }: Sw
   const ends = isEnding(qmp);
   const isOver = (qmp.kind === 'answers' && !ends) || verdict === 'lost' || verdict === 'crashed';
   if (!isOver && phaseForMs < SOURCE_SILENT_MS)
-    return wait(`Whether ${vm.name} still stands on ${source.host} is not known yet.`, ends ? ENDING_MS : 50);
+    return wait(`It is not known yet whether ${vm.name} is still paused on ${source.host}.`, ends ? ENDING_MS : 50);
   const why = `That ${vm.name} stood still on ${source.host} since its memory was sent to ${destination.host} is not certain.`;
   if (wantsStop(vm)) return beginStop(situation, 'hard', outcome(taskId, 'failed', `${vm.name} was stopped.`).tasks);
   return startNext(situation, { reason: 'crashed', avoid: [], why, ...outcome(taskId, 'failed', why) });

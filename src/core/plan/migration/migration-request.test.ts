@@ -75,7 +75,7 @@ test('GC10 the move waits for as long as this leader has to, whatever the wall c
   const waits = decided(waiting, { notice: { knownForMs: 59_000, isAcknowledged: false } });
   assert(waits.kind === 'wait');
   assert.equal(waits.againInMs, 1_000);
-  assert.match(waits.why, /is told of its move/);
+  assert.match(waits.why, /has notice of its move/);
   const moved = committed(decided(waiting, { notice: { knownForMs: 60_000, isAcknowledged: false } }));
   assert.equal(moved.phase.kind, 'migrating');
   assert.deepEqual([moved.notice?.state, moved.notice?.ended], ['started', 'time']);
@@ -124,7 +124,7 @@ test('GC10 a move that nobody wants any more takes its notice back, and a stop e
 test('GC2 a member whose guest is told counts as disturbed, but does not hold up another one that is told as well', () => {
   const told = memberRecord(2, on(2), { notice: GIVEN });
   const other = memberRecord(1, on(1));
-  assert.match(moveObstacle(other, seeing([other, told]))?.why ?? '', /sql2 is told that it is about to move/);
+  assert.match(moveObstacle(other, seeing([other, told]))?.why ?? '', /sql2 has been told that it is about to move/);
   const both = memberRecord(1, on(1), { notice: GIVEN });
   assert.equal(moveObstacle(both, seeing([both, told])), null);
 });
@@ -138,10 +138,10 @@ test('GC12 what is awaited of a member is what its guest had registered when its
   assert.deepEqual(moved.settling, { registered: [DISK] });
 });
 
-test('GC2 a moved member that is not seen healthy yet holds the next one up', () => {
+test('GC2 a moved member that has not been seen healthy yet holds the next one up', () => {
   const moved = memberRecord(1, on(1), { settling: { registered: [DISK] } });
   const next = memberRecord(2, on(2));
   const obstacle = moveObstacle(next, seeing([moved, next]));
-  assert.match(obstacle?.why ?? '', /sql1 is not seen healthy yet after its move/);
+  assert.match(obstacle?.why ?? '', /sql1 has not been seen healthy yet after its move/);
   assert.equal(obstacle?.passes, true);
 });

@@ -36,8 +36,9 @@ export function beginMigration(situation: VmSituation, source: Incarnation, requ
   const obstacle = moveObstacle(vm, cluster);
   if (obstacle !== null) {
     const isTooLate = askedForMs(situation, request) >= MEMBER_WAIT_MS;
-    if (!obstacle.passes) return refuse(`${obstacle.why} ${vm.name} runs on, where it is.`);
-    if (isTooLate) return refuse(`${obstacle.why} That has been so for too long; ${vm.name} runs on, where it is.`);
+    if (!obstacle.passes) return refuse(`${obstacle.why} ${vm.name} keeps running where it is.`);
+    if (isTooLate)
+      return refuse(`${obstacle.why} That has been so for too long; ${vm.name} keeps running where it is.`);
     return wait(`${obstacle.why} ${vm.name} is moved after that.`, MEMBER_LOOK_MS);
   }
   const { qmp } = situation.see(source);
@@ -68,7 +69,7 @@ export function beginMigration(situation: VmSituation, source: Incarnation, requ
   if (placement.kind === 'nowhere' && !cluster.areAllHostsAsked())
     return wait(`Not every host was asked yet whether it can take ${vm.name}.`);
   if (placement.kind === 'nowhere')
-    return refuse(`No host can take ${vm.name}. ${placement.reasons.join('; ')}. It runs on, where it is.`);
+    return refuse(`No host can take ${vm.name}. ${placement.reasons.join('; ')}. It keeps running where it is.`);
   const notice = decideNotice(situation, placement.host);
   if ('kind' in notice) return notice;
   const generation: Generation = nextGeneration(vm.generation);
@@ -117,7 +118,7 @@ function decideNotice(situation: VmSituation, to: HostName): Decision | Pick<VmR
   // A clock that goes back must not make it longer: the time is this leader's own.
   if (leftMs <= 0) return started('time');
   const until = new Date(now + leftMs).toISOString();
-  return wait(`The guest of ${vm.name} is told of its move: until ${until}, unless it acknowledges before.`, leftMs);
+  return wait(`The guest of ${vm.name} has notice of its move until ${until}, unless it acknowledges earlier.`, leftMs);
 }
 
 function giveNotice({ vm, now }: VmSituation, forMs: number, to: HostName): Decision {

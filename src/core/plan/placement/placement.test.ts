@@ -244,7 +244,7 @@ test('a running guest goes on by the same accelerator, and under the same or a n
   const refused = placed(aHost(1, '7.2.4'), aHost(2, '7.2.5', 'tcg'));
   assert.ok(refused.kind === 'nowhere');
   assert.match(refused.reasons.join(), /h1: its QEMU 7\.2\.4 is older than the 7\.2\.5 of h9/);
-  assert.match(refused.reasons.join(), /h2: its guests run by tcg, and this one by kvm/);
+  assert.match(refused.reasons.join(), /h2: its guests run under tcg, and this one under kvm/);
   for (const qemu of ['7.2.5', '8.0', null]) assert.equal(placed(aHost(1, '7.2.4'), aHost(2, qemu)).kind, 'placed');
   // A VM that begins anew may begin on any host.
   assert.equal(place(input({ hosts: [aHost(1, '4.2')] })).kind, 'placed');

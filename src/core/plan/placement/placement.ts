@@ -194,7 +194,7 @@ class Search {
 function whyNotOnward(from: HostRecord, to: HostRecord): string | null {
   // A guest begun under KVM cannot continue in software emulation, nor the other way round.
   const [own, other] = [from.capacity.accelerator, to.capacity.accelerator];
-  if (own !== other) return `its guests run by ${other}, and this one by ${own}`;
+  if (own !== other) return `its guests run under ${other}, and this one under ${own}`;
   const there = releaseNumber(to.release);
   return there > 0 && there < releaseNumber(from.release)
     ? `its QEMU ${to.release?.qemu} is older than the ${from.release?.qemu} of ${from.name}`

@@ -62,13 +62,13 @@ export function decideAdoption(situation: AdoptionSituation): Adoption {
   const { vm, disks, unheardShared } = situation;
   const unheard = [...disks.flatMap(({ seen }) => (seen.state === 'unheard' ? [seen.node] : [])), ...unheardShared];
   const [node] = unheard;
-  if (node !== undefined) return wait(`storage node ${node} has not said in this epoch what it serves`);
+  if (node !== undefined) return wait(`storage node ${node} has not reported in this epoch which disks it serves`);
   const [generation] = disks.length === 0 ? toldByHosts(situation) : servedOnAll(situation);
   if (generation === undefined) {
     const hosts = mayRun(situation);
     if (disks.length === 0 && hosts.length > 0)
       return wait(`it has no disk to tell by, and may run on ${listed(hosts)}`);
-    return fenceAll(situation, `${vm.name}: storage serves no incarnation of it.`);
+    return fenceAll(situation, `${vm.name}: storage serves no incarnation of this VM.`);
   }
   const place = placeOf(situation, generation);
   if (place !== null && typeof place === 'object' && 'claimedBy' in place)
@@ -76,9 +76,7 @@ export function decideAdoption(situation: AdoptionSituation): Adoption {
       `${listed(place.claimedBy)} each say that it runs there, and at most one is right: see which, and remove the others (gp host remove)`,
     );
   if (place === 'unknown')
-    return wait(
-      `storage serves generation ${generation} to a host that is not heard: it may be ${listed(mayRun(situation))}`,
-    );
+    return wait(`storage serves generation ${generation} to a silent host: it may be ${listed(mayRun(situation))}`);
   if (place === null) return fenceAll(situation, `${vm.name}: generation ${generation} runs on no host.`);
   const served = [...new Set(disks.flatMap(({ seen }) => seen.grants))];
   return settle(situation, {

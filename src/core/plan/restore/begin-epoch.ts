@@ -79,7 +79,7 @@ export function beginEpoch(
     } else if (prefix === PREFIX.token) {
       if ((read.value as TokenRecord).kind !== 'api') writes.push({ key, value: null });
     } else if (isOfVms(read.value as TaskRecord)) {
-      const message = 'The cluster was restored from a snapshot before this task ended: what it did is not known.';
+      const message = 'The cluster was restored from a snapshot before this task ended: its outcome is not known.';
       const ended: TaskRecord = { ...(read.value as TaskRecord), state: 'failed', message, endedAt: epoch.restoredAt };
       writes.push({ key, value: JSON.stringify(ended) });
     }

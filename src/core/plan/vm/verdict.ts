@@ -51,7 +51,7 @@ const BY_RUN_STATE: Readonly<Record<string, Verdict>> = {
 };
 
 const BY_TOLD: Readonly<Record<MigrationTold['kind'], string>> = {
-  ending: 'its guest stands still for the end of its live migration',
+  ending: 'its guest is paused for the end of its live migration',
   left: 'it has sent everything',
   arrived: 'it has received everything',
 };
