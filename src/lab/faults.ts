@@ -152,7 +152,7 @@ export const FAULTS: Readonly<Record<FaultName, FaultVerb>> = {
     },
   },
   'wipe-host': {
-    summary: 'erase the host's whole state, with its identity, while its VMs run; its agent joins anew',
+    summary: 'erase the host’s whole state, with its identity, while its VMs run; its agent joins anew',
     on: ['host'],
     do: async ({ cluster }, machines) => {
       for (const machine of machines) await cluster.reinstallAgent(machine);

@@ -347,7 +347,7 @@ test('a storage service that stands still beside its disks is told of: what is k
   );
   const node = storageView(context, entry(storageRecord('s1')));
   assert.deepEqual([node.state, node.served], ['dead', true]);
-  assert.match(node.because.join(), /Its disks are served on.*Fences wait for it/);
+  assert.match(node.because.join(), /Its disks are still served.*Fences wait for it/);
   const other = storageView(context, entry(storageRecord('s2')));
   assert.deepEqual([other.served, other.because], [null, []]);
   for (const [served, said] of [

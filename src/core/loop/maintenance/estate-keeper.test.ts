@@ -271,7 +271,7 @@ test('checks take no place of changes that are to be made, come after them, and 
     world.keeper.judge([change], { signal }).then(() => answered.push(name));
   const { signal } = new AbortController();
   const checks = Array.from({ length: 7 }, () => check(signal, 'check'));
-  const left = assert.rejects(check(client.signal, 'left'), { code: 'unavailable', message: /waits no more/ });
+  const left = assert.rejects(check(client.signal, 'left'), { code: 'unavailable', message: /no longer waits/ });
   await assert.rejects(check(signal, 'ninth'), { code: 'unavailable', message: /many others/ });
   const made = Array.from({ length: 64 }, () => world.keeper.judge([change]).then(() => answered.push('change')));
   client.abort();

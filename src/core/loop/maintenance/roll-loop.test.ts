@@ -425,11 +425,13 @@ describe('people and a roll', () => {
     const run = { host: 'h1', step: 'run' } as const;
     assert.throws(() => world.report(id, { ...run, by: 'a', outcome: 'succeeded' }), { message: /does not do/ });
     world.report(id, { ...run, by: 'a', outcome: 'begun' });
-    assert.throws(() => world.report(id, { ...run, by: 'b', outcome: 'begun' }), { message: /a does "run" on h1/ });
+    assert.throws(() => world.report(id, { ...run, by: 'b', outcome: 'begun' }), {
+      message: /a is running "run" on h1/,
+    });
     await world.pass(LEASE_MS - 1_000);
     world.report(id, { ...run, by: 'a', outcome: 'begun' });
     await world.pass(LEASE_MS - 1_000);
-    assert.throws(() => world.report(id, { ...run, by: 'b', outcome: 'begun' }), { message: /a does "run"/ });
+    assert.throws(() => world.report(id, { ...run, by: 'b', outcome: 'begun' }), { message: /a is running "run"/ });
     await world.pass(2_000);
     world.report(id, { ...run, by: 'b', outcome: 'begun' });
     assert.match(world.record(id).deviations.at(-1)?.what ?? '', /a began "run" and did not report again; b begins/);

@@ -274,7 +274,7 @@ test('GC9 a guest cluster that nobody declared is told of once, and again when i
   await world.pass(5_000);
   const told = () => world.events.filter(({ kind }) => kind === 'guest-cluster-undeclared');
   assert.equal(told().length, 1);
-  assert.match(told()[0]?.message ?? '', /nobody declared: sql1 and sql2 share data/);
+  assert.match(told()[0]?.message ?? '', /undeclared guest cluster: sql1 and sql2 share data/);
   world.loop.wakeAll();
   await world.pass(5_000);
   assert.equal(told().length, 1, 'it stands in the record');
