@@ -2,7 +2,7 @@
 import type { StepResult } from './steps.ts';
 import type { TestCount } from './test-files.ts';
 
-const FAILURE_LINES_MAX = 60;
+const FAILURE_LINES_MAX = 120;
 
 /** The closing line, exactly: "N passed, N failed" and, where there are any, "N skipped". */
 export function closingLine(count: TestCount): string {

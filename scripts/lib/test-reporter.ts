@@ -20,7 +20,8 @@ export type TestRecord = {
   readonly message: string;
 };
 
-const MESSAGE_CHARS_MAX = 4000;
+/** The events and some of the logs of a cluster on which a story failed. */
+const MESSAGE_CHARS_MAX = 12_000;
 /**
  * Variable of the environment: how long after its last test a process with a failed test may stay alive, in ms. Without
  * it the process lives until its deadline, if a failed test left a socket or a timer behind.

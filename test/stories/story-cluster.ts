@@ -135,11 +135,11 @@ export class StoryCluster {
     throw new Error(`The cluster is not clean after ${CLEAN_DEADLINE_MS} ms: ${left}.`);
   }
 
-  /** The ends of all logs, and the latest events, for the report of a failure. */
+  /** The latest events, and the ends of all logs, for the report of a failure: what tells most comes first. */
   async lastWords(): Promise<string> {
     const events = await this.observe((client) => client.latest('/v1/events', EVENTS_SHOWN)).catch(() => undefined);
     const told = (events ?? []).map(({ at, kind, message }) => `${at.slice(11, 23)} ${kind}: ${message}`);
-    return `${await logsOf(this.dir)}\n--- events\n${told.join('\n')}`;
+    return `--- events\n${told.join('\n')}\n${await logsOf(this.dir)}`;
   }
 
   async end(): Promise<void> {
