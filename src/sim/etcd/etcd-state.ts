@@ -43,6 +43,20 @@ export class EtcdState {
     this.#historyFrom = snapshot.revision + 1;
   }
 
+  /** Another store with all that this one holds, leases included. */
+  copy(): EtcdState {
+    const copy = new EtcdState();
+    for (const [key, record] of this.#records) {
+      copy.#records.set(key, record);
+      copy.#sorted.add(key);
+    }
+    for (const [id, { ttlSeconds, keys }] of this.#leases) copy.#leases.set(id, { ttlSeconds, keys: new Set(keys) });
+    copy.#history = this.#history.map((events) => [...events]);
+    copy.#historyFrom = this.#historyFrom;
+    copy.#leaseCount = this.#leaseCount;
+    return copy;
+  }
+
   /** An empty store is at revision 1, as etcd's. */
   get revision(): number {
     return this.#historyFrom + this.#history.length - 1;

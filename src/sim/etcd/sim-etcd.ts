@@ -8,6 +8,7 @@
  * order, until its stream ends.
  *
  * What it leaves out: the members' logs. A majority decides as one; who follows whom matters only for who can be asked.
+ * Changes of the membership are made at once, by somebody whom a majority hears.
  */
 import { assert, present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -75,6 +76,8 @@ interface Watch extends WatchRequest {
 interface Member {
   readonly name: string;
   isUp: boolean;
+  /** False once it was removed: nobody counts it, and it has no leader ever again. */
+  isVoter: boolean;
   /** Since when it hears no leader; null while it does. */
   leaderlessAtMs: number | null;
   readonly watches: Set<Watch>;
@@ -103,7 +106,9 @@ export class SimEtcd {
   readonly #options: SimEtcdOptions;
   readonly #clock: Clock;
   readonly #random: SimRandom;
-  readonly #members: readonly Member[];
+  readonly #members: Member[];
+  /** Members that were removed and decide alone all the same: a mistake that tests make on purpose. */
+  readonly #forks = new Map<string, SimEtcd>();
   #leader: Member;
   /** It was restarted: it has to be elected like any other. */
   #isFallen = false;
@@ -124,15 +129,7 @@ export class SimEtcd {
     this.#options = options;
     this.#clock = options.clock;
     this.#random = options.random;
-    this.#members = options.members.map((name) => ({
-      name,
-      isUp: true,
-      leaderlessAtMs: null,
-      watches: new Set(),
-      waiting: [],
-      sizeBytes: LIVE_BYTES,
-      inUseBytes: LIVE_BYTES,
-    }));
+    this.#members = options.members.map((name) => newMember(name));
     this.#leader = present(this.#members[0], 'a member');
     this.#clock.after(LOOK_MS, () => this.#look());
   }
@@ -151,8 +148,32 @@ export class SimEtcd {
     for (const member of this.#members) Object.assign(member, { sizeBytes: LIVE_BYTES, inUseBytes: LIVE_BYTES });
   }
 
+  /** The members that count; those that were removed are not among them. */
   get members(): readonly string[] {
-    return this.#options.members;
+    return this.#members.filter(({ isVoter }) => isVoter).map(({ name }) => name);
+  }
+
+  /** A member with a copy of everything joins; from now on it counts. */
+  addMember(name: string): void {
+    this.#members.push(newMember(name));
+    this.topologyChanged();
+  }
+
+  /**
+   * A member is removed: nobody counts it, and it has no leader from now on, whatever it knows of that. `decidesAlone`:
+   * it was started anew as a cluster of its own, with what it has: the mistake that makes two clusters of one.
+   */
+  removeMember(name: string, { decidesAlone = false } = {}): void {
+    this.#member(name).isVoter = false;
+    if (decidesAlone) {
+      const { clock, random } = this.#options;
+      const fork = new SimEtcd({ members: [name], clock, random });
+      fork.#state = this.#state.copy();
+      for (const lease of fork.#state.leases())
+        fork.#expiresAtMs.set(lease, clock.monotonicMs() + (fork.#state.ttlSeconds(lease) ?? 0) * 1_000);
+      this.#forks.set(name, fork);
+    }
+    this.topologyChanged();
   }
 
   /** The member that leads, or null while nobody can. */
@@ -241,6 +262,8 @@ export class SimEtcd {
 
   /** A transaction: applied once a majority has it. Rejects with what etcd refuses, or MemberRefused. */
   txn(member: string, transaction: Transaction): Promise<TxnResult> {
+    const fork = this.#forks.get(member);
+    if (fork !== undefined) return fork.txn(member, transaction);
     return this.#propose(member, () => {
       if ([...transaction.success, ...(transaction.failure ?? [])].some((op) => 'put' in op)) this.#demandRoom();
       const result = this.state.txn(transaction);
@@ -250,14 +273,20 @@ export class SimEtcd {
   }
 
   list(member: string, prefix: string): Promise<Listing> {
+    const fork = this.#forks.get(member);
+    if (fork !== undefined) return fork.list(member, prefix);
     return this.#whenLed(member, () => ({ revision: this.state.revision, entries: this.state.list(prefix) }));
   }
 
   get(member: string, key: string): Promise<KeyValue | undefined> {
+    const fork = this.#forks.get(member);
+    if (fork !== undefined) return fork.get(member, key);
     return this.#whenLed(member, () => this.state.get(key));
   }
 
   leaseGrant(member: string, ttlSeconds: number): Promise<{ readonly lease: string; readonly ttlSeconds: number }> {
+    const fork = this.#forks.get(member);
+    if (fork !== undefined) return fork.leaseGrant(member, ttlSeconds);
     const granted = Math.max(LEASE_SECONDS_MIN, ttlSeconds);
     return this.#propose(member, () => {
       this.#demandRoom();
@@ -268,6 +297,8 @@ export class SimEtcd {
   }
 
   leaseRevoke(member: string, lease: string): Promise<void> {
+    const fork = this.#forks.get(member);
+    if (fork !== undefined) return fork.leaseRevoke(member, lease);
     return this.#propose(member, () => {
       this.state.revoke(lease);
       this.#expiresAtMs.delete(lease);
@@ -280,6 +311,8 @@ export class SimEtcd {
    * cut off and does not know it yet, in vain (etcd before 3.5.13).
    */
   async leaseKeepAlive(name: string, lease: string): Promise<number> {
+    const fork = this.#forks.get(name);
+    if (fork !== undefined) return fork.leaseKeepAlive(name, lease);
     const member = this.#member(name);
     this.topologyChanged();
     const believesToLead = member === this.#leader && member.isUp && !this.#isFallen && this.#cutOffMs() < ELECTION_MS;
@@ -298,6 +331,8 @@ export class SimEtcd {
 
   /** Begins a watch at a member; it says what it has at once. Rejects with MemberRefused. */
   async watch(name: string, request: WatchRequest): Promise<MemberWatch> {
+    const fork = this.#forks.get(name);
+    if (fork !== undefined) return fork.watch(name, request);
     const member = this.#member(name);
     this.topologyChanged();
     if (this.#leaderlessMs(member) >= ELECTION_MS) throw new MemberRefused(`${name} has no leader`);
@@ -342,9 +377,9 @@ export class SimEtcd {
   }
 
   #hasMajority(member: Member): boolean {
-    let heard = 0;
-    for (const each of this.#members) if (this.#canHear(member, each)) heard += 1;
-    return 2 * heard > this.#members.length;
+    if (!member.isVoter) return false;
+    const voters = this.#members.filter(({ isVoter }) => isVoter);
+    return 2 * voters.filter((each) => this.#canHear(member, each)).length > voters.length;
   }
 
   /** How long the leader has not been able to lead. */
@@ -358,7 +393,7 @@ export class SimEtcd {
 
   /** Whether the member can have something decided now. */
   #isLed(member: Member): boolean {
-    return this.#suspendedAtMs === null && this.#canHear(member, this.#leader);
+    return member.isVoter && this.#suspendedAtMs === null && this.#canHear(member, this.#leader);
   }
 
   #callElection(): void {
@@ -503,6 +538,13 @@ export class SimEtcd {
       this.leaseRevoke(this.#leader.name, lease).catch(() => undefined);
     }
   }
+}
+
+function newMember(name: string): Member {
+  return {
+    ...{ name, isUp: true, isVoter: true, leaderlessAtMs: null, watches: new Set(), waiting: [] },
+    ...{ sizeBytes: LIVE_BYTES, inUseBytes: LIVE_BYTES },
+  };
 }
 
 function say(watch: Watch, message: MemberMessage): void {
