@@ -25,6 +25,28 @@ const MISTAKES: readonly CertificateMistake[] = [
     }),
   },
   {
+    says: 'a leader does not look whether a host was declared lost and denied: it is renewed while its record is there',
+    rule: 'C4-removals-stand',
+    plant: (ports) => {
+      const { store } = ports;
+      const forgetful = {
+        ...bound(ports),
+        commit: (commit: Parameters<typeof store.commit>[0]) => store.commit(commit),
+        get snapshot() {
+          const hosts = [...store.snapshot.hosts].map(([name, { value, revision }]) => {
+            const { lost: _, ...record } = value;
+            return [name, { value: record, revision }] as const;
+          });
+          const certificates = [...store.snapshot.certificates].map(
+            ([id, { value, revision }]) => [id, { value: { ...value, removed: null }, revision }] as const,
+          );
+          return { ...store.snapshot, hosts: new Map(hosts), certificates: new Map(certificates) };
+        },
+      };
+      return { ...ports, store: forgetful };
+    },
+  },
+  {
     says: 'machines are not told who was removed',
     rule: 'C2-removed-are-denied',
     plant: (ports) => ({

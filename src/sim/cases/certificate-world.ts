@@ -4,13 +4,15 @@
  *
  * Rules: C1, a machine is given only what the records know, so that it can be denied; C2, in the end everybody refuses
  * who was removed; C3, in the end every member has a good certificate of the authority that issues, and an authority is
- * dropped only when no member has one of it.
+ * dropped only when no member has one of it; C4, no leader takes a removal back, although the record of a host that was
+ * declared lost stays for a while.
  */
 import { CodedError } from '../../base/errors.ts';
 import { parseHostName, type Term } from '../../base/ids.ts';
 import type { IssuedCertificate, MachineIdentity, Trust } from '../../base/machine-identity.ts';
 import { CertificateKeeper, type CertificateKeeperPorts } from '../../core/loop/duties/certificate-keeper.ts';
 import { AUTHORITIES, type AuthoritiesRecord } from '../../core/model/authorities.ts';
+import type { CertificateRecord } from '../../core/model/certificate.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import type { Change, Commit, Entry, Snapshot } from '../../core/ports/store.ts';
 import { joinedCertificate, removedCertificates } from '../../core/request/member-certificates.ts';
@@ -22,6 +24,8 @@ const LIFE_MS = 120_000;
 const FAULTS_MS = 600_000;
 const CALM_MS = 100_000_000;
 const EVENT_MS = 4_000;
+/** Until the record of a host that was declared lost goes, in ms. */
+const GOING_MS = 20_000;
 const ROUND_MS = 2_000;
 const CALM_ROUND_MS = 400_000;
 
@@ -100,15 +104,24 @@ class CertificateWorld {
     this.#clock.after(this.#random.between(50, EVENT_MS), () => this.#disturb());
   }
 
+  /** Removes a host, or declares it lost: then its record goes some time later. */
   #remove(name: string): void {
-    if (!this.#hosts.has(name as never)) return;
+    const id = parseHostName(name);
+    const record = this.#hosts.get(id as never)?.value as HostRecord | undefined;
+    if (record === undefined || record.lost !== undefined) return;
+    const lost = { ...record, lost: { at: this.#clock.wallMs(), by: 'ann' } };
+    const isLost = this.#random.chance(50);
     this.#write([
-      { kind: 'host', id: parseHostName(name), value: null },
-      removedCertificates(this.#basis, { kind: 'host', name }, { by: 'ann' }),
+      { kind: 'host', id, value: isLost ? lost : null },
+      removedCertificates(this.#basis, { kind: 'host', name }, { by: 'ann', tunnel: isLost ? name : null }),
     ]);
+    if (!isLost) return;
+    this.#clock.after(this.#random.between(500, GOING_MS), () => this.#write([{ kind: 'host', id, value: null }]));
   }
 
   #join(name: string): void {
+    const known = this.#hosts.get(name as never)?.value as HostRecord | undefined;
+    if (known?.lost !== undefined) return;
     const certificate = this.#issue();
     this.#machines.set(`host:${name}`, { certificate, trust: null, term: 0, silentUntil: 0 });
     const value = { name, addresses: { control: name } } as unknown as HostRecord;
@@ -232,6 +245,7 @@ class CertificateWorld {
     if (term !== this.#term) return 'deposed';
     const isSame = changes.every(({ kind, id }, i) => this.#table(kind).get(id)?.revision === expected[i]);
     if (!isSame) return 'conflict';
+    for (const { kind, id, value } of changes) if (kind === 'certificate') this.#judgeRemoval(id, value);
     const before = this.#authorities.get(AUTHORITIES)?.value as AuthoritiesRecord | undefined;
     this.#write(changes);
     const after = this.#authorities.get(AUTHORITIES)?.value as AuthoritiesRecord | undefined;
@@ -239,17 +253,23 @@ class CertificateWorld {
     return 'committed';
   }
 
+  #judgeRemoval(id: string, after: CertificateRecord | null): void {
+    const before = this.#certificates.get(id)?.value as CertificateRecord | undefined;
+    if (before !== undefined && before.removed !== null && after?.removed === null)
+      this.#broken.add('C4-removals-stand');
+  }
+
   #judgeDrop({ issuing }: AuthoritiesRecord): void {
-    for (const name of this.#hosts.keys()) {
-      const machine = this.#machines.get(`host:${String(name)}`);
+    for (const name of this.#members) {
+      const machine = this.#machines.get(`host:${name}`);
       if (machine?.certificate?.authority !== issuing) this.#broken.add('C3-dropped-when-unused');
     }
   }
 
   #judgeEnd(): void {
     const now = this.#clock.wallMs();
-    for (const name of this.#hosts.keys()) {
-      const { certificate, trust } = this.#machines.get(`host:${String(name)}`) ?? {};
+    for (const name of this.#members) {
+      const { certificate, trust } = this.#machines.get(`host:${name}`) ?? {};
       if (certificate == null || certificate.notAfter <= now || certificate.authority !== this.#issuer)
         this.#broken.add('C3-members-are-good');
       for (const removed of HOSTS.filter((one) => !this.#hosts.has(one as never)))
@@ -264,6 +284,12 @@ class CertificateWorld {
     const now = this.#clock.wallMs();
     const notAfter = now + (this.#isCalm ? LIFE_MS * 100 : LIFE_MS);
     return { serial: `S${++this.#serials}`, notBefore: now, notAfter, authority: this.#issuer };
+  }
+
+  /** Hosts that have a record and were not declared lost. */
+  get #members(): readonly string[] {
+    const records = [...this.#hosts.values()].map(({ value }) => value as HostRecord);
+    return records.flatMap(({ name, lost }) => (lost === undefined ? [name] : []));
   }
 
   get #issuer(): string {
