@@ -175,6 +175,13 @@ export class SimCluster implements Topology {
     this.#sight.touched(machine);
   }
 
+  isMember(name: string): boolean {
+    const { host, storage } = this.truth.tables;
+    if (this.storage.has(name as StorageName)) return storage.get(name)?.lost === undefined;
+    const record = host.get(name);
+    return record !== undefined && record.lost === undefined;
+  }
+
   knownAt(term: Term): number {
     return this.truth.endedAt(term) ?? this.now;
   }
@@ -298,6 +305,9 @@ export class SimCluster implements Topology {
       random: this.random.fork(name),
       probe: (from, { address }, deadlineMs) => probeAddress(this, from, { network: 'storage', address }, deadlineMs),
       readCluster: (process) => {
+        // Its user in etcd is gone.
+        if (!this.isMember(name))
+          return Promise.reject(new CodedError('unauthorized', `${name} may not read etcd any more.`));
         const etcd = new SimEtcdClient({
           etcd: this.etcd,
           route: this.#routeOf(process),
@@ -333,7 +343,12 @@ export class SimCluster implements Topology {
     this.startAll(machine);
   }
 
-  #addHost(name: HostName, index: number): void {
+  /** A machine that was never there begins, and joins as a host. */
+  addNewHost(name: HostName): void {
+    this.#addHost(name, this.hosts.size, { hasIdentity: false });
+  }
+
+  #addHost(name: HostName, index: number, { hasIdentity } = { hasIdentity: true }): void {
     const { swarm } = this;
     const machine = this.#machine(name);
     const qemu: QemuSurroundings = {
@@ -358,7 +373,8 @@ export class SimCluster implements Topology {
       onQemu: (started) => this.#qemuStarted(started),
       onHarm: (what) => this.accuse('no-harm-by-agents', what),
       note: this.note,
-      join: (agent) => joinPatiently(this, agent, name),
+      hasIdentity,
+      join: (agent, serial) => joinPatiently(this, agent, { name, serial }),
       log: this.#log(`agent ${name}`),
     });
     this.hosts.set(name, host);

@@ -172,6 +172,7 @@ export function readDisks({ truth: { tables }, storage, note }: SimCluster): voi
 /** Waits until the cluster is in order and stays so; returns what is not, one sentence each. */
 export async function converge(cluster: SimCluster, people: People, isOver: () => boolean): Promise<string[]> {
   const { clock } = cluster;
+  people.repair();
   // What was asked of a control node just before is carried out by then.
   clock.after(3_000, () => people.uncordonAll());
   const deadline = clock.monotonicMs() + CONVERGENCE_MS;

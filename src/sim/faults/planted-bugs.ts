@@ -13,6 +13,7 @@ import type { QmpLink } from '../../core/ports/qmp-link.ts';
 import type { ClusterView } from '../../core/storage/cluster-view.ts';
 import type { PlantedBug } from './planted-bug.ts';
 import { DRAIN_BUGS } from './planted-drains.ts';
+import { MEMBER_BUGS } from './planted-members.ts';
 import { REQUEST_BUGS } from './planted-requests.ts';
 import { ROLL_BUGS } from './planted-rolls.ts';
 import { boundQmp as bound, rewriting } from './planting.ts';
@@ -31,6 +32,7 @@ const STUCK = 'L1-converges';
 export const PLANTED_BUGS: readonly PlantedBug[] = [
   ...REQUEST_BUGS,
   ...DRAIN_BUGS,
+  ...MEMBER_BUGS,
   ...ROLL_BUGS,
   {
     name: 'skip-the-fence',

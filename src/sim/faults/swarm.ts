@@ -96,10 +96,13 @@ export const DEEDS = [
   'ask',
   'image',
   'maintain',
+  'members',
 ] as const;
 export type DeedName = (typeof DEEDS)[number];
 /** Those that came later than the seeds: drawn from streams of their own. */
-const LATER_DEEDS: ReadonlySet<DeedName> = new Set(['share', 'cancel', 'ask', 'image', 'maintain']);
+const LATER_DEEDS: ReadonlySet<DeedName> = new Set([
+  ...(['share', 'cancel', 'ask', 'image', 'maintain', 'members'] as const),
+]);
 
 /** One run, before anything has happened. */
 export interface Swarm {
@@ -172,6 +175,8 @@ export function drawSwarm(seed: number): Swarm {
   if (asking.unit() < 0.5) deeds.set('ask', asking.pick([500, 1_500, 4_000]));
   const imaging = new SimRandom(seed).fork('image');
   if (imaging.unit() < 0.4) deeds.set('image', imaging.pick([1_000, 2_500]));
+  const changing = new SimRandom(seed).fork('members');
+  if (changing.unit() < 0.3) deeds.set('members', changing.pick([3_000, 7_000, 15_000]));
   const full = drawFullEstate(seed);
   if (full !== null) deeds.set('maintain', full.meanMs);
   const later = new SimRandom(seed).fork('later faults');

@@ -16,6 +16,7 @@ export function disorder(cluster: SimCluster): string[] {
       ({ order, process }) => cluster.truth.forgotten.has(order.vm) && process.machine.name === host.name,
     );
     if (host.quarantine !== null && !isWaited) wrong.push(`${host.name} is quarantined`);
+    if (host.lost !== undefined) wrong.push(`${host.name} was declared lost and is not removed`);
     if (host.cordoned) wrong.push(`${host.name} is cordoned`);
     if ((host.maintenance ?? null) !== null) wrong.push(`${host.name} is in maintenance`);
   }
@@ -48,10 +49,11 @@ export function disorder(cluster: SimCluster): string[] {
   return wrong;
 }
 
-/** What lies on storage nodes and no record names: only a person would ever remove it. */
+/** What lies on storage nodes and no record names: only a person would ever remove it. Lost nodes are nobody's. */
 function leftovers({ storage, truth: { tables, forgotten } }: SimCluster): string[] {
   const wrong: string[] = [];
   for (const { name, pool } of storage.values()) {
+    if (tables.storage.get(name)?.lost !== undefined) continue;
     for (const disk of pool.list())
       if (!tables.disk.has(disk) && !forgotten.has(disk)) wrong.push(`${name} holds ${disk}, which nobody knows`);
     for (const { disk } of pool.listShared())

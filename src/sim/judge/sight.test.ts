@@ -35,6 +35,7 @@ class World {
       },
       network,
       etcdRepliesLostPercent: 0,
+      isMember: () => true,
       controls: new Map(['c1', 'c2'].map((name) => [name, node(name)])),
       hosts: targets('h1'),
       storage: targets('s1'),

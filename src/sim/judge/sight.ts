@@ -88,12 +88,13 @@ export class Sight {
     );
   }
 
-  /** All hosts together count as much as all storage nodes. */
+  /** All members that are hosts together count as much as all storage nodes. */
   #scoreOf({ machine }: SimControlNode): number {
     const { hosts, storage } = this.#world;
-    const share = (targets: ReadonlyMap<string, { readonly machine: SimMachine }>): number => {
-      const reached = [...targets.values()].filter((to) => isOpenPath(this.#world, machine, DIRECT, to.machine));
-      return reached.length / targets.size;
+    const share = (machines: ReadonlyMap<string, { readonly machine: SimMachine }>): number => {
+      const targets = [...machines].filter(([name]) => this.#world.isMember(name));
+      const reached = targets.filter(([, to]) => isOpenPath(this.#world, machine, DIRECT, to.machine));
+      return targets.length === 0 ? 1 : reached.length / targets.length;
     };
     return share(hosts) + share(storage);
   }

@@ -177,7 +177,8 @@ export class SimControlNode implements ControlNode {
   #watchVerdicts(store: ClusterStore): void {
     const transact = store.transact.bind(store);
     store.transact = (writes, guard, unchanged) => {
-      const lost = writes.flatMap(({ key, value }) => {
+      // People who declare a host lost, or let one join, judge nothing.
+      const lost = (guard === null ? [] : writes).flatMap(({ key, value }) => {
         if (!key.startsWith(PREFIX.host) || value === null) return [];
         const name = key.slice(PREFIX.host.length) as HostName;
         const before = store.hosts.get(name)?.value.quarantine ?? null;

@@ -35,8 +35,10 @@ export interface SimHostNodeOptions {
   readonly onQemu: (qemu: QemuProcess) => void;
   readonly onHarm: (what: string) => void;
   readonly note: Note;
-  /** Becomes a member of the cluster again; resolves when it is one. */
-  readonly join: (agent: SimProcess) => Promise<void>;
+  /** Whether its agent begins as a member. */
+  readonly hasIdentity: boolean;
+  /** Becomes a member of the cluster, with a certificate of this number; resolves when it is one. */
+  readonly join: (agent: SimProcess, serial: string) => Promise<void>;
   readonly log: Log;
 }
 
@@ -57,7 +59,10 @@ export class SimHostNode implements HostNode {
   /** The agent's process, from its start on: one without an identity does not serve yet. */
   #process: SimProcess | null = null;
   /** Whether the agent's certificate is on its disk. */
-  #hasIdentity = true;
+  #hasIdentity: boolean;
+  /** How often it joined. */
+  #joins = 0;
+  #serial: string;
 
   constructor(options: SimHostNodeOptions) {
     const { name, rack, machine, clock, capacity, onHarm } = options;
@@ -65,8 +70,19 @@ export class SimHostNode implements HostNode {
     this.rack = rack;
     this.machine = machine;
     this.#options = options;
+    this.#hasIdentity = options.hasIdentity;
+    this.#serial = `${name}-0`;
     this.#guestRandom = options.random.fork('guests are told');
     this.#kernel = new HostKernel({ machine, clock, capacity, onHarm, spawn: (order) => this.#spawn(order) });
+  }
+
+  get serial(): string {
+    return this.#serial;
+  }
+
+  /** Whether its agent has no identity, or none is left: it asks to join as soon as it runs. */
+  get isJoining(): boolean {
+    return !this.#hasIdentity;
   }
 
   /** Also while it does not serve. */
@@ -100,8 +116,10 @@ export class SimHostNode implements HostNode {
       return;
     }
     log.info('joining', {});
-    void join(process).then(() => {
+    const serial = `${name}-${++this.#joins}`;
+    void join(process, serial).then(() => {
       this.#hasIdentity = true;
+      this.#serial = serial;
       this.#serve(process);
     });
   }

@@ -24,6 +24,8 @@ export interface HostNode {
   readonly name: HostName;
   readonly machine: SimMachine;
   readonly agent: { readonly process: SimProcess; readonly service: WireService } | null;
+  /** Number of the certificate that its agent has. */
+  readonly serial: string;
   /** Every QEMU that runs there. */
   readonly qemus: () => readonly QemuProcess[];
 }
@@ -36,13 +38,17 @@ export interface Topology {
   readonly hosts: ReadonlyMap<HostName, HostNode>;
   readonly note: Note;
   readonly say: (text: () => string) => void;
+  /** Returns false for a storage node that was declared lost, and for a host that was, or has no record, by what etcd holds. */
+  isMember(name: string): boolean;
   /** Of when the knowledge of a leader of that term is at best: now, or when its term was over, in true ms. */
   knownAt(term: Term): number;
 }
 
 /** All paths from the control node `from` to hosts. */
-export function pathsOf({ controls, storage }: Topology, from: string): readonly Path[] {
-  return pathsFrom({ self: from, controls: controls.keys(), storage: storage.keys() });
+export function pathsOf(topology: Topology, from: string): readonly Path[] {
+  const { controls, storage } = topology;
+  const nodes = [...storage.keys()].filter((name) => topology.isMember(name));
+  return pathsFrom({ self: from, controls: controls.keys(), storage: nodes });
 }
 
 /** The hop to the relay of a path, as far as it is a path of this cluster; null for the direct one. */

@@ -12,6 +12,7 @@ import type { ProbeResult } from '../../core/ports/probe-result.ts';
 import type { Reach, ReachTarget } from '../../core/ports/reach.ts';
 import type { GrantOrder, StorageLink } from '../../core/ports/storage-link.ts';
 import type { RpcClient } from '../../rpc/client.ts';
+import { demandAdmitted } from '../agent/denial.ts';
 import { type Carry, hostLinkOver } from '../agent/wire.ts';
 import type { SimMachine, SimProcess } from '../machines/sim-machine.ts';
 import { pathsOf, relayOf, type Topology } from '../machines/topology.ts';
@@ -26,8 +27,9 @@ export interface Caller {
 
 /** Agents on the control network: the link of production, its words carried by simulated messages. */
 export function simHostLink(topology: Topology, { control, process }: Caller): HostLink {
-  const carry: Carry = (name, request, { deadlineMs }) => {
+  const carry: Carry = async (name, request, { deadlineMs }) => {
     const node = machineNamed(topology.hosts, name);
+    demandAdmitted(topology, control, { id: `host:${name}`, serial: node.serial });
     const hop: Hop = { network: 'control', to: node.machine, process: () => node.agent?.process ?? null };
     return topology.network.call(process, [hop], { deadlineMs, what: `The agent of ${name}` }, (listener) => {
       if (listener === null || node.agent?.process !== listener)
@@ -53,16 +55,17 @@ export function simHostLink(topology: Topology, { control, process }: Caller): H
 }
 
 /** Storage services on the control network: the link of production, its words carried by simulated messages. */
-export function simStorageLink(topology: Topology, { process }: Caller): StorageLink {
-  return storageOrders((name) => storageClient(topology, process, name));
+export function simStorageLink(topology: Topology, caller: Caller): StorageLink {
+  return storageOrders((name) => storageClient(topology, caller, name));
 }
 
 /** Requests from a process to the service of a storage node. */
-function storageClient(topology: Topology, process: SimProcess, name: StorageName): Pick<RpcClient, 'call'> {
+function storageClient(topology: Topology, { control, process }: Caller, name: StorageName): Pick<RpcClient, 'call'> {
   const node = machineNamed(topology.storage, name);
   const hop: Hop = { network: 'control', to: node.machine, process: () => node.listener };
   return {
     call: async ({ method, path, body, deadlineMs, parse }) => {
+      demandAdmitted(topology, control, { id: `storage:${name}`, serial: null });
       // An order to grant is as good as what its sender knew.
       const term = path === '/v1/grant' ? (body as GrantOrder).term : null;
       const knownAt = term === null ? undefined : topology.knownAt(term);
@@ -81,7 +84,7 @@ export function simPaths(topology: Topology, { control, process }: Caller): Path
     const { address, port, deadlineMs, relayDeadlineMs } = to;
     const { network, storage } = path;
     if (storage !== null) {
-      const relay = storageClient(topology, process, storage);
+      const relay = storageClient(topology, { control, process }, storage);
       return probeFrom(relay, { address, port, deadlineMs }, relayDeadlineMs);
     }
     const relay = relayOf(topology, path);

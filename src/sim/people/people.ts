@@ -25,6 +25,7 @@ import { ApiPeople } from './api-people.ts';
 import { GuestPeople } from './guest-people.ts';
 import { ImagePeople } from './image-people.ts';
 import { MaintenancePeople } from './maintenance-people.ts';
+import { MemberPeople } from './member-people.ts';
 import { type SimVm, simVm } from './new-vms.ts';
 import { type WishName, wishOf } from './wishes.ts';
 
@@ -51,6 +52,7 @@ export class People {
   readonly #asking: ApiPeople;
   readonly #images: ImagePeople;
   readonly #maintaining: MaintenancePeople;
+  readonly #members: MemberPeople;
   #vms = 0;
 
   constructor(cluster: SimCluster) {
@@ -62,6 +64,10 @@ export class People {
     this.#maintaining = new MaintenancePeople(cluster, {
       create: (node, store) => this.#create(node, store),
       takeBack: (host) => this.takeBack(host),
+    });
+    this.#members = new MemberPeople(cluster, {
+      takeBack: (host) => this.takeBack(host),
+      uncordon: (host) => this.uncordon(host),
     });
   }
 
@@ -114,6 +120,10 @@ export class People {
     if (deed === 'share') return this.#sharing.act(node, context);
     if (deed === 'ask') return this.#asking.act(node, context);
     if (deed === 'image') return this.#images.act();
+    if (deed === 'members') {
+      this.#members.act();
+      return;
+    }
     const vms = [...store.vms.values()];
     if (vms.length === 0) return;
     await this.#wish(this.#random.pick(vms).value.name, deed, node);
@@ -225,6 +235,11 @@ export class People {
     if (truth.tables.host.get(host)?.cordoned !== true) return;
     this.#askAny('patchHost', { params: { host }, body: { cordoned: false } });
     clock.after(1_000, () => this.uncordon(host));
+  }
+
+  /** What people have cut hears the others again. */
+  repair(): void {
+    this.#members.repair();
   }
 
   /** The maintenance of all hosts is over. */

@@ -11,7 +11,7 @@ import type { SimControlNode } from '../machines/control-node.ts';
 import type { Topology } from '../machines/topology.ts';
 
 /** Those of people's deeds that are wishes of one VM. */
-export type WishName = Exclude<DeedName, 'create' | 'drain' | 'share' | 'ask' | 'image' | 'maintain'>;
+export type WishName = Exclude<DeedName, 'create' | 'drain' | 'share' | 'ask' | 'image' | 'maintain' | 'members'>;
 
 export interface Wished {
   readonly deed: WishName;

@@ -35,9 +35,12 @@ class World {
     network: this.network,
     controls: new Map(),
     storage: new Map(),
-    hosts: new Map([[HOST, { name: HOST, machine: this.machine, agent: null, qemus: () => this.qemus }]]),
+    hosts: new Map([
+      [HOST, { name: HOST, machine: this.machine, agent: null, serial: 'h1-0', qemus: () => this.qemus }],
+    ]),
     note: () => undefined,
     say: () => undefined,
+    isMember: () => true,
     knownAt: () => 0,
   };
 

@@ -49,7 +49,9 @@ interface Snapshot {
 }
 
 /** What people and faults would be told wrongly of, or what a restore refuses. */
-const NOT_HERE: ReadonlySet<string> = new Set(['share', 'image', 'ask', 'cancel', 'bad-value', 'full-etcd']);
+const NOT_HERE: ReadonlySet<string> = new Set([
+  ...['share', 'image', 'ask', 'cancel', 'members', 'bad-value', 'full-etcd'],
+]);
 /** What storage nodes are asked is answered by then, or not at all. */
 const ASKED_MS = 200;
 const WRITES_AT_ONCE = 64;
