@@ -23,6 +23,9 @@ const PARALLEL = 2;
 /** Enough for an hour of a sequence. */
 const DISK = '32M';
 
+/** What `gp` says of a request that nobody took: it changed nothing. */
+const NOT_TAKEN = /Nothing was changed|no answer to the connection attempt/;
+
 export interface BusyShape {
   readonly hosts: number;
   readonly controlNodes: 1 | 3;
@@ -97,15 +100,15 @@ export class BusyCluster {
   }
 
   /**
-   * Runs `gp` and demands that it succeeds. What was refused because nobody leads at that moment is asked again: on a
-   * machine that is busy with other things the lead may pass on at any time.
+   * Runs `gp` and demands that it succeeds. What nobody took, because nobody leads or accepts connections at that moment,
+   * is asked again: on a machine that is busy with other things the lead may pass on at any time.
    */
   async gp(words: readonly string[]): Promise<RunResult> {
     let said = '';
     const look = async (): Promise<RunResult | undefined> => {
       const ran = await this.cluster.gp(words);
       said = `gp ${words.join(' ')}: exit code ${ran.exitCode}\n${ran.stdout}\n${ran.stderr}`;
-      if (ran.exitCode === EXIT.unreachable && ran.stderr.includes('Nothing was changed')) return undefined;
+      if (ran.exitCode === EXIT.unreachable && NOT_TAKEN.test(ran.stderr)) return undefined;
       assert.equal(ran.exitCode, EXIT.ok, said);
       return ran;
     };
@@ -214,10 +217,10 @@ export class BusyCluster {
     const before = await this.settled();
     await this.goOn(new Map(this.vms.map((name) => [name, 0])));
     const reached = this.reached();
-    const from = await this.cluster.newestEvent();
+    const from = await this.#asked('the newest event', () => this.cluster.newestEvent());
     await act();
     const after = await this.settled();
-    const events = await this.cluster.eventsAfter(from);
+    const events = await this.#asked('the events', () => this.cluster.eventsAfter(from));
     const told = assertLimits(events, { parallel: PARALLEL, guestClusters: this.guestClusters, before, killed });
     assertUndisturbed(
       events,
@@ -228,6 +231,11 @@ export class BusyCluster {
     for (const [name, host] of after) assert.equal(told.at.get(name), host, `${name} is where its events say`);
     await this.goOn(reached);
     return { events, arrived: told.arrived, lost: told.lost, at: told.at };
+  }
+
+  /** Asks the API until it answers. */
+  #asked<T>(what: string, ask: () => Promise<T>): Promise<T> {
+    return until(`${what} is told`, () => this.cluster.observe(ask), { deadlineMs: DRAIN_MS });
   }
 
   /** Tells a story, which begins without faults and without maintenance. A failure says what the cluster says. */
