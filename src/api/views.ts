@@ -176,6 +176,9 @@ export const ObservationsSchema = Type.Object(
         state: oneOf(['answers', 'silent', 'refused', 'unknown']),
         status: nullable(Type.String({ description: 'run state of QEMU (query-status)' })),
         ageMs,
+        certificateEndsAt: nullable(
+          Type.String({ description: 'RFC 3339 time: end of the certificate that this QEMU was started with' }),
+        ),
       },
       { ...strict, description: 'QMP answering a control node directly' },
     ),

@@ -111,13 +111,16 @@ function policyText({ slowDown, pauseMsMax, stop }: Vm['spec']['migrationPolicy'
 function observed({ agent, qmp, storage }: Observations): readonly string[] {
   return [
     `agent    ${agent.host === null ? '' : `of ${agent.host} `}${agent.state}, QEMU process ${agent.process}${age(agent.ageMs)}`,
-    `QMP      ${qmp.state}${qmp.status === null ? '' : ` "${qmp.status}"`}${age(qmp.ageMs)}`,
+    `QMP      ${qmp.state}${qmp.status === null ? '' : ` "${qmp.status}"`}${age(qmp.ageMs)}${until(qmp)}`,
     ...storage.map(
       (disk) =>
         `storage  ${disk.node} ${disk.disk}: admits ${generations(disk.admitted)}, connected ${generations(disk.connected)}${age(disk.ageMs)}`,
     ),
   ];
 }
+
+const until = ({ certificateEndsAt }: Observations['qmp']): string =>
+  certificateEndsAt === null ? '' : `, certificate until ${certificateEndsAt.slice(0, 10)}`;
 
 const generations = (of: readonly number[]): string => (of.length === 0 ? 'none' : `generation ${of.join(', ')}`);
 

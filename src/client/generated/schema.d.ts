@@ -2860,6 +2860,7 @@ export interface components {
             /** @description QMP answering a control node directly */
             qmp: {
                 ageMs: number | null;
+                certificateEndsAt: string | null;
                 /** @enum {unknown} */
                 state: "answers" | "silent" | "refused" | "unknown";
                 status: string | null;

@@ -87,6 +87,7 @@ function setUp(seen: Seen = {}, { leads = true } = {}) {
     },
     observer: { see: (name: string) => ({ ...host, host: name }) },
     pools: { levelOf: () => 'low' },
+    certificateMoves: { endsAt: () => 86_400_000 },
     estate: { verdict: (name: string) => verdicts[name] ?? null },
     storageObserver: {
       answers: (name: string) => reports.some(({ node }) => node === name),
@@ -245,6 +246,7 @@ test('a VM shows its incarnation, its destination and what storage admits and se
   );
   const { agent, qmp, storage } = shown.observations;
   assert.deepEqual([agent.process, agent.state, qmp.state, qmp.ageMs], ['gone', 'alive', 'silent', 8]);
+  assert.equal(qmp.certificateEndsAt, '1970-01-02T00:00:00.000Z');
   assert.deepEqual(
     storage.map(({ admitted, connected }) => [admitted, connected]),
     [[[4, 5], [4]]],

@@ -227,10 +227,11 @@ function observationsOf(context: ViewContext, vm: VmRecord): Observations {
   const seen = controller === undefined || current === null ? null : controller.vms.see(vm, current);
   const agentState =
     seen === null || seen.host.agent === 'unknown' ? 'unknown' : seen.host.agent === 'alive' ? 'alive' : 'dead';
+  const endsAt = current === null ? null : controller?.certificateMoves.endsAt(vm.id, current.generation);
   const process = seen === null ? 'unknown' : seen.process === 'absent' ? 'gone' : seen.process;
   return {
     agent: { host: current?.host ?? null, state: agentState, process, ageMs: seen?.host.agentAgeMs ?? null },
-    qmp: qmpView(seen?.qmp ?? { kind: 'unknown' }),
+    qmp: { ...qmpView(seen?.qmp ?? { kind: 'unknown' }), certificateEndsAt: endsAt == null ? null : time(endsAt) },
     storage: context.store.disksOf(vm.id).map((disk) => {
       const report = controller?.storageObserver.report(disk.node)?.disks.find((reported) => reported.disk === disk.id);
       const grants = report?.grants ?? [];
@@ -246,7 +247,7 @@ function observationsOf(context: ViewContext, vm: VmRecord): Observations {
   };
 }
 
-function qmpView(qmp: ReturnType<BackendContextSee>['qmp']): Observations['qmp'] {
+function qmpView(qmp: ReturnType<BackendContextSee>['qmp']): Omit<Observations['qmp'], 'certificateEndsAt'> {
   switch (qmp.kind) {
     case 'unknown':
       return { state: 'unknown', status: null, ageMs: null };

@@ -7,7 +7,7 @@
  * a finding instead; a look takes turns of the event loop, however many VMs there are; nothing begins after `stop`.
  */
 import { CodedError, messageOf } from '../../../base/errors.ts';
-import type { TaskId, VmId } from '../../../base/ids.ts';
+import type { Generation, TaskId, VmId } from '../../../base/ids.ts';
 import { inTurns } from '../../maintenance/in-turns.ts';
 import { incarnationFinding, isMoveDue } from '../../model/certificate.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
@@ -79,6 +79,11 @@ export class CertificateMoves {
       const message = incarnationFinding(name, { endsAt, why: this.#whyNot(vm) }, now);
       return message === null ? [] : [{ about: name, message }];
     });
+  }
+
+  /** The end of an incarnation's certificate, in Unix ms; null: not seen yet. */
+  endsAt(vm: VmId, generation: Generation): number | null {
+    return this.#ports.qmp.certificateEndsAt(vm, generation);
   }
 
   async #look(): Promise<void> {
