@@ -79,7 +79,7 @@ export async function preflight(machine: MachineConfig, controls: readonly strin
     ...common(machine),
     ports: () => portsFree(machine),
     versions: async () => judgeVersions({ installed: VERSION, running: [], cluster: releaseIn(answers) }),
-    ...reached(answers),
+    ...reached(answers, { oneIsEnough: true }),
   });
 }
 
@@ -133,8 +133,15 @@ function reachability(machine: MachineConfig): Readonly<Record<string, Check>> {
   };
 }
 
-function reached(answers: readonly Answer[]): Readonly<Record<string, Check>> {
-  return Object.fromEntries(answers.map((answer) => [`control node ${answer.address}`, () => controlIsWell(answer)]));
+/** `oneIsEnough`: a machine joins by any control node, whatever the others are. */
+function reached(answers: readonly Answer[], { oneIsEnough = false } = {}): Readonly<Record<string, Check>> {
+  const isOneWell = oneIsEnough && answers.some(({ said }) => !(said instanceof CodedError));
+  const look = async (answer: Answer): Promise<Judged> => {
+    const { said, address } = answer;
+    if (!isOneWell || !(said instanceof CodedError)) return controlIsWell(answer);
+    return { level: 'warning', found: said.message, advice: `Another control node answers; ${address} is left out.` };
+  };
+  return Object.fromEntries(answers.map((answer) => [`control node ${answer.address}`, () => look(answer)]));
 }
 
 async function findings(checks: Readonly<Record<string, Check>>): Promise<readonly Finding[]> {
