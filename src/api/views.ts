@@ -176,9 +176,7 @@ export const ObservationsSchema = Type.Object(
         state: oneOf(['answers', 'silent', 'refused', 'unknown']),
         status: nullable(Type.String({ description: 'run state of QEMU (query-status)' })),
         ageMs,
-        certificateEndsAt: nullable(
-          Type.String({ description: 'RFC 3339 time: end of the certificate that this QEMU was started with' }),
-        ),
+        certificateEndsAt: nullable(Type.String({ description: 'end of the certificate of this QEMU (RFC 3339)' })),
       },
       { ...strict, description: 'QMP answering a control node directly' },
     ),
