@@ -47,6 +47,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     about: 'maintenance plans for 1,000 hosts and 20,000 VMs, and small ones beside HiGHS; --runs 1 --pairs 300',
     load: async () => (await import('./plan.ts')).planBench,
   },
+  turns: {
+    about: 'the longest piece of planning, explaining and checking at 1,000 hosts and 20,000 VMs; --runs 6',
+    load: async () => (await import('./turns.ts')).turnsBench,
+  },
   evacuability: {
     about: 'whether each of 1,000 hosts can be drained and lost, kept through 10,000 changes; --runs 10000 --pairs 50',
     load: async () => (await import('./evacuability.ts')).evacuabilityBench,
