@@ -7,7 +7,7 @@ import type { DrainId, HostName, VmId } from '../../base/ids.ts';
 import type { DrainMove, DrainRecord } from '../model/drain.ts';
 import type { VmRecord } from '../model/vm.ts';
 import { FollowedRecords } from './followed-records.ts';
-import { memoryOn, namedIncarnations } from './records.ts';
+import { footprintOf, memoryOn, namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
 
 /**
@@ -17,12 +17,10 @@ import type { Checker } from './trace.ts';
 const LATE_MS = 5_000;
 /** A promise of this age was known to every later placement, in ms. */
 const PROMISED_MS = 2_500;
-/** The memory that a QEMU takes beside its guest's (docs/operating/limits.md), in bytes. */
-const QEMU_BYTES = 96 * 1024 ** 2;
 
 /**
  * MN3, MN6: a move begins only after the moves that it waits for have ended, with no more moves at a time from and to
- * its hosts than were asked for; a move that has ended stays as it ended.
+ * its hosts than were asked for; a move that has ended stays as it ended; another plan comes with its reason.
  */
 export function drainsKeepTheirPlan(): Checker {
   const drains = new Map<DrainId, { readonly plan: Plan; readonly record: DrainRecord }>();
@@ -51,6 +49,8 @@ interface Plan {
 
 function faultOf(plan: Plan, before: DrainRecord, after: DrainRecord): string | null {
   const now = new Map(after.moves.map((move) => [move.id, move]));
+  const unsaid = after.deviations.length > 0 ? undefined : after.moves.find(({ id }) => !plan.after.has(id));
+  if (unsaid !== undefined) return `the move of ${unsaid.name} is of another plan, and no deviation says why`;
   for (const move of before.moves) {
     const same = now.get(move.id);
     if (hasEnded(move) && same !== undefined && same.state !== move.state)
@@ -129,14 +129,14 @@ export function claimsAreKept(): Checker {
       if (promised.isPromised(host, vm.id)) continue;
       const room = records.hosts.get(host)?.capacity.memoryBytes ?? Number.POSITIVE_INFINITY;
       const there = records.vmsOn(host);
-      const used = there.reduce((sum, each) => sum + memoryOn(host, each) + QEMU_BYTES, 0);
+      const used = there.reduce((sum, each) => sum + memoryOn(host, each), 0);
       const isThere = new Set(there.map(({ id }) => id));
       const claimed = promised
         .on(host, entry.at - PROMISED_MS)
-        .reduce(
-          (sum, id) => sum + (isThere.has(id) ? 0 : (records.vms.get(id)?.spec.memoryBytes ?? 0) + QEMU_BYTES),
-          0,
-        );
+        .flatMap((id) => (isThere.has(id) ? [] : (records.vms.get(id) ?? [])))
+        // What has stopped since needs no promise, whatever size it will have.
+        .filter((each) => namedIncarnations(each).length > 0)
+        .reduce((sum, each) => sum + footprintOf(each), 0);
       if (claimed > 0 && used + claimed > room)
         return `${vm.name} came to ${host}, where ${claimed} bytes were promised to drains and ${room - used} are left`;
     }

@@ -29,7 +29,15 @@ export function mayBeGranted(vm: VmRecord, generation: Generation): boolean {
   return vm.phase.kind === 'migrating' && vm.phase.destination.generation === generation;
 }
 
-/** Guest memory of every incarnation that a record puts on `host`, in bytes. */
+/** What a QEMU takes beside its guest's memory (docs/operating/limits.md), in bytes. */
+const QEMU_BYTES = 96 * 1024 ** 2;
+
+/** Memory that one incarnation takes on its host, in bytes. */
+export function footprintOf({ spec }: VmRecord): number {
+  return spec.memoryBytes + QEMU_BYTES;
+}
+
+/** Memory that the incarnations which a record puts on `host` take there, in bytes. */
 export function memoryOn(host: HostName, vm: VmRecord): number {
-  return namedIncarnations(vm).filter((incarnation) => incarnation.host === host).length * vm.spec.memoryBytes;
+  return namedIncarnations(vm).filter((incarnation) => incarnation.host === host).length * footprintOf(vm);
 }

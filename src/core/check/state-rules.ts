@@ -68,7 +68,7 @@ function hostFault(records: FollowedRecords, host: HostName): string | null {
   const vms = records.vmsOn(host);
   const room = records.hosts.get(host)?.capacity.memoryBytes ?? 0;
   const used = vms.reduce((sum, vm) => sum + memoryOn(host, vm), 0);
-  if (used > room) return `${host} holds ${used} bytes of guests in ${room}`;
+  if (used > room) return `${host} holds ${used} bytes of guests and their QEMUs in ${room}`;
   const slots = new Map<number, string>();
   for (const vm of vms) {
     for (const incarnation of namedIncarnations(vm)) {
