@@ -280,6 +280,7 @@ export class SimCluster implements Topology {
       log: (process) => this.#log(process.name, () => process.isAlive),
       plant: (ports) => this.#options.bug?.plant?.(ports, this) ?? ports,
       plantStore: (store) => this.#options.bug?.plantStore?.(store),
+      plantController: (controller) => this.#options.bug?.plantController?.(controller),
       authority: this.#options.authority ?? NO_AUTHORITY,
       adminTokenSha256: this.#options.adminTokenSha256 ?? '',
     });
@@ -354,6 +355,7 @@ export class SimCluster implements Topology {
     const qemu: QemuSurroundings = {
       network: this.network,
       random: this.#qemuRandom,
+      thinkMs: swarm.thinkMs,
       note: this.note,
       say: this.say,
       address: addressOf('storage', name),

@@ -9,8 +9,10 @@ import { Faults } from './faults/faults.ts';
 import type { PlantedBug } from './faults/planted-bug.ts';
 import { calmSwarm, DEEDS, drawSwarm, FAULTS, type Swarm } from './faults/swarm.ts';
 import { disorder } from './judge/disorder.ts';
+import { misjudged } from './judge/verdicts.ts';
 import { People } from './people/people.ts';
 import { RollPeople } from './people/roll-people.ts';
+import { RollUsers } from './people/roll-users.ts';
 
 /** How a run ended. What was not in order when its time was over breaks rule `L1-converges`. */
 export interface Outcome {
@@ -119,7 +121,9 @@ async function play(cluster: SimCluster, isOver: () => boolean): Promise<string[
   const notBegun = await begin(cluster, people, isOver);
   if (notBegun.length > 0) return notBegun;
   const roll = swarm.roll === undefined ? null : new RollPeople(cluster, swarm.roll);
+  const users = swarm.roll === undefined ? null : new RollUsers(cluster, swarm.roll.usersMs);
   roll?.start();
+  users?.start();
   const end = clock.monotonicMs() + swarm.troubleMs;
   const again = (name: string, meanMs: number | undefined, act: () => void): void => {
     if (meanMs === undefined) return;
@@ -138,6 +142,7 @@ async function play(cluster: SimCluster, isOver: () => boolean): Promise<string[
   await clock.run(end, isOver);
   if (isOver()) return [];
   faults.repair();
+  users?.leave();
   if (roll !== null) {
     await clock.run(clock.monotonicMs() + ROLL_MS, () => roll.isOver || isOver());
     if (isOver()) return [];
@@ -145,6 +150,7 @@ async function play(cluster: SimCluster, isOver: () => boolean): Promise<string[
   }
   const stuck = await converge(cluster, people, isOver);
   readDisks(cluster);
+  if (stuck.length === 0) for (const { rule, what } of await misjudged(cluster, isOver)) cluster.accuse(rule, what);
   return stuck;
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { atOnce } from '../maintenance/in-turns.ts';
 import { modelOf } from '../maintenance/model.ts';
 import { planEvacuation } from '../maintenance/planner.ts';
 import { seededEstate } from '../maintenance/testing/seeded-estate.ts';
@@ -12,7 +13,7 @@ type Parts = Parameters<typeof estateOf>[0];
 
 /** Whether h1 can be emptied, and lost. */
 function found(parts: Parts): readonly [Found, Found] {
-  const world = new MaintenanceWorld(estateOf(parts));
+  const world = atOnce(MaintenanceWorld.of(estateOf(parts)));
   const before = [...world.vms.keys()].map((id) => world.hostOf(id));
   const answer = [canBeEmptied(world, H1), canBeLost(world, H1)] as const;
   assert.deepEqual(
@@ -77,7 +78,7 @@ describe('a search for a way to empty a host', () => {
         ruled: 0.3,
         ties: 1,
       });
-      const world = new MaintenanceWorld({ ...estate, policy: { ...estate.policy, keepRoomForLoss: false } });
+      const world = atOnce(MaintenanceWorld.of({ ...estate, policy: { ...estate.policy, keepRoomForLoss: false } }));
       for (const { name } of estate.hosts) {
         const plan = planEvacuation(modelOf(world.estate), [name]);
         if (plan.kind !== 'refused' || !plan.proven) continue;

@@ -3,7 +3,7 @@
  * of production.
  */
 import type { ClusterStore } from '../../control/store/cluster-store.ts';
-import type { ControllerPorts } from '../../core/loop/controller.ts';
+import type { Controller, ControllerPorts } from '../../core/loop/controller.ts';
 import type { StorageServiceOptions } from '../../core/storage/storage-service.ts';
 import type { Truth } from '../judge/truth.ts';
 import type { SimStorageMistakes } from '../storage/sim-daemon.ts';
@@ -29,6 +29,8 @@ export interface PlantedBug {
   readonly plant?: (ports: LinksOfController, cluster: { readonly truth: Truth }) => LinksOfController;
   /** Changes a control node's hand on etcd. */
   readonly plantStore?: (store: ClusterStore) => void;
+  /** Changes what a leader keeps, as its term begins. */
+  readonly plantController?: (controller: Controller) => void;
   readonly storageMistakes?: SimStorageMistakes;
   readonly plantStorage?: (parts: StorageServiceOptions, cluster: { readonly truth: Truth }) => StorageServiceOptions;
   /** Forgets what it keeps of a run: another one begins. */

@@ -16,6 +16,7 @@ import { DRAIN_BUGS } from './planted-drains.ts';
 import { MEMBER_BUGS } from './planted-members.ts';
 import { REQUEST_BUGS } from './planted-requests.ts';
 import { ROLL_BUGS } from './planted-rolls.ts';
+import { VERDICT_BUGS } from './planted-verdicts.ts';
 import { boundQmp as bound, rewriting } from './planting.ts';
 import { drawSwarm } from './swarm.ts';
 
@@ -34,6 +35,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   ...DRAIN_BUGS,
   ...MEMBER_BUGS,
   ...ROLL_BUGS,
+  ...VERDICT_BUGS,
   {
     name: 'skip-the-fence',
     says: 'a fence that does nothing and says it did',

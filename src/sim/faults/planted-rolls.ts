@@ -3,9 +3,31 @@ import type { DrainRecord } from '../../core/model/drain.ts';
 import type { RollRecord } from '../../core/model/roll.ts';
 import type { PlantedBug } from './planted-bug.ts';
 import { misreading } from './planting.ts';
-import { drawRoll, type Swarm } from './swarm.ts';
+import { drawRoll, type RollSwarm, type Swarm } from './swarm.ts';
 
 const swarm = (seed: number): Swarm => drawRoll(seed, 'small');
+
+/**
+ * A roll in which nothing else goes wrong, of hosts in two racks that are nearly full, with users who want what drains
+ * were promised.
+ */
+const calmSwarm =
+  (limits: Pick<RollSwarm, 'maxUnavailable' | 'perRack'>) =>
+  (seed: number): Swarm => {
+    const drawn = swarm(seed);
+    if (drawn.roll === undefined) throw new Error('A roll was drawn.');
+    const roll: RollSwarm = {
+      ...drawn.roll,
+      ...limits,
+      ...{ windows: [], commands: [], usersMs: 400 },
+      ...{ workFailsPercent: 0, gpEndsPercent: 0, pausePercent: 0, abortPercent: 0 },
+    };
+    const vms = Math.floor(drawn.hosts * 2.5);
+    return { ...drawn, racks: 2, roll, vms, faults: new Map(), deeds: new Map(), troubleMs: 60_000 };
+  };
+
+/** Every host is of the first wave. */
+const inOneWave = (roll: RollRecord): RollRecord['hosts'] => roll.hosts.map((host) => ({ ...host, wave: 0 }));
 
 /** In no order. */
 export const ROLL_BUGS: readonly PlantedBug[] = [
@@ -26,9 +48,30 @@ export const ROLL_BUGS: readonly PlantedBug[] = [
         ...roll,
         maxUnavailable: roll.maxUnavailable + 1,
         perRack: null,
-        // Every host is of the first wave.
-        hosts: roll.hosts.map((host) => ({ ...host, wave: 0 })),
+        hosts: inOneWave(roll),
       })),
+  },
+  {
+    name: 'roll-racks-last',
+    says: 'a roll counts the hosts of a rack that are away when it ends',
+    rules: ['MR4-few-hosts-away'],
+    swarm: calmSwarm({ maxUnavailable: 3, perRack: 1 }),
+    plantStore: (store) =>
+      misreading<RollRecord>(store.rolls, (roll) => ({ ...roll, perRack: null, hosts: inOneWave(roll) })),
+  },
+  {
+    name: 'roll-claims-are-forgotten',
+    says: 'a leader forgets what drains were promised on other hosts',
+    rules: ['MN4-claims-kept'],
+    swarm: calmSwarm({ maxUnavailable: 3, perRack: null }),
+    plantController: ({ index }) => {
+      const setDrain = index.setDrain.bind(index);
+      index.setDrain = (id, drain) =>
+        setDrain(
+          id,
+          drain === null ? null : { ...drain, moves: drain.moves.map((move) => ({ ...move, memoryMib: 0 })) },
+        );
+    },
   },
   {
     name: 'roll-resume-moves-again',

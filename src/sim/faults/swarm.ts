@@ -129,6 +129,8 @@ export interface Swarm {
   readonly lostEndPercent: number;
   /** VMs that people make no more of; absent: 12. */
   readonly vmsMax?: number;
+  /** Between two requests of a guest on one disk, in ms; absent: as in small clusters (qemu-process.ts). */
+  readonly thinkMs?: readonly [number, number] | undefined;
   /** Somebody rolls over all hosts; absent: nobody does. */
   readonly roll?: RollSwarm;
   /** Of how many agents in a hundred the version is another one than the server's, older or newer. */
@@ -148,6 +150,8 @@ export interface RollSwarm {
   readonly gpEndsPercent: number;
   readonly pausePercent: number;
   readonly abortPercent: number;
+  /** Mean time between two things that a user does meanwhile (people/roll-users.ts), in ms. */
+  readonly usersMs: number;
 }
 
 const GIB = 2 ** 30;
@@ -236,8 +240,21 @@ function drawFullEstate(
 /** Sizes of a cluster whose hosts are rolled over. */
 export const ROLLS = {
   /** As `npm test` plays it. */
-  small: { hosts: [12, 20], often: [8_000, 20_000, 45_000], troubleMs: [30_000, 60_000] },
-  large: { hosts: [200, 200], often: [4_000, 10_000, 25_000], troubleMs: [60_000, 150_000] },
+  small: {
+    hosts: [12, 20],
+    often: [8_000, 20_000, 45_000],
+    troubleMs: [30_000, 60_000],
+    usersMs: [800, 2_000, 6_000],
+    thinkMs: undefined,
+  },
+  /** Guests write rarely: the writes of 500 guests would be most of what is simulated. */
+  large: {
+    hosts: [200, 200],
+    often: [4_000, 10_000, 25_000],
+    troubleMs: [60_000, 150_000],
+    usersMs: [300, 1_000],
+    thinkMs: [2_000, 12_000],
+  },
 } as const;
 export type RollSize = keyof typeof ROLLS;
 
@@ -262,6 +279,7 @@ export function drawRoll(seed: number, size: RollSize): Swarm {
     hasSharedDisks: false,
     vmsMax: hosts * 3,
     troubleMs: random.pick(sizes.troubleMs),
+    thinkMs: sizes.thinkMs,
     faults,
     deeds,
     deafPercent: random.pick([0, 0, 30]),
@@ -277,6 +295,7 @@ export function drawRoll(seed: number, size: RollSize): Swarm {
       gpEndsPercent: random.pick([0, 0, 1]),
       pausePercent: random.pick([0, 0, 1]),
       abortPercent: random.pick([0, 0, 0, 0.3]),
+      usersMs: random.pick(sizes.usersMs),
     },
   };
 }

@@ -54,6 +54,7 @@ export interface ControlNodeOptions {
   /** Mistakes made on purpose. */
   readonly plant: (ports: LinksOfController) => LinksOfController;
   readonly plantStore: (store: ClusterStore) => void;
+  readonly plantController: (controller: Controller) => void;
   readonly authority: Authority;
   readonly adminTokenSha256: string;
 }
@@ -231,6 +232,7 @@ export class SimControlNode implements ControlNode {
       onLead: (leading) => {
         running.leading = leading;
         if (leading === null) qmp.close();
+        else this.#options.plantController(leading.controller);
       },
     });
   }

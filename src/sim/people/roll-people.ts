@@ -95,6 +95,7 @@ export class RollPeople {
 
   async #begin(): Promise<void> {
     this.#attempts++;
+    await this.#nameRacks();
     const { maxUnavailable, perRack, commands, windows, onFailure } = this.#swarm;
     const limits = { maxUnavailable, parallel: 1 + this.#random.below(3), ...(perRack === null ? {} : { perRack }) };
     const plan = (await this.#ask('planMaintenance', { body: { hosts: ['all'], ...limits } })) as MaintenancePlan;
@@ -108,6 +109,15 @@ export class RollPeople {
     const roll = (await this.#ask('startRoll', { body })) as Roll;
     this.#id = roll.id;
     this.#last = roll;
+  }
+
+  /** The records of hosts say which hosts fail together: a roll counts by them. */
+  async #nameRacks(): Promise<void> {
+    for (const { name, rack = null } of this.#cluster.truth.tables.host.values()) {
+      const there = this.#cluster.hosts.get(name)?.rack;
+      if (rack === null && there !== undefined)
+        await this.#ask('patchHost', { params: { host: name }, body: { rack: there } });
+    }
   }
 
   #freezes(): object[] {

@@ -28,6 +28,8 @@ import { type QemuEvent, QmpServer, refusal } from './qmp-server.ts';
 /** What a QEMU needs of its world. */
 export interface QemuSurroundings extends Pick<NbdSurroundings, 'network' | 'storageAt' | 'address'> {
   readonly random: SimRandom;
+  /** Between two requests of a guest on one disk, in ms; absent: THINK_MS. */
+  readonly thinkMs?: readonly [number, number] | undefined;
   readonly note: Note;
   readonly say: (text: () => string) => void;
   /** The QEMU that has this port at this address of the storage network, if there is one. */
@@ -428,7 +430,8 @@ export class QemuProcess implements ReceivingMachine {
       return;
     }
     this.#thinking.add(disk);
-    this.process.after(this.#around.random.between(THINK_MS[0], THINK_MS[1]), () => {
+    const [leastMs, mostMs] = this.#around.thinkMs ?? THINK_MS;
+    this.process.after(this.#around.random.between(leastMs, mostMs), () => {
       this.#thinking.delete(disk);
       const sequence = this.#memory.get(disk.disk.disk);
       if (!this.isLive || disk.hasRequest || !this.#disks.includes(disk)) return;
