@@ -2,12 +2,13 @@
  * Every operation of the API as data: the routes register it, the OpenAPI document prints it, the tests walk through
  * it. Paths are OpenAPI's; a path parameter has the schema of PARAMETERS (parameters.ts) under its name.
  */
-import { type TSchema, Type } from 'typebox';
+import { Type } from 'typebox';
 import * as access from './access-views.ts';
 import { BackupSchema } from './backup-views.ts';
-import { BODY_BYTES_MAX, nullable, strict } from './common.ts';
+import { BODY_BYTES_MAX } from './common.ts';
 import { VmFiguresSchema } from './figure-views.ts';
 import * as lab from './lab-views.ts';
+import { all, pageOf } from './listing.ts';
 import * as losses from './loss-views.ts';
 import * as maintenance from './maintenance-views.ts';
 import { type Operation, operation } from './operation.ts';
@@ -17,21 +18,9 @@ import * as requests from './requests.ts';
 import * as rolls from './roll-views.ts';
 import * as sessions from './session-requests.ts';
 import * as ties from './ties.ts';
+import * as unknown from './unknown-views.ts';
 import * as views from './views.ts';
 
-/** Response schema of a list. */
-const pageOf = <T extends TSchema>(item: T) =>
-  Type.Object(
-    {
-      items: Type.Array(item),
-      next: nullable(
-        Type.String({ description: '`after` of the request for the next page; null: this is the last one' }),
-      ),
-    },
-    { ...strict, title: `${(item as { readonly title?: string }).title ?? ''}Page` },
-  );
-/** Operation of a list without filters. */
-const all = <T extends TSchema>(item: T) => ({ query: requests.PageQuerySchema, answer: pageOf(item) }) as const;
 const vmAction = { status: 202, answer: views.TaskSchema, errors: ['not-found', 'conflict', 'no-capacity'] } as const;
 
 /** The ticket in its query is the permission. */
@@ -650,9 +639,22 @@ export const OPERATIONS = {
     { answer: views.ClusterSchema, errors: ['conflict'] },
   ),
   listBackups: operation('GET /v1/backups', 'cluster', 'List backups of the cluster’s records', all(BackupSchema)),
-  readBackup: operation('GET /v1/backup', 'cluster', 'A backup of the cluster’s records as they are now', {
-    answerMedium: 'bytes',
-    anyNode: true,
+  readBackup: operation('GET /v1/backup', 'cluster', 'A backup of now', { answerMedium: 'bytes', anyNode: true }),
+  listUnknownVms: operation(
+    'GET /v1/unknown-vms',
+    'cluster',
+    'List VMs that no record knows',
+    all(unknown.UnknownVmSchema),
+  ),
+  adoptUnknownVm: operation('POST /v1/unknown-vms/{unknownVm}/adopt', 'cluster', 'Make a record of an unknown VM', {
+    body: unknown.AdoptUnknownVmSchema,
+    answer: views.VmDetailSchema,
+    errors: ['not-found', 'exists', 'conflict', 'no-capacity'],
+  }),
+  deleteUnknownVm: operation('DELETE /v1/unknown-vms/{unknownVm}', 'cluster', 'Fence an unknown VM, then delete it', {
+    query: unknown.DeleteUnknownVmQuerySchema,
+    answer: unknown.UnknownVmDeletionSchema,
+    errors: ['not-found', 'exists', 'conflict', 'no-capacity'],
   }),
   getLab: operation('GET /v1/lab', 'lab', 'Machines of a one-machine cluster, and the faults that can be injected', {
     answer: lab.LabSchema,

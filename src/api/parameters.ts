@@ -5,6 +5,7 @@ import { MacAddress, Name, Sha256Hex } from './common.ts';
 /** The schemas of parameters, by name. */
 export const PARAMETERS = {
   vm: Type.String({ ...Name, description: 'name or id of a VM' }),
+  unknownVm: Type.String({ pattern: '^vm-[0-9a-f]{12}$', description: 'id of a VM that no record knows' }),
   host: Name,
   drain: Type.String({ pattern: '^drain-[0-9a-f]{12}$' }),
   roll: Type.String({ pattern: '^roll-[0-9a-f]{12}$' }),

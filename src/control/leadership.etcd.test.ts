@@ -38,6 +38,7 @@ const ports: Omit<ControllerPorts, 'store' | 'lead'> = {
     deleteDisk: never,
     createSharedDisk: never,
     deleteSharedDisk: never,
+    diskFacts: never,
   },
   guestAgents: SILENT_GUESTS,
   qmp: {
@@ -52,6 +53,7 @@ const ports: Omit<ControllerPorts, 'store' | 'lead'> = {
     allowPause: never,
     dirtyRate: never,
     blockFigures: never,
+    machineFacts: never,
     activate: never,
     cancelSend: never,
     plug: never,

@@ -39,6 +39,7 @@ export type StorageOrders = Pick<
   | 'fence'
   | 'grant'
   | 'revoke'
+  | 'diskFacts'
   | 'createDisk'
   | 'deleteDisk'
   | 'resizeDisk'
@@ -106,6 +107,12 @@ function grantRoutes(service: StorageOrders): readonly Route[] {
 
 function diskRoutes(service: StorageOrders): readonly Route[] {
   return [
+    {
+      method: 'GET',
+      path: '/v1/disks/:disk',
+      allow: CONTROL,
+      handle: async ({ parameters }) => ({ json: await service.diskFacts(diskOf(parameters)) }),
+    },
     {
       method: 'PUT',
       path: '/v1/disks/:disk',

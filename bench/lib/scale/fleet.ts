@@ -143,6 +143,7 @@ export class Fleet {
       deleteDisk: unexpected,
       createSharedDisk: unexpected,
       deleteSharedDisk: unexpected,
+      diskFacts: unexpected,
     };
   }
 
@@ -177,6 +178,7 @@ export class Fleet {
       sharedDisks: unexpected,
       dirtyRate: unexpected,
       blockFigures: unexpected,
+      machineFacts: unexpected,
     };
     return { observe, cont, ...other, ...shared, ...rest };
   }

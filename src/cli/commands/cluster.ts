@@ -30,6 +30,7 @@ import {
   TASK_TABLE,
   TOKEN_TABLE,
 } from './presentations.ts';
+import { addUnknown } from './unknown.ts';
 import { addUpgradeCommands } from './upgrade.ts';
 
 /** The number of latest tasks or events that are shown by default. */
@@ -41,6 +42,7 @@ export function addClusterCommands(program: Command, io: Io): void {
   addNetworks(program, io);
   addNodes(program, io);
   addUi(program, io);
+  addUnknown(program, io);
   addTasks(program, io);
   addEvents(program, io);
   addTokens(program, io);

@@ -10,10 +10,12 @@ import { OPERATIONS } from '../../api/operations.ts';
 import type { ParameterName } from '../../api/parameters.ts';
 import type { Roll } from '../../api/roll-views.ts';
 import type { Host } from '../../api/views.ts';
+import { parseDiskId, parseStorageName, parseVmId } from '../../base/ids.ts';
+import { FIRST_EPOCH } from '../../core/model/record-shapes.ts';
 import { until } from '../../os/testing/until.ts';
 import { createRequest } from '../../pki/authority.ts';
 import { parseJoinToken } from '../../pki/join-token.ts';
-import type { TestApi } from '../testing/api-cluster.ts';
+import { replace, type TestApi } from '../testing/api-cluster.ts';
 import { type Answer, setUp } from './testing/asking.ts';
 
 type Asking = Awaited<ReturnType<typeof setUp>>;
@@ -84,6 +86,7 @@ test('every answer fits the schema of its operation', async (t) => {
     if (id === 'resetVm') await ended(await must('POST /v1/vms/web1/start'));
     if (id === 'deleteStorageNode') await lose(cluster, 's2');
     // While the authority changes no control node joins.
+    if (id.endsWith('UnknownVm')) names.unknownVm = forget(cluster, id);
     if (id === 'rotateAuthority') await joinControl(must, 'c9');
     if (id === 'endOtherSession') names.session = String((await must('POST /v1/session', { token })).json.id);
     if (id === 'undrainHost') await must(`GET /v1/tasks/${drainTask}?wait=20`);
@@ -114,6 +117,19 @@ test('every answer fits the schema of its operation', async (t) => {
 });
 
 const ACCEPT = { owner: 'ann', reason: 'a licence', until: '2100-01-01T00:00:00Z' };
+
+/** A VM that no record knows is seen, in a cluster that was restored. Returns its id. */
+function forget({ sim, leader }: TestApi['cluster'], operation: string): string {
+  const vm = parseVmId(operation === 'adoptUnknownVm' ? 'vm-00000000aaaa' : 'vm-00000000bbbb');
+  const disk = parseDiskId(`disk-${vm.slice('vm-'.length)}`);
+  const seen = { disk, node: parseStorageName('s1'), port: null, sizeBytes: 2 ** 26, generations: [] };
+  const unknown = { vm, processes: [], disks: [seen], unheard: [] };
+  const watch = sim.controller?.unknown ?? assert.fail('nobody leads');
+  replace(watch, 'list', () => [unknown]);
+  const store = leader.context?.store ?? assert.fail('the leader serves');
+  Object.defineProperty(store, 'epoch', { value: { ...FIRST_EPOCH, number: 1 }, configurable: true });
+  return vm;
+}
 
 /** A debt: a pin that somebody signed for. */
 async function signedDebt(must: (route: string, body?: unknown) => Promise<Answer>): Promise<string> {
@@ -179,6 +195,7 @@ function bodiesOf(known: {
 }): Record<string, unknown> {
   const { secret, csrPem, sha256 } = known;
   return {
+    adoptUnknownVm: { name: 'again', vcpus: 1, memoryBytes: 2 ** 28 },
     createVm: { name: 'web1', image: 'tiny', networks: ['lan'], disks: [{ sizeBytes: 1024 ** 3 }] },
     injectFault: { verb: 'restore', target: 'h1' },
     checkNewVm: { name: 'web9', image: 'tiny', networks: ['lan'] },

@@ -106,6 +106,9 @@ export function handlersFor({ backend, heartbeatMs, version, build }: HandlerOpt
     getCluster: () => backend.cluster.get(),
     listBackups: ({ query, call }) => backend.backups.list(query, call),
     readBackup: ({ call }) => backend.backups.read(call),
+    listUnknownVms: ({ query, call }) => backend.unknownVms.list(query, call),
+    adoptUnknownVm: ({ params, body, call }) => backend.unknownVms.adopt(params.unknownVm, body, call),
+    deleteUnknownVm: ({ params, query, call }) => backend.unknownVms.delete(params.unknownVm, query, call),
     finalizeCluster: ({ call }) => backend.cluster.finalize(call),
     getLab: () => backend.lab.get(),
     injectFault: ({ body }) => backend.lab.inject(body),
@@ -119,7 +122,10 @@ export function handlersFor({ backend, heartbeatMs, version, build }: HandlerOpt
   };
 }
 
-type VmOperations = Exclude<Extract<OperationId, `${string}Vm` | `${string}Vms` | `vm${string}`>, OverviewOperations>;
+type VmOperations = Exclude<
+  Extract<OperationId, `${string}Vm` | `${string}Vms` | `vm${string}`>,
+  OverviewOperations | `${string}UnknownVm` | `${string}UnknownVms`
+>;
 
 function vmHandlers(backend: Backend): Pick<Handlers, VmOperations> {
   return {

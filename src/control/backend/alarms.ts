@@ -9,6 +9,7 @@ import { isDue } from '../../core/model/debt.ts';
 import { poolWords } from '../../core/model/pool-room.ts';
 import { etcdAlarms } from '../../core/plan/lead/etcd-space.ts';
 import { debtsOf } from '../../core/request/debts.ts';
+import { wordsOf } from '../../core/request/unknown-vms.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 import { backupStates } from './backups.ts';
 import type { BackendContext } from './context.ts';
@@ -22,6 +23,7 @@ export function alarmsOf(context: BackendContext): readonly Alarm[] {
   return [
     etcdAlarms(context.etcdSpace),
     unreadable(context),
+    unknownVms(context),
     poolRooms(context),
     poolFaults(context),
     clocks(context),
@@ -40,6 +42,14 @@ function unreadable({ store }: BackendContext): readonly Alarm[] {
     kind: 'unreadable-record',
     about: key,
     message: `What etcd holds at ${key} ${finding}. It is left alone, and so are the objects that depend on it.`,
+  }));
+}
+
+function unknownVms(context: BackendContext): readonly Alarm[] {
+  return (context.leading()?.controller.unknown.list() ?? []).map((unknown) => ({
+    kind: 'unknown-vm',
+    about: unknown.vm,
+    message: `No record knows ${unknown.vm}: ${wordsOf(unknown)}. Adopt it or delete it (gp unknown).`,
   }));
 }
 

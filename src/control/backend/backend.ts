@@ -31,6 +31,7 @@ import { SharedDisksBackend } from './shared-disks.ts';
 import { StorageNodesBackend } from './storage-nodes.ts';
 import { EventsBackend, TasksBackend } from './tasks.ts';
 import { TiesBackend } from './ties.ts';
+import { UnknownVmsBackend } from './unknown-vms.ts';
 import { VmsBackend } from './vms.ts';
 
 /** See the module's comment. */
@@ -58,6 +59,7 @@ export interface Backend {
   readonly storageNodes: StorageNodesBackend;
   readonly tasks: TasksBackend;
   readonly ties: TiesBackend;
+  readonly unknownVms: UnknownVmsBackend;
   readonly vms: VmsBackend;
 }
 
@@ -69,6 +71,7 @@ export function createBackend(context: BackendContext): Backend {
   const known = new KnownTokens(context);
   const access = new AccessBackend(context, known);
   const controlNodes = new ControlNodesBackend(context);
+  const vms = new VmsBackend(context, artifacts);
   return {
     access,
     artifacts,
@@ -96,6 +99,7 @@ export function createBackend(context: BackendContext): Backend {
     storageNodes: new StorageNodesBackend(context),
     tasks: new TasksBackend(context),
     ties: new TiesBackend(context),
-    vms: new VmsBackend(context, artifacts),
+    unknownVms: new UnknownVmsBackend(context, vms),
+    vms,
   };
 }

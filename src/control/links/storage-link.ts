@@ -8,6 +8,7 @@ import { PORTS } from '../../core/model/ports.ts';
 import type { ProbeResult } from '../../core/ports/probe-result.ts';
 import type {
   ArtifactInfo,
+  DiskFacts,
   FenceResult,
   GrantResult,
   StorageLink,
@@ -82,6 +83,7 @@ const parseGranted: Parser<GrantResult> = openObject({
   }),
 });
 /** The result of one connection attempt, as a relay reports it. */
+const parseDiskFacts: Parser<DiskFacts> = openObject({ vm: idOf(parseVmId), sizeBytes: bytes });
 export const parseProbe: Parser<ProbeResult> = openObject({
   outcome: oneOf('accepted', 'refused', 'silent', 'void'),
   lateMs: number,
@@ -143,6 +145,8 @@ export function storageOrders(to: (node: StorageName) => Pick<RpcClient, 'call'>
       to(node).call({ method: 'POST', path: '/v1/grant', body: order, deadlineMs, parse: parseGranted }),
     revoke: async (node, order, { deadlineMs }) =>
       to(node).call({ method: 'POST', path: '/v1/revoke', body: order, deadlineMs, parse: anything }),
+    diskFacts: async (node, disk, { deadlineMs }) =>
+      to(node).call({ method: 'GET', path: `/v1/disks/${disk}`, deadlineMs, parse: parseDiskFacts }),
     createDisk: async (node, disk, order, { deadlineMs }) =>
       to(node).call({ method: 'PUT', path: `/v1/disks/${disk}`, body: order, deadlineMs, parse: anything }),
     deleteDisk: async (node, disk, { term }, { deadlineMs }) =>

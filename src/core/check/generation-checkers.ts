@@ -9,12 +9,27 @@ import type { Checker } from './trace.ts';
 /** G1, G2: a VM's generation only grows, by one at a time, and no incarnation in a record is above it. */
 export function generationsGrow(): Checker {
   const highest = new Map<VmId, number>();
+  const recorded = new Set<VmId>();
   return (entry) => {
-    if (entry.kind === 'restored') return riseAboveAll(entry.changes, highest);
+    if (entry.kind === 'restored') {
+      recorded.clear();
+      for (const { kind, id, value } of entry.changes) if (kind === 'vm' && value !== null) recorded.add(id);
+      return riseAboveAll(entry.changes, highest);
+    }
     if (entry.kind !== 'commit') return null;
     for (const change of entry.changes) {
-      if (change.kind !== 'vm' || change.value === null) continue;
+      if (change.kind !== 'vm') continue;
+      const isNew = !recorded.has(change.id);
+      if (change.value === null) recorded.delete(change.id);
+      else recorded.add(change.id);
+      if (change.value === null) continue;
       const { generation, name } = change.value;
+      // One that was unknown is a record again: as if it had been restored.
+      if (isNew && change.value.restored !== undefined) {
+        const again = riseAboveAll([change], highest);
+        if (again !== null) return again;
+        continue;
+      }
       // A VM begins at the floor of its epoch.
       const before = highest.get(change.id) ?? floorOfEpoch(epochOf(generation));
       if (generation < before || generation > before + 1) return `${name}: generation ${before} became ${generation}`;

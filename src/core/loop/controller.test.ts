@@ -140,6 +140,7 @@ class SmallWorld {
         deleteDisk: unused,
         createSharedDisk: unused,
         deleteSharedDisk: unused,
+        diskFacts: unused,
       },
       qmp: this.#qmp(),
       paths: {
@@ -176,6 +177,7 @@ class SmallWorld {
         allowPause: unused,
         dirtyRate: unused,
         blockFigures: unused,
+        machineFacts: unused,
         activate: unused,
         cancelSend: unused,
         plug: unused,

@@ -21,6 +21,7 @@ import { ClusterIndex, recordsOf } from '../model/cluster-index.ts';
 import { keyOf } from '../model/keys.ts';
 import { isForgotten } from '../model/record-shapes.ts';
 import { expectedIncarnations, type VmRecord } from '../model/vm.ts';
+import type { UnknownVm } from '../plan/restore/unknown.ts';
 import type { SeenPool } from '../plan/vm/decision.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { FileLink } from '../ports/file-link.ts';
@@ -29,7 +30,7 @@ import type { HostLink } from '../ports/host-link.ts';
 import type { Certifier, IdentityLink } from '../ports/identity-link.ts';
 import type { Log } from '../ports/log.ts';
 import type { Paths } from '../ports/paths.ts';
-import type { BlockFigures, QmpLink } from '../ports/qmp-link.ts';
+import type { BlockFigures, MachineFacts, QmpLink } from '../ports/qmp-link.ts';
 import type { RandomHex } from '../ports/random.ts';
 import type { Reach, ReachTarget } from '../ports/reach.ts';
 import type { StorageLink } from '../ports/storage-link.ts';
@@ -53,6 +54,7 @@ import { HostObserver } from './observe/host-observer.ts';
 import { PoolWatch } from './observe/pool-watch.ts';
 import { StorageObserver } from './observe/storage-observer.ts';
 import { AdoptionLoop } from './restore/adoption-loop.ts';
+import { UnknownWatch } from './restore/unknown-watch.ts';
 import { SharedDiskLoop } from './shared-disks/shared-disk-loop.ts';
 import { Executor } from './vm/executor.ts';
 import type { CredentialIssuer, ExecutorPorts } from './vm/steps/step-context.ts';
@@ -94,6 +96,8 @@ export class Controller {
   readonly sharedDisks: SharedDiskLoop;
   /** Finds out what runs after a restore. */
   readonly adoption: AdoptionLoop;
+  /** VMs that no record knows, after a restore. */
+  readonly unknown: UnknownWatch;
   /** A second opinion on the records. */
   readonly recordWatch: RecordWatch;
   /** The certificates of machines. */
@@ -155,8 +159,8 @@ export class Controller {
     });
     const onSettled = (vm: VmId): void => this.vms.wake(vm, { fresh: 'all' });
     this.adoption = new AdoptionLoop({ ...ports, ...this.#observers, onSettled });
-    const mayPlan = (): boolean => this.adoption.mayPlan;
-    this.#hostLoop = new HostLoop({ clock, log, store, hosts, observer: this.observer, index: this.index, mayPlan });
+    this.unknown = new UnknownWatch({ ...ports, ...this.#observers });
+    this.#hostLoop = new HostLoop({ ...this.#around, mayPlan: () => this.adoption.mayPlan });
     this.sharedDisks = new SharedDiskLoop({ clock, log, store, storage, index: this.index });
     this.#leadWatch = new LeadWatch({ clock, log, store, reach, lead, isSilent: (target) => this.#isSilent(target) });
     this.#executor = new Executor({
@@ -205,6 +209,21 @@ export class Controller {
 
   get #observers(): Pick<Controller, 'observer' | 'storageObserver'> {
     return { observer: this.observer, storageObserver: this.storageObserver };
+  }
+
+  get #around(): ControllerPorts & Pick<Controller, 'observer' | 'index'> {
+    return { ...this.#ports, observer: this.observer, index: this.index };
+  }
+
+  /**
+   * What machine an unknown VM runs as, by its newest generation. CodedError 'conflict' where it does not run, or what its
+   * QEMU refuses; 'unavailable' where that does not answer.
+   */
+  machineFacts({ vm, processes }: UnknownVm): Promise<MachineFacts> {
+    const newest = processes.toSorted((a, b) => b.generation - a.generation)[0];
+    const addresses = newest === undefined ? undefined : this.index.host(newest.host)?.addresses;
+    if (newest === undefined || addresses === undefined) throw new CodedError('conflict', `${vm} does not run.`);
+    return this.#ports.qmp.machineFacts({ vm, ...newest, addresses });
   }
 
   #observeStorage({ clock, storage }: ControllerPorts): StorageObserver {
@@ -271,6 +290,7 @@ export class Controller {
     this.#hostLoop.lookAtLost();
     this.#watchStorage();
     this.adoption.start();
+    this.unknown.start();
     this.vms.wakeAll();
     this.sharedDisks.wakeAll();
     this.estate.start();
@@ -292,6 +312,7 @@ export class Controller {
     this.#cancelLoad();
     this.vms.stop();
     this.adoption.stop();
+    this.unknown.stop();
     this.sharedDisks.stop();
     this.recordWatch.stop();
     this.certificates.stop();
@@ -339,6 +360,7 @@ export class Controller {
     for (const network of networks) this.#hostLoop.networkChanged(network);
     // A host that lost its last member of a network has left that network, and must hear of it.
     if (networks.length > 0) for (const host of hosts) this.#hostLoop.hostPlanChanged(host);
+    this.adoption.recordChanged(id);
     this.vms.wake(id);
     if (isRoomLeft) this.vms.wakeWaiting();
     this.#tellGuest(before, this.index.vm(id));

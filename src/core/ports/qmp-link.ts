@@ -33,6 +33,27 @@ export interface BlockFigures {
   readonly writes: number;
 }
 
+/** A machine as its QEMU describes it. */
+export interface MachineFacts {
+  /** The name that its VM had; null where QEMU does not say. */
+  readonly name: string | null;
+  readonly vcpus: number;
+  readonly memoryBytes: number;
+  /** A model of QEMU; null: what every host offers. */
+  readonly cpuModel: string | null;
+  /** Disks of its own that the guest has a device of, in their order. */
+  readonly disks: readonly { readonly disk: DiskId; readonly isReadOnly: boolean }[];
+  /** How many block nodes of its own disks it has, with UEFI's variables, which are no device. */
+  readonly diskNodes: number;
+  readonly sharedDisks: readonly DiskId[];
+  /** Its cards, in their order. */
+  readonly macs: readonly string[];
+  /** With direct boot: the files by their hashes, and the command line. Null: it boots by its firmware. */
+  readonly direct: { readonly kernel: string; readonly initrd: string | null; readonly append: string } | null;
+  readonly hasDisplay: boolean;
+  readonly hasGuestAgent: boolean;
+}
+
 export interface QmpLink {
   /** query-status, and query-migrate while it migrates. Never throws: silence is an observation. */
   observe(target: QmpTarget): Promise<QmpObservation>;
@@ -61,6 +82,8 @@ export interface QmpLink {
    * pause the guest.
    */
   dirtyRate(target: QmpTarget): Promise<number>;
+  /** What machine it is, as far as QEMU tells: for a VM that no record knows. CodedError where it cannot be asked. */
+  machineFacts(target: QmpTarget): Promise<MachineFacts>;
   /** The counters of its block devices since the process began (query-blockstats). */
   blockFigures(target: QmpTarget): Promise<readonly BlockFigures[]>;
   /** Gives a running guest a shared disk (hot-plug). Idempotent. */

@@ -4,6 +4,7 @@
  *   POST   /v1/fence    FenceOrder       -> FenceResult    answered only when no revoked connection can write any more
  *   POST   /v1/grant    GrantOrder       -> GrantResult    idempotent; a generation below the floor is refused ('stale-order')
  *   POST   /v1/revoke   RevokeOrder      -> {}             exactly one generation (an abandoned migration's destination)
+ *   GET    /v1/disks/ID                  -> DiskFacts
  *   PUT    /v1/disks/ID   DiskOrder      -> {}             idempotent
  *   POST   /v1/disks/ID/resize  {term, sizeBytes}
  *   DELETE /v1/disks/ID?term=N           -> {}             idempotent; refused ('conflict') while granted
@@ -126,11 +127,19 @@ export interface ArtifactInfo {
   readonly virtualSizeBytes: number | null;
 }
 
+/** What a storage node keeps about a disk, whatever the records say. */
+export interface DiskFacts {
+  readonly vm: VmId;
+  readonly sizeBytes: number;
+}
+
 export interface StorageLink {
   report(node: StorageName, options: CallOptions): Promise<StorageReport>;
   fence(node: StorageName, order: FenceOrder, options: CallOptions): Promise<FenceResult>;
   grant(node: StorageName, order: GrantOrder, options: CallOptions): Promise<GrantResult>;
   revoke(node: StorageName, order: RevokeOrder, options: CallOptions): Promise<void>;
+  /** CodedError 'not-found' where the node has no such disk. */
+  diskFacts(node: StorageName, disk: DiskId, options: CallOptions): Promise<DiskFacts>;
   createDisk(node: StorageName, disk: DiskId, order: DiskOrder, options: CallOptions): Promise<void>;
   deleteDisk(node: StorageName, disk: DiskId, order: Order, options: CallOptions): Promise<void>;
   createSharedDisk(node: StorageName, disk: DiskId, order: SharedDiskOrder, options: CallOptions): Promise<void>;

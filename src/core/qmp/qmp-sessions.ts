@@ -15,10 +15,11 @@ import { portsOfSlot } from '../model/ports.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { LaunchSharedDisk } from '../ports/host-link.ts';
 import type { Execute, QmpDialer } from '../ports/qmp-dialer.ts';
-import type { BlockFigures, OpenSharedDisk, QmpLink, QmpTarget } from '../ports/qmp-link.ts';
+import type { BlockFigures, MachineFacts, OpenSharedDisk, QmpLink, QmpTarget } from '../ports/qmp-link.ts';
 import { activateDisks } from './activate-disks.ts';
 import { readBlockFigures } from './block-figures.ts';
 import { measureDirtyRate } from './dirty-rate.ts';
+import { readMachineFacts } from './machine-facts.ts';
 import { isTelling, MigrationMemory } from './migration-memory.ts';
 import {
   generationSentTo,
@@ -202,6 +203,10 @@ export class QmpSessions implements QmpLink {
 
   dirtyRate(target: QmpTarget): Promise<number> {
     return measureDirtyRate(this.#executor(target, COMMAND_MS), this.#options.clock);
+  }
+
+  machineFacts(target: QmpTarget): Promise<MachineFacts> {
+    return readMachineFacts(this.#executor(target, COMMAND_MS));
   }
 
   blockFigures(target: QmpTarget): Promise<readonly BlockFigures[]> {

@@ -9,7 +9,7 @@ import { POOL_RESERVE_BYTES, type Room } from './storage-choice.ts';
 
 const MIB = 1024 * 1024;
 /** OVMF_VARS_4M.fd of Debian 12. */
-const NVRAM_BYTES = 540_672;
+export const NVRAM_BYTES = 540_672;
 
 /** A disk that a request asks for: a blank one, or a clone of an image's. */
 export type DiskRequest =

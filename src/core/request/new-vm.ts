@@ -176,7 +176,8 @@ export function plannedVm(
   return { changes, unchanged: imagesOf(request), result: { vm, task, node } };
 }
 
-function demandFreeName({ records }: Basis, name: string): void {
+/** Refuses a name that is taken, or has the form of an id. CodedError 'exists', 'bad-input'. */
+export function demandFreeName({ records }: Basis, name: string): void {
   if (records.vmNames.has(name)) {
     throw new CodedError('exists', `A VM named ${name} exists.`, {
       advice: 'Nothing was created. Choose another name, or delete that VM first.',

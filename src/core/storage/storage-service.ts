@@ -14,6 +14,7 @@ import { type DiskBackend, exportName } from '../ports/disk-backend.ts';
 import type { Order } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
 import type {
+  DiskFacts,
   DiskOrder,
   FenceOrder,
   FenceResult,
@@ -158,6 +159,14 @@ export class StorageService {
     const isRevoked: Parameters<SharedDisks['revoke']>[0] = (grant) =>
       grant.vm === vm && grant.generation === generation;
     await Promise.all([this.#shared.revoke(isRevoked), this.#served.revoke(vm, isRevoked)]);
+  }
+
+  /** What is kept about a disk. CodedError 'not-found'. */
+  async diskFacts(disk: DiskId): Promise<DiskFacts> {
+    const { disks } = this.#options;
+    const vm = await disks.ownerOf(disk);
+    if (vm === undefined) throw new CodedError('not-found', `There is no ${disk} here.`);
+    return { vm, sizeBytes: await disks.diskSizeBytes(disk) };
   }
 
   async createDisk(disk: DiskId, order: DiskOrder): Promise<void> {

@@ -32,6 +32,7 @@ export function boundQmp(qmp: QmpLink): QmpLink {
     listen: (destination, source) => qmp.listen(destination, source),
     send: (source, destination, options) => qmp.send(source, destination, options),
     dirtyRate: (target) => qmp.dirtyRate(target),
+    machineFacts: (target) => qmp.machineFacts(target),
     blockFigures: (target) => qmp.blockFigures(target),
     allowPause: (source, ms) => qmp.allowPause(source, ms),
     activate: (source) => qmp.activate(source),

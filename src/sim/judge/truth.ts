@@ -119,7 +119,10 @@ export class Truth {
       if (kind !== 'network') {
         const table = this.tables[kind] as Map<string, unknown>;
         if (value === null) table.delete(id);
-        else table.set(id, value);
+        else {
+          table.set(id, value);
+          this.forgotten.delete(id);
+        }
       }
       changes.push(change);
     }

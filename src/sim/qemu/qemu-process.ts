@@ -10,10 +10,10 @@ import type { DiskId, Generation } from '../../base/ids.ts';
 import { own } from '../../base/own.ts';
 import { sharedDeviceId } from '../../core/model/shared-disk-devices.ts';
 import type { CommandOutcome, GuestAnswer } from '../../core/ports/guest-agent-link.ts';
-import type { LaunchOrder } from '../../core/ports/host-link.ts';
 import type { Note } from '../machines/note.ts';
 import type { SimProcess } from '../machines/sim-machine.ts';
 import type { SimRandom } from '../time/sim-random.ts';
+import type { QemuOrder } from './machine-queries.ts';
 import {
   type ClientDisk,
   type DiskRequest,
@@ -59,12 +59,6 @@ const EVENTS: Readonly<Record<string, Omit<QemuEvent, 'timestampMs'>>> = {
   'guest-panicked': { name: 'GUEST_PANICKED', data: { action: 'pause' } },
   'io-error': { name: 'BLOCK_IO_ERROR', data: { action: 'stop' } },
 };
-
-/** What of its launch a simulated QEMU is made from. */
-export type QemuOrder = Pick<
-  LaunchOrder,
-  'vm' | 'vmName' | 'generation' | 'slot' | 'incoming' | 'disks' | 'sharedDisks'
->;
 
 /** One QEMU, from its start to its process's end. */
 export class QemuProcess implements ReceivingMachine {

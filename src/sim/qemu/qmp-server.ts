@@ -12,6 +12,7 @@ import { SHARED_CONTROLLER, sharedDiskOf } from '../../core/model/shared-disk-de
 import { decodeMessage, encodeCommand, type QmpEvent } from '../../wire/qmp/codec.ts';
 import { QmpError } from '../../wire/qmp/error.ts';
 import type { SimProcess } from '../machines/sim-machine.ts';
+import { factOf, type QemuOrder } from './machine-queries.ts';
 import { type ClientDisk, sharedDisk } from './nbd-client.ts';
 import type { OutgoingMigration, ReceivingMachine } from './outgoing-migration.ts';
 
@@ -22,7 +23,7 @@ type Arguments = Readonly<Record<string, unknown>>;
 
 /** The machine that the monitors are of. */
 export interface QmpMachine {
-  readonly order: { readonly vm: VmId; readonly generation: Generation; readonly sharedDisks?: unknown };
+  readonly order: QemuOrder;
   readonly process: SimProcess;
   readonly status: string;
   readonly isActive: boolean;
@@ -72,6 +73,11 @@ const ARGUMENTS: Readonly<Record<string, readonly string[] | 'any'>> = {
   'object-add': 'any',
   'object-del': ['id'],
   'qom-list': ['path'],
+  'qom-get': ['path', 'property'],
+  'query-name': [],
+  'query-cpus-fast': [],
+  'query-memory-size-summary': [],
+  'query-vnc': [],
   'query-blockstats': ['query-nodes?'],
   'query-named-block-nodes': ['flat?'],
   'x-debug-query-block-graph': [],
@@ -172,7 +178,11 @@ export class QmpServer {
       case 'system_powerdown':
         return this.#machine.powerDown();
       default:
-        return this.#executeMigration(command, args) ?? this.#executeBlock(command, args);
+        return (
+          factOf(this.#machine.order, command, args) ??
+          this.#executeMigration(command, args) ??
+          this.#executeBlock(command, args)
+        );
     }
   }
 
@@ -219,7 +229,7 @@ export class QmpServer {
       case 'qom-list':
         return this.#list(String(args['path']));
       case 'query-named-block-nodes':
-        return this.#machine.nodes.map((node) => ({ 'node-name': node }));
+        return this.#machine.nodes.map((node) => ({ 'node-name': node, ro: false }));
       case 'query-blockstats':
         return this.#blockStats();
       case 'x-debug-query-block-graph':
@@ -318,7 +328,8 @@ export class QmpServer {
 
   #list(path: string): readonly { readonly name: string; readonly type: string }[] {
     const { nodes, order } = this.#machine;
-    const devices = nodes.filter((node) => this.#machine.isUsed(node));
+    const used = nodes.filter((node) => this.#machine.isUsed(node));
+    const devices = used.map((node) => (/^disk\d+$/.test(node) ? node.replace('disk', 'drive') : node));
     if (path === '/objects') return [...this.#objects.keys()].map((name) => ({ name, type: 'child<object>' }));
     if (path !== '/machine/peripheral') throw refusal('qom-list', `Device '${path}' not found`, 'DeviceNotFound');
     const controllers = order.sharedDisks === undefined ? [] : [SHARED_CONTROLLER];

@@ -1,6 +1,7 @@
 /** Mistakes in restoring a cluster, made on purpose, to show that the simulator notices each. */
 import { EPOCH_KEY } from '../../core/model/keys.ts';
 import { beginEpoch } from '../../core/plan/restore/begin-epoch.ts';
+import { adoptUnknown, deleteUnknown } from '../../core/request/unknown-vms.ts';
 import type { RestoreMistake } from './restore-run.ts';
 
 export const RESTORE_MISTAKES: readonly RestoreMistake[] = [
@@ -31,5 +32,28 @@ export const RESTORE_MISTAKES: readonly RestoreMistake[] = [
     says: 'generations rise, and terms do not: nobody is told of an epoch',
     rules: ['L1-converges'],
     writes: (records, epoch) => beginEpoch(records, epoch, []).writes.filter(({ key }) => key !== EPOCH_KEY),
+  },
+  {
+    name: 'adopted-as-seen',
+    says: 'an unknown VM is adopted with the generation that it is seen to run as',
+    rules: ['G1-generations-grow'],
+    adopt: (basis, unknown, facts, said) => {
+      const admitted = adoptUnknown(basis, unknown, facts, said);
+      const generation = unknown.processes[0]?.generation ?? admitted.result.generation;
+      return {
+        ...admitted,
+        changes: admitted.changes.map((change) =>
+          change.kind === 'vm' && change.value !== null
+            ? { ...change, value: { ...change.value, generation } }
+            : change,
+        ),
+      };
+    },
+  },
+  {
+    name: 'deleted-in-part',
+    says: 'an unknown VM is deleted although a storage node that may have a disk of it has not been heard',
+    rules: ['G6-nothing-else-granted'],
+    remove: (basis, unknown, by) => deleteUnknown(basis, { ...unknown, unheard: [] }, by),
   },
 ];

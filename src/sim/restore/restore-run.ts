@@ -15,6 +15,7 @@ import {
   type ServedDisk,
   type SnapshotRecord,
 } from '../../core/plan/restore/begin-epoch.ts';
+import { adoptUnknown, deleteUnknown } from '../../core/request/unknown-vms.ts';
 import type { KeyValue } from '../../etcd/records.ts';
 import { SimCluster } from '../cluster.ts';
 import { EtcdState } from '../etcd/etcd-state.ts';
@@ -23,6 +24,7 @@ import { calmSwarm, DEEDS, drawSwarm, FAULTS, type Swarm } from '../faults/swarm
 import { People } from '../people/people.ts';
 import { begin, converge, type Outcome, readDisks } from '../run.ts';
 import type { SimStorageNode } from '../storage/sim-storage-node.ts';
+import { type Adopt, UnknownPeople } from './unknown-people.ts';
 
 /** A mistake in restoring, made on purpose. */
 export interface RestoreMistake {
@@ -33,6 +35,10 @@ export interface RestoreMistake {
   /** The epoch that is begun, in place of one that nobody has heard of. */
   readonly epoch?: (snapshotEpoch: number) => number;
   /** What is written in place of what begins the epoch. */
+  /** How an unknown VM is adopted, in place of the code of production. */
+  readonly adopt?: Adopt;
+  /** How one is deleted. */
+  readonly remove?: typeof deleteUnknown;
   readonly writes?: (records: readonly SnapshotRecord[], epoch: EpochRecord) => readonly RestoreWrite[];
 }
 
@@ -52,6 +58,10 @@ interface Snapshot {
 const NOT_HERE: ReadonlySet<string> = new Set([
   ...['share', 'image', 'ask', 'cancel', 'members', 'bad-value', 'full-etcd'],
 ]);
+/** Of a hundred unknown VMs so many are adopted; the others are deleted. */
+const ADOPT_PERCENT = 60;
+/** Everything that is unknown is adopted by then, where nothing fails. */
+const ADOPTED_MS = 60_000;
 /** What storage nodes are asked is answered by then, or not at all. */
 const ASKED_MS = 200;
 const WRITES_AT_ONCE = 64;
@@ -80,14 +90,25 @@ export async function runRestore(seed: number, options: RestoreRunOptions = {}):
     await clock.run(clock.monotonicMs() + 8_000, isOver);
   } else await clock.run(at(0.5), isOver);
   const ran = options.isCalm === true ? runningNow(cluster, snapshot) : [];
+  const unknown = new UnknownPeople(cluster, {
+    adopt: options.mistake?.adopt ?? adoptUnknown,
+    remove: options.mistake?.remove ?? deleteUnknown,
+    adoptPercent: options.isCalm === true ? 100 : ADOPT_PERCENT,
+  });
   for (let times = random.chance(30) ? 2 : 1; times > 0; times--) {
     await restore(cluster, snapshot, options.mistake);
+    if (times === 1) unknown.start();
     if (times > 1) await clock.run(clock.monotonicMs() + random.between(2_000, 15_000), isOver);
   }
   await clock.run(Math.max(end, clock.monotonicMs() + 5_000), isOver);
+  if (options.isCalm === true) await clock.run(clock.monotonicMs() + ADOPTED_MS, isOver);
+  unknown.stop();
   faults.repair();
   stuck.push(...(await converge(cluster, people, isOver)));
   readDisks(cluster);
+  if (options.isCalm === true && options.mistake === undefined)
+    for (const { vm } of cluster.controller?.unknown.list() ?? [])
+      cluster.accuse('A2-unknown-is-adopted', `${vm} is still known to no record`);
   for (const what of stuck) cluster.accuse('L1-converges', what);
   for (const { key, process } of ran)
     if (!process.isAlive)

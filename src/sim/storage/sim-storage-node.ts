@@ -362,6 +362,7 @@ export class SimStorageNode {
         await orders.revoke(order);
         note({ kind: 'revoked', node, vm: order.vm, generation: order.generation });
       },
+      diskFacts: (disk) => orders.diskFacts(disk),
       createDisk: (disk, order) => orders.createDisk(disk, order),
       deleteDisk: (disk, order) => orders.deleteDisk(disk, order),
       resizeDisk: (disk, order) => orders.resizeDisk(disk, order),

@@ -65,6 +65,7 @@ export class AdoptionLoop {
   readonly #left = new Set<VmId>();
   readonly #whys = new Map<VmId, string>();
   #startedAt = 0;
+  #isRunning = false;
   #isStopped = false;
 
   constructor(ports: AdoptionLoopPorts) {
@@ -76,6 +77,13 @@ export class AdoptionLoop {
     for (const [id, { value }] of store.snapshot.vms) if (value.restored !== undefined) this.#left.add(id);
     this.#startedAt = clock.monotonicMs();
     if (this.#left.size > 0) void this.#run();
+  }
+
+  /** A record changed: one that says that it is not known what runs is found out about, too. */
+  recordChanged(id: VmId): void {
+    if (this.#isStopped || this.#ports.store.snapshot.vms.get(id)?.value.restored === undefined) return;
+    this.#left.add(id);
+    if (!this.#isRunning) void this.#run();
   }
 
   stop(): void {
@@ -99,6 +107,7 @@ export class AdoptionLoop {
 
   async #run(): Promise<void> {
     const { clock, log } = this.#ports;
+    this.#isRunning = true;
     while (!this.#isStopped && this.#left.size > 0) {
       try {
         await this.#round();
@@ -107,6 +116,7 @@ export class AdoptionLoop {
       }
       await sleep(clock, ROUND_MS);
     }
+    this.#isRunning = false;
     if (!this.#isStopped) log.info('every restored VM is adopted or fenced');
   }
 

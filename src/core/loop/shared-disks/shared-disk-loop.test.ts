@@ -138,6 +138,7 @@ class World {
       grant: (at, { generation, sharedDisks = [] }) =>
         ordered(`grant ${at} ${generation}: ${sharedDisks.map(({ lun }) => lun).join()}`),
       revoke: () => ordered('revoke'),
+      diskFacts: () => ordered('facts'),
       createDisk: () => ordered('create'),
       deleteDisk: () => ordered('delete'),
       createSharedDisk: (at, _disk, { sizeBytes, needs = [] }) => ordered(`put ${at} ${sizeBytes} ${needs.join()}`),

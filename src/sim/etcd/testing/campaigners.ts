@@ -43,6 +43,7 @@ const PORTS: Omit<ControllerPorts, 'store' | 'lead' | 'clock' | 'log'> = {
     deleteDisk: never,
     createSharedDisk: never,
     deleteSharedDisk: never,
+    diskFacts: never,
   },
   guestAgents: SILENT_GUESTS,
   qmp: {
@@ -57,6 +58,7 @@ const PORTS: Omit<ControllerPorts, 'store' | 'lead' | 'clock' | 'log'> = {
     allowPause: never,
     dirtyRate: never,
     blockFigures: never,
+    machineFacts: never,
     activate: never,
     cancelSend: never,
     plug: never,

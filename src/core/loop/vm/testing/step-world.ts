@@ -98,6 +98,7 @@ export class World {
       report: unused,
       createSharedDisk: unused,
       deleteSharedDisk: unused,
+      diskFacts: unused,
       fence: async (at, { term, below, disks }) => {
         await this.#order(`fence ${at} below ${below}: ${counted(disks.length, 'disk')}, term ${term}`);
         return { revoked: [] };
@@ -148,6 +149,7 @@ export class World {
       allowPause: (source, ms) => this.#order(`allow ${source.generation} ${ms} ms`),
       dirtyRate: () => Promise.reject(new Error('not expected')),
       blockFigures: () => Promise.reject(new Error('not expected')),
+      machineFacts: () => Promise.reject(new Error('not expected')),
       plug: (target, { lun }) => this.#order(`plug ${lun} into ${target.generation}`),
       unplug: (target, disk) => this.#order(`unplug ${disk} from ${target.generation}`),
       sharedDisks: async () => [],
