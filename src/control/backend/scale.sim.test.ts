@@ -142,6 +142,7 @@ async function largeBackend(verdict: (host: HostName) => HostVerdict | null = ke
     controlAnswers: async () => true,
     controlClock: () => null,
     etcdSpace: { members: [], quotaBytes: 2 * GIB, demandRoom: () => undefined },
+    backups: { places: () => [] },
     waitingFor: () => null,
     addressAnswers: async () => 'unknown',
   } as unknown as BackendContext);
@@ -175,6 +176,7 @@ function observing() {
     observer: { see: seen, clockOffset: () => null },
     pools: { levelOf: () => 'enough' },
     recordWatch: { findings: [] },
+    certificateMoves: { findings: () => [], endsAt: () => 86_400_000 },
     certificates: { findings: () => [] },
     evacuability: { standing: [] },
     storageObserver: {
