@@ -165,13 +165,16 @@ export class BenchCluster {
     return (await this.client.call(this.client.http.GET('/v1/vms/{vm}/log', { params }))).text;
   }
 
-  /** Waits until the guest of the present generation has booted. */
+  /**
+   * Waits until the guest of the present generation has booted. A guest at work writes the line that says so out of
+   * sight within seconds: its work of this generation says the same.
+   */
   async guestReady(name: string, { deadlineMs = DEADLINE_MS }: { readonly deadlineMs?: number } = {}): Promise<void> {
     await this.until(`the guest of ${name}`, deadlineMs, async () => {
       const { generation, verdict } = await this.vm(name);
       if (verdict !== 'running') return false;
       const text = await this.console(name).catch(() => '');
-      return text.includes(`groundplane-tiny ready generation=${generation}`);
+      return new RegExp(`groundplane-tiny ready generation=${generation}\\b|seq \\d+ ${generation}\\r?\\n`).test(text);
     });
   }
 
