@@ -29,8 +29,8 @@ export const BRIDGE_SYSCTLS: readonly (readonly [name: string, value: string])[]
 
 /**
  * The kernel's patience, cut so that a peer that vanished is noticed within seconds: unanswered data after about 6 s
- * (RTO 0.2 s doubled 4 times), unanswered SYNs after 7 s, idle connections with keepalive after 5 + 3 s. Not of a host:
- * there the agent does it.
+ * (RTO 0.2 s doubled 4 times), unanswered SYNs after 7 s, idle connections with keepalive after 5 + 3 s. Hosts are
+ * left out: there the agent does it.
  */
 const PATIENCE_SYSCTLS: readonly (readonly [name: string, value: string])[] = [
   ['net/ipv4/tcp_retries2', '4'],

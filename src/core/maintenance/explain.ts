@@ -68,7 +68,7 @@ export interface ExplainBudget {
 
 /** VMs that are explained one by one. */
 const VMS_MAX = 10;
-/** Constraints that are looked at for a conflict, and hosts that more memory is tried on. */
+/** The most constraints that are tried for a conflict, and the most hosts that are tried with more memory. */
 const CONSTRAINTS_MAX = 24;
 const MEMORY_HOSTS_MAX = 6;
 /** Rounds of looking for further constraints. */
