@@ -376,7 +376,7 @@ export class SimCluster implements Topology {
       onHarm: (what) => this.accuse('no-harm-by-agents', what),
       note: this.note,
       hasIdentity,
-      join: (agent, serial) => joinPatiently(this, agent, { name, serial }),
+      join: (agent, nextSerial) => joinPatiently(this, agent, { name, nextSerial }),
       log: this.#log(`agent ${name}`),
     });
     this.hosts.set(name, host);

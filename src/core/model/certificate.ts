@@ -74,8 +74,11 @@ export function withJoined(
   id: string,
   { issued, now }: { readonly issued: IssuedCertificate; readonly now: number },
 ): CertificateRecord {
-  const denied = [...(before?.denied ?? []), ...(before?.issued ?? [])];
-  return { id, issued: [issued], denied: present(denied, now), removed: null };
+  // A join whose answer was lost is decided again with the same certificate, which must not be denied by that.
+  const earlier = [...(before?.denied ?? []), ...(before?.issued ?? [])].filter(
+    ({ serial }) => serial !== issued.serial,
+  );
+  return { id, issued: [issued], denied: present(earlier, now), removed: null };
 }
 
 /**

@@ -28,15 +28,19 @@ export function hostJoining(name: HostName): Joining {
   return { role: 'host', name, addresses: { control, storage, overlay } };
 }
 
-/** Resolves when the record of the host was written; `process` is its agent. */
+/**
+ * Resolves with the number of its certificate when the record of the host was written; `process` is its agent.
+ */
 export async function joinPatiently(
   topology: Topology,
   process: SimProcess,
-  { name, serial }: { readonly name: HostName; readonly serial: string },
-): Promise<void> {
+  { name, nextSerial }: { readonly name: HostName; readonly nextSerial: () => string },
+): Promise<string> {
   for (;;) {
     for (const control of topology.controls.values()) {
       const hop: Hop = { network: 'control', to: control.machine, process: () => control.process };
+      // An attempt whose answer was lost may have been carried out: its certificate is denied by the next one.
+      const serial = nextSerial();
       const how = { deadlineMs: DEADLINE_MS, what: `The control node ${control.name}` };
       try {
         await topology.network.call(process, [hop], how, async () => {
@@ -49,7 +53,7 @@ export async function joinPatiently(
             return { changes: [joinChange(basis, hostJoining(name)), certified], result: null };
           });
         });
-        return;
+        return serial;
       } catch (error) {
         if (!(error instanceof CodedError)) throw error;
       }

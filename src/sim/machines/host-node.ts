@@ -37,8 +37,11 @@ export interface SimHostNodeOptions {
   readonly note: Note;
   /** Whether its agent begins as a member. */
   readonly hasIdentity: boolean;
-  /** Becomes a member of the cluster, with a certificate of this number; resolves when it is one. */
-  readonly join: (agent: SimProcess, serial: string) => Promise<void>;
+  /**
+   * Becomes a member of the cluster: each attempt with a certificate of another number, as a request is certified anew.
+   * Resolves with the number of its own when it is one.
+   */
+  readonly join: (agent: SimProcess, nextSerial: () => string) => Promise<string>;
   readonly log: Log;
 }
 
@@ -60,8 +63,8 @@ export class SimHostNode implements HostNode {
   #process: SimProcess | null = null;
   /** Whether the agent's certificate is on its disk. */
   #hasIdentity: boolean;
-  /** How often it joined. */
-  #joins = 0;
+  /** How often it tried to join. */
+  #attempts = 0;
   #serial: string;
 
   constructor(options: SimHostNodeOptions) {
@@ -116,8 +119,8 @@ export class SimHostNode implements HostNode {
       return;
     }
     log.info('joining', {});
-    const serial = `${name}-${++this.#joins}`;
-    void join(process, serial).then(() => {
+    const nextSerial = (): string => `${name}-${++this.#attempts}`;
+    void join(process, nextSerial).then((serial) => {
       this.#hasIdentity = true;
       this.#serial = serial;
       this.#serve(process);
