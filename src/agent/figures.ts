@@ -1,4 +1,4 @@
-/** What the kernel counts for one QEMU and its taps. A counter that cannot be read is left out, or is zero. */
+/** What the kernel counts for one QEMU and its taps. A counter that cannot be read is left out. */
 import { readFileSync } from 'node:fs';
 import type { MachineFigures } from '../core/ports/host-link.ts';
 import type { Tap } from './network/taps.ts';
@@ -12,16 +12,28 @@ export function readFigures(pid: number, taps: readonly Tap[]): MachineFigures |
   const stat = read(`/proc/${pid}/stat`);
   const status = read(`/proc/${pid}/status`);
   if (stat === null || status === null) return null;
+  // Of the network namespace of this process; /sys has the devices of the namespace in which it was mounted.
+  const devices = deviceBytes(read('/proc/thread-self/net/dev') ?? '');
   return {
     cpuMs: processorMs(stat),
     residentBytes: Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * KIB,
-    nics: taps.map(({ device, mac }) => ({
-      mac,
+    nics: taps.flatMap(({ device, mac }) => {
+      const bytes = devices.get(device);
       // What the tap receives is what the guest sends.
-      receivedBytes: counter(device, 'tx_bytes'),
-      sentBytes: counter(device, 'rx_bytes'),
-    })),
+      return bytes === undefined ? [] : { mac, receivedBytes: bytes.sent, sentBytes: bytes.received };
+    }),
   };
+}
+
+/** Bytes that each device has received and sent, of /proc/PID/net/dev: fields 1 and 9 after the name. */
+export function deviceBytes(text: string): ReadonlyMap<string, { readonly received: number; readonly sent: number }> {
+  const lines = text.matchAll(/^ *([^\s:]+): *(.+)$/gm);
+  return new Map(
+    [...lines].map(([, device = '', counts = '']) => {
+      const fields = counts.trim().split(/ +/).map(Number);
+      return [device, { received: fields[0] ?? 0, sent: fields[8] ?? 0 }];
+    }),
+  );
 }
 
 /** Fields 14 and 15 of /proc/PID/stat, after the name, which may contain anything. */
@@ -29,10 +41,6 @@ export function processorMs(stat: string): number {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [user = 0, system = 0] = [Number(fields[11]), Number(fields[12])];
   return (user + system) * MS_PER_TICK;
-}
-
-function counter(device: string, name: string): number {
-  return Number(read(`/sys/class/net/${device}/statistics/${name}`) ?? 0);
 }
 
 function read(path: string): string | null {
