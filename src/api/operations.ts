@@ -166,7 +166,7 @@ export const OPERATIONS = {
     'vms',
     'Serial console: HTTP Upgrade to groundplane-console, then raw bytes both ways, through moves of the VM',
     {
-      query: requests.ConsoleQuerySchema,
+      query: sessions.ConsoleQuerySchema,
       status: 101,
       answerMedium: 'upgrade',
       anyNode: true,

@@ -580,15 +580,6 @@ export const VmQuerySchema = Type.Object(
 );
 export type VmQuery = View<typeof VmQuerySchema>;
 
-export const ConsoleQuerySchema = Type.Object(
-  {
-    takeOver: Type.Optional(
-      Type.Boolean({ description: 'end the console of its present holder, who is told who took it' }),
-    ),
-  },
-  strict,
-);
-
 export const VmLogQuerySchema = Type.Object(
   { lines: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })) },
   strict,

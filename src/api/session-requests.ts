@@ -26,6 +26,19 @@ export const BeginSessionSchema = Type.Union(
 );
 export type BeginSession = View<typeof BeginSessionSchema>;
 
+/** When somebody who opens a serial console only reads along. */
+const READ_ONLY = ['always', 'if-held'] as const;
+
+export const ConsoleQuerySchema = Type.Object(
+  {
+    takeOver: Type.Optional(
+      Type.Boolean({ description: 'end the console of its present holder, who is told who took it' }),
+    ),
+    readOnly: Type.Optional(oneOf(READ_ONLY, { description: 'read along beside the holder: input is discarded' })),
+  },
+  strict,
+);
+
 const CONSOLES = ['serial', 'vnc'] as const;
 
 export const ConsoleTicketRequestSchema = Type.Object(
@@ -33,6 +46,9 @@ export const ConsoleTicketRequestSchema = Type.Object(
     console: Type.Optional(oneOf(CONSOLES, { description: 'default: serial' })),
     takeOver: Type.Optional(
       Type.Boolean({ description: 'end the serial console of its present holder, who is told who took it' }),
+    ),
+    readOnly: Type.Optional(
+      oneOf(READ_ONLY, { description: 'read the serial console along beside the holder: input is discarded' }),
     ),
   },
   { ...strict, title: 'ConsoleTicketRequest' },

@@ -12,11 +12,15 @@ const LEAVE = 0x1d;
 
 /**
  * Attaches to the console until Ctrl-], the end of the console or a signal; moves of the VM do not end it. Without a
- * terminal, input is passed on and output printed. `takeOver`: take the console from its present holder.
+ * terminal, input is passed on and output printed. `how`: as `openConsole`.
  */
-export async function attachConsole(session: Session, vm: string, takeOver: boolean): Promise<void> {
+export async function attachConsole(
+  session: Session,
+  vm: string,
+  how: { readonly takeOver?: boolean; readonly readOnly?: boolean },
+): Promise<void> {
   const { io } = session;
-  const serial = await openConsole(await session.target(), vm, { takeOver });
+  const serial = await openConsole(await session.target(), vm, how);
   const raw = rawMode(io);
   if (raw !== null) io.err(`Connected to ${vm}. Ctrl-] leaves.\r\n`);
   try {

@@ -651,7 +651,9 @@ test('a console that somebody holds is refused, and taken over where that is ask
   const onOut = (content: string): void => {
     if (content.includes('login')) ctrlC.abort();
   };
-  await gp(words('vm console web1 --take-over'), { stdin: new PassThrough(), signal: ctrlC.signal, onOut });
+  const stdin = new PassThrough();
+  stdin.write('\r');
+  await gp(words('vm console web1 --take-over'), { stdin, signal: ctrlC.signal, onOut });
   assert.match(Buffer.concat((await told) as Buffer[]).toString(), /took this console over/);
 });
 

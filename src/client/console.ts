@@ -11,14 +11,15 @@ const REFUSAL_BYTES_MAX = 64 * 1024;
 
 /**
  * Opens the console; the caller ends the stream. `vm`: a valid name or id. `takeOver`: take the console from its
- * present holder.
+ * present holder. `readOnly`: read along beside its holder, or alone; what is written reaches nobody.
  */
 export function openConsole(
   target: Target,
   vm: string,
-  { takeOver = false }: { readonly takeOver?: boolean } = {},
+  { takeOver = false, readOnly = false }: { readonly takeOver?: boolean; readonly readOnly?: boolean } = {},
 ): Promise<Duplex> {
-  return upgraded(target, `/v1/vms/${encodeURIComponent(vm)}/console${takeOver ? '?takeOver=true' : ''}`);
+  const query = takeOver ? '?takeOver=true' : readOnly ? '?readOnly=always' : '';
+  return upgraded(target, `/v1/vms/${encodeURIComponent(vm)}/console${query}`);
 }
 
 /** Opens the display: RFB (VNC) from the first byte on. The stream ends when the VM moves; the caller ends it before. */

@@ -12,7 +12,7 @@ import type { OwnIdentity } from '../rpc/own-identity.ts';
 import { arrayOf, idOf, integer, nullable, openObject, parsePort, text } from '../rpc/parse.ts';
 import { Relay } from '../rpc/relay.ts';
 import { type Route, type RpcService, startService } from '../rpc/service.ts';
-import type { ConsoleHolder } from './backend/consoles.ts';
+import type { ConsoleHolder } from './backend/shared-console.ts';
 import { tryAll } from './links/reach.ts';
 
 const PROBE_MS_MAX = 10_000;

@@ -27,6 +27,7 @@ export function addVmCommands(program: Command, io: Io): void {
   const vm = program.command('vm').description('virtual machines');
   addCreate(vm, io);
   addReading(vm, io);
+  addConsole(vm, io);
   addGuest(vm, io);
   addDisplay(vm, io);
   addLifecycle(vm, io);
@@ -248,14 +249,22 @@ function addReading(vm: Command, io: Io): void {
         await session.printList(events, EVENT_TABLE);
       }),
     );
+}
+
+function addConsole(vm: Command, io: Io): void {
   vm.command('console')
     .description('serial console in this terminal, through moves of the VM; Ctrl-] leaves')
     .argument('<vm>', 'name or id', nameArgument)
     .option('--take-over', 'end the console of its present holder, who is told')
+    .addOption(
+      new Option('--read-only', 'read along beside the holder; nothing that is typed reaches the guest').conflicts(
+        'takeOver',
+      ),
+    )
     .action(
-      action(io, async (session, name: string, { takeOver = false }: { readonly takeOver?: boolean }) => {
+      action(io, async (session, name: string, how: { readonly takeOver?: boolean; readonly readOnly?: boolean }) => {
         const { attachConsole } = await import('../console.ts');
-        await attachConsole(session, name, takeOver);
+        await attachConsole(session, name, how);
       }),
     );
 }

@@ -2083,6 +2083,11 @@ export interface components {
              * @enum {unknown}
              */
             console?: "serial" | "vnc";
+            /**
+             * @description read the serial console along beside the holder: input is discarded
+             * @enum {unknown}
+             */
+            readOnly?: "always" | "if-held";
             /** @description end the serial console of its present holder, who is told who took it */
             takeOver?: boolean;
         };
@@ -14458,6 +14463,7 @@ export interface operations {
     vmConsole: {
         parameters: {
             query?: {
+                readOnly?: "always" | "if-held";
                 takeOver?: boolean;
             };
             header?: never;

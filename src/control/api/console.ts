@@ -10,9 +10,11 @@ import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { CodedError } from '../../base/errors.ts';
 import { isName } from '../../base/ids.ts';
+import { own } from '../../base/own.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { deadlineError } from '../../os/deadline.ts';
 import type { Backend } from '../backend/backend.ts';
+import type { ConsoleWish } from '../backend/consoles.ts';
 import type { Authenticator } from './auth.ts';
 import { demandOwnOrigin, hostOf } from './browser.ts';
 import type { Principal } from './call.ts';
@@ -110,7 +112,7 @@ async function serve(
   // Cleared once it is open: the signal that the backend got may end the stream as well.
   const timer = setTimeout(() => opening.abort(deadlineError(`opening the console of ${vm}`, OPEN_MS)), OPEN_MS);
   const call = { principal, signal: AbortSignal.any([signal, opening.signal]) };
-  const how = { takeOver: takesOver(query) };
+  const how = wishOf(query);
   const { vms, consoles } = options.backend;
   const opened = kind === 'display' ? consoles.openDisplay(vms.find(vm), call) : consoles.open(vms.find(vm), call, how);
   const serial = await opened.finally(() => clearTimeout(timer));
@@ -128,15 +130,25 @@ async function serve(
   serial.destroy();
 }
 
-/** Parses `takeOver`: `true` or `false`, and nothing else. */
-function takesOver(query: string): boolean {
-  const entries = [...new URLSearchParams(query)];
-  const [value = 'false'] = entries.map(([, given]) => given);
-  if (entries.length <= 1 && entries.every(([name]) => name === 'takeOver') && (value === 'true' || value === 'false'))
-    return value === 'true';
-  throw new CodedError('bad-input', 'The query of a console is takeOver=true, takeOver=false or nothing.', {
-    advice: 'Nothing was changed.',
-  });
+/** What may be asked of a console: each parameter with its values. */
+const WISHES: Readonly<Record<string, ConsoleWish>> = {
+  '': {},
+  'takeOver=false': {},
+  'takeOver=true': { takeOver: true },
+  'readOnly=always': { readOnly: 'always' },
+  'readOnly=if-held': { readOnly: 'if-held' },
+};
+
+function wishOf(query: string): ConsoleWish {
+  const wish = own(WISHES, query);
+  if (wish !== undefined) return wish;
+  throw new CodedError(
+    'bad-input',
+    'The query of a console is takeOver=true, readOnly=always, readOnly=if-held or nothing.',
+    {
+      advice: 'Nothing was changed.',
+    },
+  );
 }
 
 function refuse(socket: Duplex, error: unknown): void {

@@ -551,7 +551,14 @@ test('the console is a raw stream both ways, with the same refusals as every rou
     first.head.toString() + Buffer.concat((await told) ?? []).toString(),
     /login: \r\n\[groundplane: admin took this console over\]\r\n$/,
   );
-  for (const wrong of ['takeOver=yes', 'takeOver=true&takeOver=true', 'x=1'])
+  assert.equal((await upgrade('/v1/vms/web2/console?readOnly=always')).status, 101);
+  for (const wrong of [
+    'takeOver=yes',
+    'takeOver=true&takeOver=true',
+    'takeOver=true&readOnly=always',
+    'readOnly=true',
+    'x=1',
+  ])
     assert.equal((await upgrade(`/v1/vms/web1/console?${wrong}`)).status, 400, wrong);
   assert.equal((await upgrade('/v1/vms/none/console')).status, 404);
   assert.equal((await upgrade('/v1/vms/web1/console', { authorization: 'Bearer wrong' })).status, 401);

@@ -109,7 +109,9 @@ test('two viewers see a display at once; each is told when the VM moves, and loo
   if (again.readyState !== WebSocket.OPEN) await once(again, 'open');
   await ask('POST /v1/vms/web1/stop', { mode: 'hard' });
   await until('it ends with the VM', () => last.closed === 1_000);
-  assert.equal(await refused(open(await ticket('web2', { console: 'vnc' }))), 409, 'no display');
+  const none = open(await ticket('web2', { console: 'vnc' }));
+  const [code, reason] = (await once(none, 'close')) as [number, Buffer];
+  assert.deepEqual([code, reason.toString()], [4_002, 'web2 has no display.']);
 });
 
 test('a console ends with the session that opened it', async (t) => {

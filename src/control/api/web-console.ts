@@ -2,9 +2,10 @@
  * Consoles in a browser, over WebSocket (RFC 6455): bytes of the serial port, or of the display (RFB, RFC 6143), as
  * binary messages both ways.
  *
- * Guarantees: a ticket, which is good once, is the only permission, and a page of another origin cannot use it either;
- * a refusal is an answer with problem details, before the connection becomes a WebSocket; back-pressure both ways; a
- * browser that is gone without a word is noticed within a minute.
+ * Guarantees: a ticket, which is good once, is the only permission, and a page of another origin cannot use it either:
+ * without it the answer has problem details, and the connection becomes no WebSocket. A console that cannot be opened is
+ * a WebSocket that is closed at once, with the reason, because browsers show no page what a refusal says; back-pressure
+ * both ways; a browser that is gone without a word is noticed within a minute.
  */
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
@@ -15,6 +16,7 @@ import { CodedError } from '../../base/errors.ts';
 import { isName } from '../../base/ids.ts';
 import { deadlineError } from '../../os/deadline.ts';
 import type { Backend } from '../backend/backend.ts';
+import type { ConsoleWish } from '../backend/consoles.ts';
 import { demandOwnOrigin, hostOf } from './browser.ts';
 import type { Principal } from './call.ts';
 import type { OpenRequests } from './open-requests.ts';
@@ -27,9 +29,12 @@ const PING_MS = 20_000;
 /** How long a browser may take to read the last output of a console that ended, in ms. */
 const LAST_WORDS_MS = 2_000;
 const noop = (): void => undefined;
-/** Close codes of RFC 6455: an orderly end, and one of ours: the display continues on another host. */
+/** Close codes of RFC 6455: an orderly end; and ours: the display continues on another host, the console is refused. */
 const ENDED = 1_000;
 const MOVED = 4_001;
+const REFUSED = 4_002;
+/** Of the text beside a close code (RFC 6455, 5.5). */
+const REASON_BYTES_MAX = 123;
 
 const sockets = new WebSocketServer({
   noServer: true,
@@ -70,12 +75,16 @@ export async function serveWebConsole(
   let forget = (): void => undefined;
   try {
     const call = { signal: AbortSignal.any([signal, opening.signal]) };
-    const { principal, takeOver } = await backend.sessions.useConsoleTicket(ticket, wanted, call);
+    const { principal, wish } = await backend.sessions.useConsoleTicket(ticket, wanted, call);
     options.onAuthenticated(principal);
     forget = open.add(principal, gone);
-    const guest = await openConsole(backend, wanted, { ...call, principal, takeOver });
+    const opened = await openConsole(backend, wanted, { ...call, principal, wish }).catch((error: unknown) => {
+      if (error instanceof CodedError && !signal.aborted) return error;
+      throw error;
+    });
     clearTimeout(timer);
-    await attach(request, socket, head, { guest, signal });
+    if (opened instanceof CodedError) await refuseOpened(request, socket, head, opened);
+    else await attach(request, socket, head, { guest: opened, signal });
   } finally {
     clearTimeout(timer);
     forget();
@@ -85,10 +94,29 @@ export async function serveWebConsole(
 function openConsole(
   { vms, consoles }: Backend,
   { vm, console }: { readonly vm: string; readonly console: 'serial' | 'vnc' },
-  { takeOver, ...call }: { readonly principal: Principal; readonly signal: AbortSignal; readonly takeOver: boolean },
+  { wish, ...call }: { readonly principal: Principal; readonly signal: AbortSignal; readonly wish: ConsoleWish },
 ): Promise<Duplex> {
   const record = vms.find(vm);
-  return console === 'vnc' ? consoles.openDisplay(record, call) : consoles.open(record, call, { takeOver });
+  return console === 'vnc' ? consoles.openDisplay(record, call) : consoles.open(record, call, wish);
+}
+
+/** Makes the connection a WebSocket; null: the handshake was not valid. */
+function upgraded(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<WebSocket | null> {
+  return new Promise((resolve) => {
+    // The library answers an invalid handshake, and no callback runs.
+    socket.once('close', () => resolve(null));
+    sockets.handleUpgrade(request, socket, head, (opened) => resolve(opened));
+  });
+}
+
+/** Makes the connection a WebSocket that says why there is no console, and nothing else. */
+async function refuseOpened(request: IncomingMessage, socket: Duplex, head: Buffer, error: CodedError): Promise<void> {
+  const webSocket = await upgraded(request, socket, head);
+  if (webSocket === null) return;
+  webSocket.on('error', noop);
+  let reason = error.message;
+  while (Buffer.byteLength(reason) > REASON_BYTES_MAX) reason = reason.slice(0, -1);
+  webSocket.close(REFUSED, reason);
 }
 
 /** Makes the connection a WebSocket and passes bytes on until either end closes. */
@@ -102,11 +130,7 @@ async function attach(
     guest.destroy();
     return;
   }
-  const webSocket = await new Promise<WebSocket | null>((resolve) => {
-    // The library answers an invalid handshake, and no callback runs.
-    socket.once('close', () => resolve(null));
-    sockets.handleUpgrade(request, socket, head, (opened) => resolve(opened));
-  });
+  const webSocket = await upgraded(request, socket, head);
   if (webSocket === null) {
     guest.destroy();
     return;

@@ -265,9 +265,122 @@ test('of two who take it over at the same time one has it, and the other is told
     consoles.open(vm, callOf('eve'), { takeOver: true }),
   ]);
   await ann.ended;
-  assert.equal(eve.status, 'fulfilled');
-  assert.ok(bob.status === 'rejected' && /taken over by eve/.test(String(bob.reason)));
-  if (eve.status === 'fulfilled') eve.value.destroy();
+  assert.ok(bob.status === 'fulfilled' && eve.status === 'fulfilled');
+  const told = reader(bob.value);
+  await told.ended;
+  assert.match(told.text(), /eve took this console over/);
+  eve.value.write('mine');
+  await settle();
+  assert.equal(world.port(1).typed, 'mine');
+  eve.value.destroy();
+});
+
+test('others read along: all see what the guest prints, one writes, and the port stays until the last has left', async () => {
+  const world = new World();
+  const consoles = consolesOf(world);
+  const vm = world.vm as VmRecord;
+  const ann = await consoles.open(vm, callOf('ann'), KEPT);
+  const anns = reader(ann);
+  world.port(1).push('before ');
+  await settle();
+  const bob = await consoles.open(vm, callOf('bob'), { readOnly: 'always' });
+  const eve = await consoles.open(vm, callOf('eve'), { readOnly: 'if-held' });
+  const [bobs, eves] = [reader(bob), reader(eve)];
+  world.port(1).push('after');
+  ann.write('a');
+  bob.write('b');
+  bob.write('b');
+  await settle();
+  assert.equal(world.port(1).typed, 'a', 'what readers type reaches nobody');
+  assert.equal(anns.text(), 'before after');
+  assert.match(bobs.text(), /^before \r\n\[groundplane: you read along; ann writes\]\r\n/);
+  assert.match(bobs.text(), /after/);
+  assert.equal(bobs.text().match(/what you type reaches nobody/g)?.length, 1, 'it is said once');
+  assert.match(eves.text(), /ann writes\]\r\nafter$/);
+  assert.equal(consoles.asked(ID, null)?.name, 'ann');
+  ann.destroy();
+  await anns.ended;
+  world.port(1).push(' more');
+  await settle();
+  assert.match(bobs.text(), / more$/, 'the holder has left, the readers read on');
+  // Nobody writes: whoever comes next does, and nobody is told to go.
+  const zoe = await consoles.open(vm, callOf('zoe'), { readOnly: 'if-held' });
+  zoe.write('z');
+  await settle();
+  assert.equal(world.port(1).typed, 'az');
+  world.become({ kind: 'stopped' }, 'stopped');
+  await Promise.all([bobs.ended, eves.ended]);
+  assert.match(eves.text(), /vm1 was stopped\]\r\n$/);
+  zoe.destroy();
+  await settle();
+  assert.ok(world.port(1).destroyed);
+  assert.ok(world.isQuiet);
+});
+
+test('a reader who is slow misses output and is told how much; it holds nobody up', async () => {
+  const world = new World();
+  const consoles = consolesOf(world);
+  const vm = world.vm as VmRecord;
+  const ann = reader(await consoles.open(vm, callOf('ann'), KEPT));
+  const bob = await consoles.open(vm, callOf('bob'), { readOnly: 'always' });
+  for (let n = 0; n < 40; n++) {
+    world.port(1).push('x'.repeat(10_000));
+    await settle();
+  }
+  assert.equal(ann.text().length, 400_000);
+  assert.ok(bob.readableLength <= 256 * 1_024);
+  const read = reader(bob);
+  await settle();
+  const [, kept = '', missing = ''] =
+    /writes\]\r\n(x+)\r\n\[groundplane: (\d+) bytes are missing/.exec(read.text()) ?? [];
+  assert.equal(kept.length + Number(missing), 400_000);
+  bob.destroy();
+});
+
+test('a holder who is slow holds the output back, as the guest’s own port does', async () => {
+  const world = new World();
+  const consoles = consolesOf(world);
+  const ann = await consoles.open(world.vm as VmRecord, callOf('ann'), KEPT);
+  for (let n = 0; n < 40; n++) {
+    world.port(1).push('x'.repeat(10_000));
+    await settle();
+  }
+  assert.ok(ann.readableLength < 200_000, String(ann.readableLength));
+  const read = reader(ann);
+  for (let n = 0; n < 40; n++) await settle();
+  assert.equal(read.text().length, 400_000);
+  ann.destroy();
+});
+
+test('whoever opened a console and went away meanwhile leaves no port behind, and is nobody else’s end', async () => {
+  const world = new World();
+  const consoles = consolesOf(world);
+  const vm = world.vm as VmRecord;
+  const gone = new AbortController();
+  const ann = consoles.open(vm, { principal: { name: 'ann' }, signal: gone.signal }, KEPT);
+  gone.abort(new CodedError('failed', 'The client went away.'));
+  await assert.rejects(ann, /went away/);
+  await settle();
+  assert.ok(world.isQuiet);
+  const bob = await consoles.open(vm, callOf('bob'), KEPT);
+  bob.destroy();
+  await reader(bob).ended;
+  assert.ok(world.isQuiet);
+});
+
+test('reading along through another control node than the holder’s is refused with the node', async () => {
+  const world = new World();
+  const vm = world.vm as VmRecord;
+  const there = new Consoles({ node: 'c2', ports: world.consolePorts, askPeers: nobody });
+  const here = consolesOf(world, async (id: VmId, takenBy) => there.asked(id, takenBy));
+  const ann = await there.open(vm, callOf('ann'), KEPT);
+  await assert.rejects(here.open(vm, callOf('bob'), { readOnly: 'if-held' }), (error: unknown) => {
+    assert.ok(error instanceof CodedError && error.code === 'conflict');
+    assert.match(error.message, /held by ann, .* through c2/);
+    assert.match(error.advice ?? '', /Reading along works through c2 alone/);
+    return true;
+  });
+  ann.destroy();
 });
 
 test('a VM that does not run has no console', async () => {

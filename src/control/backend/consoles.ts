@@ -1,8 +1,11 @@
 /**
- * Serial consoles that are open through this control node. A QEMU serves one client at a time, so each console has one
- * holder.
- * Guarantees: a console that is held through any control node that answers is refused with the holder's name, or taken
- * over: the old holder is told who took it, and is disconnected before the new one is connected.
+ * Serial consoles that are open through this control node. A QEMU serves one client at a time, so one connection serves
+ * everybody who has the console open here: one holder, who writes and whose name others are told, and people who read
+ * along (shared-console.ts).
+ *
+ * Guarantees: a console that somebody holds through any control node that answers is refused with the holder's name, or
+ * taken over: the holder is told who took it, and nothing that the holder types then reaches the guest. Reading along
+ * ends nobody's console; through another control node than the holder's it is refused, because the port is there.
  */
 import type { Duplex } from 'node:stream';
 import { CodedError } from '../../base/errors.ts';
@@ -13,16 +16,7 @@ import { systemClock } from '../../os/clock.ts';
 import type { Call } from '../api/call.ts';
 import { showDisplay } from './display.ts';
 import { type ConsolePorts, FollowingConsole, reachable } from './following-console.ts';
-
-/** The holder of a console. */
-export interface ConsoleHolder {
-  /** Name of the holder's API token. */
-  readonly name: string;
-  /** When the console was opened (RFC 3339). */
-  readonly since: string;
-  /** Name of the control node through which the console is open. */
-  readonly node: string;
-}
+import { type ConsoleHolder, SharedConsole } from './shared-console.ts';
 
 /** Asks the other control nodes for the holder of a console; with `takenBy`, each of them ends its console. */
 export type AskPeers = (vm: VmId, takenBy: string | null) => Promise<ConsoleHolder | null>;
@@ -39,10 +33,20 @@ const RETRY_MS = 100;
 /** How long an opener waits for a held console to become free, in ms. */
 const LEAVING_MS = 500;
 
+/** How a console is opened. */
+export interface ConsoleWish {
+  /** Take it from whoever holds it. */
+  readonly takeOver?: boolean;
+  /** Read along: whatever happens, or where somebody holds it. */
+  readonly readOnly?: 'always' | 'if-held';
+}
+
 interface Held {
-  readonly holder: ConsoleHolder;
+  /** Whoever opened it. */
+  readonly opener: ConsoleHolder;
+  readonly opening: Promise<SharedConsole>;
   /** Null while the console is being opened. */
-  console: FollowingConsole | null;
+  console: SharedConsole | null;
   /** Name of the token that takes the console over. */
   takenBy: string | null;
 }
@@ -57,33 +61,38 @@ export class Consoles {
   }
 
   /**
-   * Opens the console of a running VM. CodedError 'conflict' if the VM does not run, or if the console is held and not
-   * to be taken over; 'unavailable'.
+   * Opens the console of a running VM. CodedError 'conflict' if the VM does not run, or if the console is held and
+   * neither to be taken over nor to be read; 'unavailable'.
    */
-  async open(vm: VmRecord, call: Call, { takeOver }: { readonly takeOver: boolean }): Promise<Duplex> {
-    const { node, ports, askPeers } = this.#options;
+  async open(vm: VmRecord, call: Call, wish: ConsoleWish): Promise<Duplex> {
+    const { node, ports } = this.#options;
+    const { takeOver = false, readOnly } = wish;
     if (currentIncarnation(vm.phase) === null)
       throw new CodedError('conflict', `${vm.name} does not run, so it has no console.`, {
         advice: `Start it with "gp vm start ${vm.name}".`,
       });
-    if (!takeOver) await this.#untilFree(vm, call.signal);
-    const there = this.#held.get(vm.id);
-    if (there !== undefined && !takeOver) throw heldBy(vm.name, there.holder);
-    if (there !== undefined) this.#end(vm.id, there, call.principal.name);
-    const since = new Date(ports.clock.wallMs()).toISOString();
-    const held: Held = { holder: { name: call.principal.name, since, node }, console: null, takenBy: null };
-    this.#held.set(vm.id, held);
-    try {
-      if (takeOver) await askPeers(vm.id, call.principal.name);
-      held.console = await this.#connect(vm, held, { signal: call.signal, isPatient: takeOver });
-    } catch (error) {
-      this.#forget(vm.id, held);
-      const holder = takeOver ? null : await askPeers(vm.id, null).catch(() => null);
-      if (holder !== null) throw heldBy(vm.name, holder);
-      throw error;
+    if (!takeOver && readOnly === undefined) await this.#untilFree(vm, call.signal);
+    const { name } = call.principal;
+    const me: ConsoleHolder = { name, since: new Date(ports.clock.wallMs()).toISOString(), node };
+    for (;;) {
+      const held = this.#held.get(vm.id) ?? this.#begin(vm, call, { me, takeOver });
+      const shared = await held.opening.catch((error: unknown) => {
+        // Whoever opened it may have gone away meanwhile: that is nobody else's end.
+        if (held.opener === me || call.signal.aborted) throw error;
+        return null;
+      });
+      if (shared === null) continue;
+      if (call.signal.aborted) shared.closeIfEmpty();
+      call.signal.throwIfAborted();
+      // It may have ended meanwhile: then it is opened anew, or refused with the reason.
+      if (shared.isOver) {
+        this.#forget(vm.id, held);
+        continue;
+      }
+      if (readOnly === 'always' || (readOnly === 'if-held' && shared.writer !== null)) return shared.read(me);
+      if (shared.writer !== null && !takeOver) throw heldBy(vm.name, shared.writer, node);
+      return shared.write(me);
     }
-    held.console.once('close', () => this.#forget(vm.id, held));
-    return held.console;
   }
 
   /**
@@ -114,8 +123,9 @@ export class Consoles {
   asked(id: VmId, takenBy: string | null): ConsoleHolder | null {
     const held = this.#held.get(id);
     if (held === undefined) return null;
+    const holder = held.console?.holder ?? held.opener;
     if (takenBy !== null) this.#end(id, held, takenBy);
-    return held.holder;
+    return holder;
   }
 
   /**
@@ -123,10 +133,35 @@ export class Consoles {
    * own old connection.
    */
   async #untilFree({ id }: VmRecord, signal: AbortSignal): Promise<void> {
-    for (let waitedMs = 0; waitedMs < LEAVING_MS && this.#held.has(id); waitedMs += RETRY_MS) {
+    const isHeld = (): boolean => (this.#held.get(id)?.console?.writer ?? null) !== null;
+    for (let waitedMs = 0; waitedMs < LEAVING_MS && isHeld(); waitedMs += RETRY_MS) {
       await sleep(systemClock, RETRY_MS, { signal });
       signal.throwIfAborted();
     }
+  }
+
+  /** Begins to open the console. Others who want it wait for the same connection. */
+  #begin(vm: VmRecord, call: Call, { me, takeOver }: { readonly me: ConsoleHolder; readonly takeOver: boolean }): Held {
+    const { node, ports, askPeers } = this.#options;
+    const opened = Promise.withResolvers<SharedConsole>();
+    // Whoever waits hears of it.
+    opened.promise.catch(() => undefined);
+    const held: Held = { opener: me, opening: opened.promise, console: null, takenBy: null };
+    this.#held.set(vm.id, held);
+    const open = async (): Promise<SharedConsole> => {
+      try {
+        if (takeOver) await askPeers(vm.id, me.name);
+        const following = await this.#connect(vm, held, { signal: call.signal, isPatient: takeOver });
+        held.console = new SharedConsole(following, ports.clock, () => this.#forget(vm.id, held));
+        return held.console;
+      } catch (error) {
+        this.#forget(vm.id, held);
+        const holder = takeOver ? null : await askPeers(vm.id, null).catch(() => null);
+        throw holder === null ? error : heldBy(vm.name, holder, node);
+      }
+    };
+    open().then(opened.resolve, opened.reject);
+    return held;
   }
 
   async #connect(
@@ -164,8 +199,10 @@ export class Consoles {
   }
 }
 
-function heldBy(vm: string, { name, since, node }: ConsoleHolder): CodedError {
+function heldBy(vm: string, { name, since, node }: ConsoleHolder, here: string): CodedError {
+  const along =
+    node === here ? 'Read along with --read-only, or take' : `Reading along works through ${node} alone. Take`;
   return new CodedError('conflict', `The console of ${vm} is held by ${name}, since ${since}, through ${node}.`, {
-    advice: `Nothing was changed. Take it over with "gp vm console ${vm} --take-over": ${name} is told, and that console ends.`,
+    advice: `Nothing was changed. ${along} it over with "gp vm console ${vm} --take-over": ${name} is told, and that console ends.`,
   });
 }

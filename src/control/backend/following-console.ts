@@ -15,7 +15,7 @@ const RETRY_MS = 500;
 /** How long a console waits for a reachable incarnation, in ms. */
 const WAIT_MS = 120_000;
 /** How long a client may take to read the last output of a console that ends, in ms. */
-const LAST_WORDS_MS = 5_000;
+export const LAST_WORDS_MS = 5_000;
 
 /** The surroundings of a console. */
 export interface ConsolePorts {
@@ -71,6 +71,11 @@ export class FollowingConsole extends Duplex {
     // The VM may have changed incarnation while the port was opened.
     following.#look();
     return following;
+  }
+
+  /** Whether the console is closed, or about to be. */
+  get isEnding(): boolean {
+    return this.#isEnding;
   }
 
   /** Ends the console with a sentence for its client. */

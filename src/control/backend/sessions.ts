@@ -26,6 +26,7 @@ import { type Page, pageOf } from '../api/pages.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 import type { AccessBackend } from './access.ts';
 import { change } from './changes.ts';
+import type { ConsoleWish } from './consoles.ts';
 import { type BackendContext, demandRead } from './context.ts';
 import type { KnownTokens } from './known-tokens.ts';
 
@@ -115,11 +116,18 @@ export class SessionsBackend {
   async createConsoleTicket(vm: string, request: ConsoleTicketRequest, { principal }: Call): Promise<ConsoleTicket> {
     this.#context.etcdSpace.demandRoom();
     const { token: ticket, tokenSha256: sha256 } = createBrowserSecret('ticket');
-    const { console = 'serial', takeOver = false } = request;
+    const { console = 'serial', takeOver = false, readOnly } = request;
+    if (takeOver && readOnly !== undefined)
+      throw new CodedError('bad-input', 'Whoever takes a console over does not only read it.', {
+        advice: 'Nothing was changed. Leave "takeOver" or "readOnly" out.',
+      });
     const parent = parentOf(principal);
     const { expiresAt } = await change(this.#context, (basis) => {
       const { id } = findVm(basis.records, vm).value;
-      return createTicket(basis, parent, { sha256, opens: { vm: id, console, takeOver } });
+      return createTicket(basis, parent, {
+        sha256,
+        opens: { vm: id, console, takeOver, ...(readOnly === undefined ? {} : { readOnly }) },
+      });
     });
     const name = findVm(snapshotOf(this.#context.store), vm).value.name;
     return { ticket, path: `/v1/vms/${name}/${console}?ticket=${ticket}`, expiresAt: timeOf(expiresAt) };
@@ -130,16 +138,14 @@ export class SessionsBackend {
     secret: string,
     wanted: { readonly vm: string; readonly console: Opens['console'] },
     { signal }: Pick<Call, 'signal'>,
-  ): Promise<{ readonly principal: Principal; readonly takeOver: boolean }> {
+  ): Promise<{ readonly principal: Principal; readonly wish: ConsoleWish }> {
     demandRead(this.#context);
     const sha256 = tokenSha256(secret);
     if (isBrowserSecret(secret, 'ticket')) await this.untilKnown(sha256, signal);
-    const { parent, takeOver } = await change(this.#context, (basis) =>
-      useTicket(basis, this.#known.find(sha256), wanted),
-    );
+    const { parent, wish } = await change(this.#context, (basis) => useTicket(basis, this.#known.find(sha256), wanted));
     const principal = this.#access.recheck(parent.sha256);
     if (principal === null) throw invalidSession();
-    return { principal, takeOver };
+    return { principal, wish };
   }
 
   /** Waits a moment for a secret that another node may just have made. */

@@ -17,7 +17,7 @@ import {
   parseBoolean,
   text,
 } from '../../rpc/parse.ts';
-import type { ConsoleHolder } from '../backend/consoles.ts';
+import type { ConsoleHolder } from '../backend/shared-console.ts';
 import type { RpcClients } from './clients.ts';
 
 const ALIVE_MS = 500;

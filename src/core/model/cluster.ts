@@ -283,5 +283,10 @@ export interface TokenRecord {
   /** Where the session was begun from. */
   readonly from?: { readonly address: string; readonly agent: string };
   /** The console that the ticket opens. */
-  readonly opens?: { readonly vm: VmId; readonly console: 'serial' | 'vnc'; readonly takeOver: boolean };
+  readonly opens?: {
+    readonly vm: VmId;
+    readonly console: 'serial' | 'vnc';
+    readonly takeOver: boolean;
+    readonly readOnly?: 'always' | 'if-held';
+  };
 }

@@ -7,7 +7,6 @@
  * accepted. Nothing is copied and nothing throws: a finding is a sentence for people. Checking a VM's record costs some
  * microseconds besides its JSON.parse.
  */
-
 import { EPOCH_MAX, epochOf } from '../../base/epoch.ts';
 import { CodedError } from '../../base/errors.ts';
 import { type Generation, isName, type VmId } from '../../base/ids.ts';
@@ -90,6 +89,7 @@ const maybe =
   (inner: Shape): Shape =>
   (value) =>
     value === undefined ? null : inner(value);
+const readOnly = maybe(oneOf('always', 'if-held'));
 
 function listOf(inner: Shape): Shape {
   return (value) => {
@@ -597,7 +597,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         mayBackUp: maybe(isTrue),
         parent: maybe(sha256),
         from: maybe(fields({ address: word, agent: word })),
-        opens: maybe(fields({ vm: vmId, console: oneOf('serial', 'vnc'), takeOver: boolean })),
+        opens: maybe(fields({ vm: vmId, console: oneOf('serial', 'vnc'), takeOver: boolean, readOnly })),
       }),
     ),
   } satisfies Omit<Record<keyof typeof PREFIX, Kind>, 'election'>).map(([of, each]) => [

@@ -53,7 +53,7 @@ test('a ticket opens one console of one VM, once', () => {
     assert.throws(() => useTicket(world.basis(), ticket, wanted), { code: 'unauthorized' });
   assert.throws(() => useTicket(world.basis(), undefined, { vm: 'none', console: 'vnc' }), { code: 'unauthorized' });
   const used = world.take(useTicket(world.basis(), ticket, { vm: vm.id, console: 'vnc' }));
-  assert.deepEqual(used, { parent: ADMIN, takeOver: true });
+  assert.deepEqual(used, { parent: ADMIN, wish: { takeOver: true } });
   assert.equal(world.basis().records.tokens.size, 0);
 });
 

@@ -85,12 +85,13 @@ export function useTicket(
   basis: Basis,
   ticket: TokenRecord | undefined,
   wanted: { readonly vm: string; readonly console: Opens['console'] },
-): Admitted<{ readonly parent: Parent; readonly takeOver: boolean }> {
+): Admitted<{ readonly parent: Parent; readonly wish: Pick<Opens, 'takeOver' | 'readOnly'> }> {
   const { id, name, parent, opens } = usable(basis, ticket, 'ticket');
   // The ticket first: without one, a caller must not learn whether a VM exists.
   if (opens?.console !== wanted.console || findVm(basis.records, wanted.vm).value.id !== opens.vm)
     throw refused('ticket');
-  return { changes: [deletion(id)], result: { parent: { name, sha256: parent }, takeOver: opens.takeOver } };
+  const { vm: _vm, console: _console, ...wish } = opens;
+  return { changes: [deletion(id)], result: { parent: { name, sha256: parent }, wish } };
 }
 
 /**

@@ -1,8 +1,9 @@
 /** The part of noVNC that is used; noVNC has no types of its own. */
 declare module '@novnc/novnc' {
   class RFB extends EventTarget {
-    constructor(target: HTMLElement, url: string, options?: { readonly shared?: boolean });
+    constructor(target: HTMLElement, channel: WebSocket, options?: { readonly shared?: boolean });
     scaleViewport: boolean;
+    focus(): void;
     sendCtrlAltDel(): void;
     sendKey(keysym: number, code: string | null): void;
     disconnect(): void;

@@ -5,10 +5,11 @@ import '@xterm/xterm/css/xterm.css';
 import { messageOf } from '../../../src/base/errors.ts';
 import { TEXTS } from '../texts/texts.ts';
 import type { Frame } from './frame.ts';
-import { socketUrl, untilAgain } from './ticket.ts';
+import { type Ended, openSocket, untilAgain, type Wish } from './ticket.ts';
 
 const { console: texts } = TEXTS;
 const LINES_KEPT = 10_000;
+const READ_IF_HELD: Wish = { readOnly: 'if-held' };
 
 /** Opens the console, and again whenever it ends; never returns. */
 export async function openSerial(vm: string, frame: Frame): Promise<never> {
@@ -19,38 +20,43 @@ export async function openSerial(vm: string, frame: Frame): Promise<never> {
   fit.fit();
   new ResizeObserver(() => fit.fit()).observe(frame.screen);
   terminal.focus();
-  let takeOver = false;
+  const next = { wish: READ_IF_HELD as Wish };
+  let socket: WebSocket | null = null;
   let wake: () => void = () => undefined;
   frame.button(texts.takeOver, () => {
-    takeOver = true;
+    next.wish = { takeOver: true };
+    socket?.close();
+    terminal.focus();
     wake();
   });
   for (;;) {
     frame.say(texts.connecting);
     try {
-      await session(await socketUrl(vm, 'serial', takeOver), terminal, frame);
-      frame.say(texts.ended);
+      const { wish } = next;
+      next.wish = READ_IF_HELD;
+      socket = await openSocket(vm, 'serial', wish);
+      const { reason } = await session(socket, terminal, frame);
+      frame.say(reason === '' ? texts.ended : reason);
     } catch (error) {
       frame.say(messageOf(error));
     }
-    takeOver = false;
+    if (next.wish !== READ_IF_HELD) continue;
     await Promise.race([untilAgain(), new Promise<void>((resolve) => (wake = resolve))]);
   }
 }
 
 /** One connection, until it ends. */
-function session(url: string, terminal: Terminal, frame: Frame): Promise<void> {
+function session(socket: WebSocket, terminal: Terminal, frame: Frame): Promise<Ended> {
   return new Promise((resolve) => {
-    const socket = new WebSocket(url);
-    socket.binaryType = 'arraybuffer';
-    const keys = terminal.onData((text) => socket.send(new TextEncoder().encode(text)));
+    const keys = terminal.onData((text) => {
+      if (socket.readyState === WebSocket.OPEN) socket.send(new TextEncoder().encode(text));
+    });
     socket.onopen = () => frame.say(texts.connected);
     socket.onmessage = ({ data }: MessageEvent<ArrayBuffer | string>) =>
       terminal.write(typeof data === 'string' ? data : new Uint8Array(data));
-    socket.onclose = ({ reason }) => {
+    socket.onclose = ({ code, reason }) => {
       keys.dispose();
-      if (reason !== '') terminal.writeln(`\r\n[${reason}]`);
-      resolve();
+      resolve({ code, reason });
     };
   });
 }

@@ -1,11 +1,23 @@
 /** A ticket is good for one connection: every attempt needs a new one. */
 import { dataOf, http } from '../api/client.ts';
 
-/** The address of the WebSocket of a console. Throws in the words of the API. */
-export async function socketUrl(vm: string, console: 'serial' | 'vnc', takeOver = false): Promise<string> {
-  const body = takeOver ? { console, takeOver } : { console };
+/** How a serial console is wanted: held, or read along where somebody else holds it; or taken from whoever holds it. */
+export type Wish = { readonly readOnly: 'if-held' } | { readonly takeOver: true };
+
+/** What a connection ended with. */
+export interface Ended {
+  readonly code: number;
+  /** Why, in the words of the API; empty: for no reason that it knows. */
+  readonly reason: string;
+}
+
+/** Opens the WebSocket of a console. Throws in the words of the API. */
+export async function openSocket(vm: string, console: 'serial' | 'vnc', wish?: Wish): Promise<WebSocket> {
+  const body = { console, ...wish };
   const { path } = await dataOf(http.POST('/v1/vms/{vm}/console-tickets', { params: { path: { vm } }, body }));
-  return `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}${path}`;
+  const socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}${path}`);
+  socket.binaryType = 'arraybuffer';
+  return socket;
 }
 
 /** The time between two attempts, in ms. */
