@@ -327,12 +327,20 @@ export const TEXTS = {
     notBefore: (time: string) => `moves not before ${time}`,
     quiet: 'Quiet hours',
     quietHint: 'No drain moves a member then; a window in each line.',
+    readyCheck: 'A moved member is ready by',
+    noReadyCheck: 'none: keys on shared disks tell',
+    readyHint:
+      'After a move the next member waits until the command exits with 0 in the guest of the moved one, run by its ' +
+      'agent; at the longest for so many seconds (300 unless said).',
+    readyWithin: (command: string, within: string) => `${command}, for ${within} at the longest`,
     change: 'Change what it bears',
     fields: {
       maxDisturbed: 'Members disturbed at once',
       toleratesS: 'Tolerates, seconds',
       noticeS: 'Notice before a move, seconds',
       quiet: 'Quiet hours',
+      readyCommand: 'Ready check, a command',
+      readyS: 'Waited for it, seconds',
     },
     pauses: 'The pause that the heartbeat tolerates, and pauses of moves',
     pauseHeads: ['VM', 'Pauses of its last moves', 'Foretold of the next', 'Of what is tolerated', 'Because'],

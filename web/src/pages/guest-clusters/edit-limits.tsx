@@ -47,7 +47,7 @@ export function EditLimits({ cluster }: { readonly cluster: GuestCluster }) {
   const field = (key: Exclude<keyof LimitsForm, 'quiet'>, hint: string | null = null) => (
     <TextInput
       label={texts.fields[key]}
-      inputMode="decimal"
+      inputMode={key === 'readyCommand' ? 'text' : 'decimal'}
       {...(hint === null ? {} : { placeholder: hint })}
       value={form[key]}
       onChange={({ currentTarget: { value } }) => setForm({ ...form, [key]: value })}
@@ -61,6 +61,11 @@ export function EditLimits({ cluster }: { readonly cluster: GuestCluster }) {
           {field('toleratesS')}
           {field('noticeS', texts.noNotice)}
         </div>
+        <div className="form-row">
+          {field('readyCommand', texts.noReadyCheck)}
+          {field('readyS')}
+        </div>
+        <p className="hint">{texts.readyHint}</p>
         <Textarea
           label={texts.fields.quiet}
           description={texts.quietHint}

@@ -28,6 +28,7 @@ export function GuestClusterPage() {
             [texts.columns.disturbed, cluster.disturbed.join('; ') || TEXTS.none],
             [texts.heartbeatNetworks, cluster.heartbeatNetworks.join(', ') || TEXTS.none],
             [texts.notice, cluster.noticeMs === null ? texts.noNotice : durationText(cluster.noticeMs)],
+            [texts.readyCheck, readyCheckText(cluster)],
             [texts.quiet, cluster.quiet.join('; ') || TEXTS.none],
             [texts.sharesHosts, cluster.sharesHosts ? TEXTS.yes : TEXTS.no],
           ]}
@@ -41,6 +42,12 @@ export function GuestClusterPage() {
       ))}
     </Page>
   );
+}
+
+function readyCheckText({ readyCheck }: GuestCluster): string {
+  return readyCheck === null
+    ? texts.noReadyCheck
+    : texts.readyWithin(readyCheck.command, durationText(readyCheck.withinMs));
 }
 
 function stateOf({ disturbed, deleting }: GuestCluster): string {

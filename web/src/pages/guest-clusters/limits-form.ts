@@ -12,7 +12,14 @@ export interface LimitsForm {
   /** Empty: guests get no notice. */
   readonly noticeS: string;
   readonly quiet: string;
+  /** Empty: nothing is run in guests. */
+  readonly readyCommand: string;
+  /** Empty: as long as `gp` waits. */
+  readonly readyS: string;
 }
+
+/** As `gp` has it where nothing is said. */
+const READY_MS = 300_000;
 
 const seconds = (ms: number | null): string => (ms === null ? '' : String(ms / 1_000));
 const msOf = (text: string): number => Math.round(Number(text) * 1_000);
@@ -23,13 +30,20 @@ const linesOf = (text: string): string[] =>
     .filter((line) => line !== '');
 
 /** The form of a cluster as it is. */
-export function limitsOf({ maxDisturbed, toleratesMs, noticeMs, quiet }: GuestCluster): LimitsForm {
+export function limitsOf({ maxDisturbed, toleratesMs, noticeMs, quiet, readyCheck }: GuestCluster): LimitsForm {
   return {
     maxDisturbed: String(maxDisturbed ?? ''),
     toleratesS: seconds(toleratesMs),
     noticeS: seconds(noticeMs),
     quiet: quiet.join('\n'),
+    readyCommand: readyCheck?.command ?? '',
+    readyS: seconds(readyCheck?.withinMs ?? null),
   };
+}
+
+function readyCheckOf({ readyCommand, readyS }: LimitsForm): Required<PatchGuestCluster>['readyCheck'] {
+  const command = readyCommand.trim();
+  return command === '' ? null : { command, withinMs: readyS.trim() === '' ? READY_MS : msOf(readyS) };
 }
 
 /** Only the differences between two states of the form. */
@@ -40,16 +54,23 @@ export function limitsPatch(before: LimitsForm, after: LimitsForm): PatchGuestCl
     ...(changed('toleratesS') ? { toleratesMs: msOf(after.toleratesS) } : {}),
     ...(changed('noticeS') ? { noticeMs: after.noticeS.trim() === '' ? null : msOf(after.noticeS) } : {}),
     ...(changed('quiet') ? { quiet: linesOf(after.quiet) } : {}),
+    ...(changed('readyCommand') || changed('readyS') ? { readyCheck: readyCheckOf(after) } : {}),
   };
 }
 
 /** The command that does the same. */
-export function limitsCommand(name: string, { maxDisturbed, toleratesMs, noticeMs, quiet }: PatchGuestCluster): string {
+export function limitsCommand(
+  name: string,
+  { maxDisturbed, toleratesMs, noticeMs, quiet, readyCheck }: PatchGuestCluster,
+): string {
   return gpCommand(['guest-cluster', 'set', name], {
     'max-disturbed': maxDisturbed ?? null,
     tolerates: toleratesMs === undefined ? null : `${toleratesMs}ms`,
     notice: noticeMs === undefined || noticeMs === null ? null : `${noticeMs}ms`,
     'no-notice': noticeMs === null,
+    'ready-check': readyCheck?.command ?? null,
+    'ready-within': readyCheck === undefined || readyCheck === null ? null : `${readyCheck.withinMs}ms`,
+    'no-ready-check': readyCheck === null,
     quiet: quiet ?? null,
     'no-quiet': quiet?.length === 0,
   });
