@@ -1,11 +1,16 @@
 /**
  * The web interface in real Chromium over a simulated cluster behind the real API: what it loads before the first view,
- * how long that takes, how fast it answers while the cluster changes, how many event streams a browser holds.
+ * how long that takes, how fast it answers while the cluster changes, how many event streams a browser holds. And over
+ * a real one-machine cluster: when a page misses its server, and when it is live again after the server's return.
  */
 import type { CDPSession, Page } from 'playwright-core';
 import { sleep } from '../src/base/sleep.ts';
 import { systemClock } from '../src/os/clock.ts';
 import { monotonicMs } from '../src/os/monotonic.ts';
+import { CountingProxy } from '../test/web/counting-proxy.ts';
+import { type Outage, outageOf } from '../test/web/outage.ts';
+import { RealWorld } from '../test/web/real-world.ts';
+import { simulatedWorld } from '../test/web/simulated-world.ts';
 import { Stage } from '../test/web/stage.ts';
 import { atMost, type BenchContext, type BenchResult } from './lib/bench.ts';
 import { percentile } from './lib/stats.ts';
@@ -17,6 +22,10 @@ const FIRST_VIEW_MS_MAX = 2_000;
 const INTERACTION_MS_MAX = 100;
 const TASK_MS_MAX = 200;
 const HEAP_MIB_MAX = 200;
+const TABS = 8;
+const DOWN_MS = 10_000;
+const LOST_MS_MAX = 2_000;
+const HEALED_MS_MAX = 3_000;
 const CHANGES_PER_SECOND = 200;
 const CHANGE_EVERY_MS = 100;
 
@@ -40,10 +49,12 @@ export async function webBench(context: BenchContext): Promise<BenchResult> {
   const vms = context.number('vms', 6_000);
   const minutes = context.number('minutes', 1);
   context.say(`a simulated cluster of ${hosts} hosts and ${vms} VMs starts`);
-  const stage = await Stage.start({ hosts, vms, 'storage-nodes': 6 });
+  const outage = await serverKilled(context);
+  const stage = await Stage.start(() => simulatedWorld({ hosts, vms, 'storage-nodes': 6 }));
   try {
     const first = await firstView(stage, hosts);
     context.say(`first view after ${Math.round(first.ms)} ms, ${Math.round(first.scriptBytes / KIB)} KiB of scripts`);
+    const watches = await watchesOf(stage);
     const work = await whileChanging(stage, { vms, minutes, context });
     const p95 = percentile(
       [...work.interactions].sort((a, b) => a - b),
@@ -59,17 +70,56 @@ export async function webBench(context: BenchContext): Promise<BenchResult> {
         bar(`p95 of an interaction at ${CHANGES_PER_SECOND} changes a second`, INTERACTION_MS_MAX, p95, 'ms'),
         bar('longest task', TASK_MS_MAX, task, 'ms'),
         bar(`heap after ${minutes} minutes`, HEAP_MIB_MAX, work.heapBytes / MIB, 'MiB'),
+        bar(`watch connections of ${TABS} tabs`, 1, watches, 'connections'),
+        bar(`server killed for ${DOWN_MS / 1_000} s: shown`, LOST_MS_MAX, outage.shownMs, 'ms'),
+        bar(`server killed for ${DOWN_MS / 1_000} s: healed after its return`, HEALED_MS_MAX, outage.healedMs, 'ms'),
       ],
       summary: { hosts, vms, minutes, changesPerSecond: work.changesPerSecond, interactions: work.interactions.length },
       samples: { interactionsMs: work.interactions, longTasksMs: work.tasks },
       method: [
         'The cluster, its API and the browser share one machine; the API is the real one over src/sim in real time.',
         'First view: from the address, logged in, with an empty cache, until the picture has a cell for every host.',
+        'Server killed: SIGKILL to the only server of a one-machine cluster; its return is its first answer to a program.',
         'Interactions and long tasks: Event Timing and Long Tasks of the browser, while labels of VMs change.',
       ],
     };
   } finally {
     await stage.close();
+  }
+}
+
+/** A page whose server dies and comes back, on a real cluster without VMs. */
+async function serverKilled(context: BenchContext): Promise<Outage> {
+  context.say('a one-machine cluster starts, whose server is killed');
+  const stage = await Stage.start(() => RealWorld.start({ hasVms: false }));
+  try {
+    return await outageOf(await stage.page(), stage.world, DOWN_MS);
+  } finally {
+    await stage.close();
+  }
+}
+
+/** How many event streams the tabs of one browser hold, once all of them are live. */
+async function watchesOf(stage: Stage): Promise<number> {
+  const proxy = await CountingProxy.start(new URL(stage.origin));
+  const context = await stage.context();
+  try {
+    for (let tab = 0; tab < TABS; tab++) {
+      const page = await context.newPage();
+      await page.goto(`${proxy.origin}/login`);
+      // The first tab logs in for all of them.
+      if (tab === 0) {
+        await page.getByLabel('API token').fill(stage.world.token);
+        await page.keyboard.press('Enter');
+        await page.getByRole('heading', { name: 'Cluster', level: 1 }).waitFor();
+      }
+      await page.goto(`${proxy.origin}/networks`);
+      await page.locator('.live-sign', { hasText: 'Live' }).waitFor();
+    }
+    return proxy.openOf('/v1/watch');
+  } finally {
+    await context.close();
+    await proxy.close();
   }
 }
 
@@ -158,9 +208,9 @@ async function workOnce(page: Page, stage: Stage): Promise<void> {
 function changeVms(stage: Stage, vms: number, signal: AbortSignal): { ended: Promise<void>; count: () => number } {
   let count = 0;
   const change = async (n: number): Promise<void> => {
-    const answer = await fetch(`${stage.apiOrigin}/v1/vms/web${1 + (n % vms)}`, {
+    const answer = await fetch(`${stage.world.api.origin}/v1/vms/web${1 + (n % vms)}`, {
       method: 'PATCH',
-      headers: { authorization: `Bearer ${stage.token}`, 'content-type': 'application/json' },
+      headers: { authorization: `Bearer ${stage.world.token}`, 'content-type': 'application/json' },
       body: JSON.stringify({ labels: { tier: 'web', turn: String(n) } }),
     });
     if (answer.ok) count += 1;

@@ -5,6 +5,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
+import { simulatedWorld } from '../test/web/simulated-world.ts';
 import { Stage } from '../test/web/stage.ts';
 import { root } from './lib/steps.ts';
 
@@ -20,7 +21,7 @@ async function shoot(page: Page, name: string): Promise<void> {
 
 async function main(): Promise<void> {
   mkdirSync(FOLDER, { recursive: true });
-  const stage = await Stage.start({ hosts: 48, vms: 620, 'storage-nodes': 3 });
+  const stage = await Stage.start(() => simulatedWorld({ hosts: 48, vms: 620, 'storage-nodes': 3 }));
   try {
     const page = await stage.page({ width: SIZE.width });
     await page.setViewportSize(SIZE);
@@ -30,7 +31,7 @@ async function main(): Promise<void> {
     await page.getByRole('button', { name: 'Begin the drain' }).click();
     await page.locator('.state-moved').nth(2).waitFor();
     await shoot(page, 'drain');
-    stage.fault('kill-host h19');
+    await stage.world.fault('kill-host h19');
     await stage.go(page, '/');
     await page.getByRole('gridcell', { name: /^h19,.*(agent|quarantined)/ }).waitFor();
     await page.getByRole('gridcell', { name: /^h1,/ }).focus();

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
 import type { Page } from 'playwright-core';
+import { simulatedWorld } from './simulated-world.ts';
 import { Stage } from './stage.ts';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -48,7 +49,7 @@ let stage: Stage;
 /** Pages that only this cluster has, by their names in PAGES. */
 const made = new Map<string, string>();
 before(async () => {
-  stage = await Stage.start({ hosts: 4, vms: 8, speed: 5 });
+  stage = await Stage.start(() => simulatedWorld({ hosts: 4, vms: 8, speed: 5 }));
   const page = await stage.page();
   await stage.go(page, '/maintenance/plan?hosts=h4');
   await page.getByRole('button', { name: 'Plan', exact: true }).click();

@@ -1,66 +1,50 @@
 /**
- * A browser in front of a simulated cluster behind the real API, which serves the web interface as control nodes do.
+ * A browser in front of a cluster (world.ts), which serves the web interface as control nodes do.
  * Guarantees: a violation of the content security policy, an error thrown in a page or logged there is a failure of the
  * test (`faults`); browser and cluster end with `close`.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import type { World } from './world.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
-/** A large cluster takes its time. */
-const START_MS = 600_000;
-/** How long a page may take to show something, in ms: the machine may be busy. */
-const SHOW_MS = 30_000;
 const CHROMIUM = '/usr/bin/chromium';
 
 /** Runs in every page before its own scripts. */
 const TELL_VIOLATIONS = `addEventListener('securitypolicyviolation', (event) =>
   groundplaneViolation(event.violatedDirective + ' ' + event.blockedURI + ' in ' + event.sourceFile));`;
 
-/** The options of the mock: numbers by option, such as hosts. */
-export type Sizes = Readonly<Record<string, number>>;
-
 /** One browser, one cluster. */
-export class Stage {
-  readonly #cluster: ChildProcess;
+export class Stage<W extends World = World> {
+  readonly world: W;
   readonly #browser: Browser;
-  /** Address of the interface, without a path. */
-  readonly origin: string;
-  /** Path of the link that logs in once. */
-  readonly link: string;
-  readonly token: string;
-  /** Address of the API for programs. */
-  readonly apiOrigin: string;
   /** The faults of pages, whatever the test looked at. */
   readonly faults: string[] = [];
 
-  private constructor(cluster: ChildProcess, browser: Browser, told: { ui: URL; token: string }) {
-    this.#cluster = cluster;
+  private constructor(world: W, browser: Browser) {
+    this.world = world;
     this.#browser = browser;
-    this.origin = told.ui.origin;
-    this.link = told.ui.pathname + told.ui.hash;
-    this.token = told.token;
-    this.apiOrigin = `http://127.0.0.1:${told.ui.port}`;
   }
 
   /** Builds the interface where it changed, starts the cluster, then the browser. */
-  static async start(sizes: Sizes): Promise<Stage> {
+  static async start<W extends World>(startWorld: () => Promise<W>): Promise<Stage<W>> {
     await run(['scripts/build-web.ts']);
-    const options = Object.entries(sizes).flatMap(([name, value]) => [`--${name}`, String(value)]);
-    const argv = ['scripts/mock-api.ts', '--port', '0', ...options];
-    const cluster = spawn(process.execPath, argv, { cwd: ROOT, stdio: ['pipe', 'pipe', 'inherit'] });
+    const world = await startWorld();
     try {
-      const told = await addressesOf(cluster);
-      const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox', '--disable-gpu'] });
-      return new Stage(cluster, browser, told);
+      const args = ['--no-sandbox', '--disable-gpu', ...world.browserArguments];
+      return new Stage(world, await chromium.launch({ executablePath: CHROMIUM, args }));
     } catch (error) {
-      cluster.kill('SIGKILL');
+      await world.end();
       throw error;
     }
+  }
+
+  /** Address of the interface, without a path. */
+  get origin(): string {
+    return this.world.origin;
   }
 
   /** A browser of its own: cookies, storage, size, appearance. */
@@ -71,7 +55,7 @@ export class Stage {
       colorScheme: dark ? 'dark' : 'light',
       reducedMotion: 'reduce',
     });
-    context.setDefaultTimeout(SHOW_MS);
+    context.setDefaultTimeout(this.world.showMs);
     context.on('weberror', (error) => this.faults.push(`thrown: ${error.error().message}`));
     context.on('console', (message) => {
       if (message.type() === 'error' && !/Failed to load resource/.test(message.text()))
@@ -86,7 +70,7 @@ export class Stage {
   async page(options: Parameters<Stage['context']>[0] = {}): Promise<Page> {
     const page = await (await this.context(options)).newPage();
     await page.goto(`${this.origin}/login`);
-    await page.getByLabel('API token').fill(this.token);
+    await page.getByLabel('API token').fill(this.world.token);
     await page.keyboard.press('Enter');
     await page.getByRole('heading', { name: 'Cluster', level: 1 }).waitFor();
     return page;
@@ -98,23 +82,18 @@ export class Stage {
     await page.locator('h1').first().waitFor();
   }
 
-  /** A fault of the simulated cluster, such as `kill-host h2`. */
-  fault(line: string): void {
-    this.#cluster.stdin?.write(`${line}\n`);
-  }
-
-  /** Freezes the server, or lets it continue: its connections stay open and silent. */
-  freeze(isFrozen: boolean): void {
-    this.#cluster.kill(isFrozen ? 'SIGSTOP' : 'SIGCONT');
+  /** Closes every page, so that no story sees what another one left open. */
+  async closePages(): Promise<void> {
+    for (const context of this.#browser.contexts()) await context.close();
   }
 
   /** Ends browser and cluster; fails if a page had a fault. */
   async close(): Promise<void> {
-    this.freeze(false);
-    await this.#browser.close();
-    const ended = once(this.#cluster, 'exit');
-    this.#cluster.kill('SIGTERM');
-    await ended;
+    try {
+      await this.#browser.close();
+    } finally {
+      await this.world.end();
+    }
     assert.deepEqual(this.faults, []);
   }
 }
@@ -123,17 +102,4 @@ async function run(argv: readonly string[]): Promise<void> {
   const child = spawn(process.execPath, argv, { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'] });
   const [code] = (await once(child, 'exit')) as [number | null];
   assert.equal(code, 0, argv.join(' '));
-}
-
-/** The addresses that the mock prints once it can be used. */
-async function addressesOf(cluster: ChildProcess): Promise<{ ui: URL; token: string }> {
-  assert.ok(cluster.stdout !== null);
-  const lines = createInterface({ input: cluster.stdout, signal: AbortSignal.timeout(START_MS) });
-  let ui: URL | null = null;
-  for await (const line of lines) {
-    const [name, value = ''] = line.split(/:\s+/, 2);
-    if (name === 'UI') ui = new URL(value);
-    if (name === 'Token' && ui !== null) return { ui, token: value };
-  }
-  throw new Error('The simulated cluster did not start.');
 }

@@ -110,7 +110,8 @@ export class SimDisplay extends Duplex {
   }
 }
 
-function colourOf(name: string): readonly number[] {
+/** The colour of the picture of a VM: red, green, blue. */
+export function colourOf(name: string): readonly number[] {
   return [...createHash('sha256').update(name).digest().subarray(0, 3)].map((part) => part % 160);
 }
 
