@@ -39,6 +39,10 @@ test('a start that leaves hosts which cannot be drained is refused with the reas
   await stage.go(page, '/ties?q=apart4');
   const row = page.getByRole('table', { name: 'Ties and debts' }).getByRole('row').filter({ hasText: 'apart4' });
   await row.filter({ hasText: /h1, h2, h3, h4/ }).waitFor();
+  // In the picture it is a line, and the same in words beside it.
+  await page.getByRole('link', { name: 'Cluster', exact: true }).click();
+  await page.getByRole('gridcell', { name: /^h1,/ }).focus();
+  await page.getByRole('list', { name: 'Ties and debts' }).filter({ hasText: 'apart4' }).waitFor();
   for (const name of names) await ask('DELETE', `/v1/vms/${name}`);
 });
 

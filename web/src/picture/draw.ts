@@ -5,6 +5,7 @@
 import { percentOf } from '../texts/format.ts';
 import type { Box, Layout, Slice, Tile } from './layout.ts';
 import type { Palette } from './palette.ts';
+import type { TieLink } from './tie-links.ts';
 import { VERDICT_STYLES } from './verdict-style.ts';
 import type { View } from './view.ts';
 
@@ -38,10 +39,12 @@ export interface Marks {
   readonly slices: readonly Slice[];
   /** Slices that belong together: lines between them. */
   readonly links: readonly Slice[];
+  /** What is chosen, and what it is tied to: broken lines. */
+  readonly ties: readonly TieLink[];
 }
 
 /** The upper canvas. */
-export function drawMarks(surface: Surface, { tiles, slices, links }: Marks): void {
+export function drawMarks(surface: Surface, { tiles, slices, links, ties }: Marks): void {
   const { context, palette, view } = surface;
   begin(surface);
   context.strokeStyle = palette.accent;
@@ -52,13 +55,27 @@ export function drawMarks(surface: Surface, { tiles, slices, links }: Marks): vo
     context.lineWidth = 1.5 / view.scale;
     for (const other of others) curve(context, first, other);
     context.fillStyle = palette.accent;
-    for (const { x, y } of [first, ...others]) {
-      context.beginPath();
-      context.arc(x, y, 3.5 / view.scale, 0, 2 * Math.PI);
-      context.fill();
-    }
+    for (const at of [first, ...others]) dot(surface, at);
   }
+  drawTies(surface, ties);
   context.resetTransform();
+}
+
+function drawTies(surface: Surface, ties: readonly TieLink[]): void {
+  const { context, palette, view } = surface;
+  context.strokeStyle = palette.tie;
+  context.fillStyle = palette.tie;
+  context.lineWidth = 1.5 / view.scale;
+  context.setLineDash([5 / view.scale, 4 / view.scale]);
+  for (const { from, to } of ties) curve(context, middle(from), middle(to));
+  context.setLineDash([]);
+  for (const { to } of ties) dot(surface, middle(to));
+}
+
+function dot({ context, view }: Surface, { x, y }: { readonly x: number; readonly y: number }): void {
+  context.beginPath();
+  context.arc(x, y, 3.5 / view.scale, 0, 2 * Math.PI);
+  context.fill();
 }
 
 function begin({ context, view, size, pixelRatio }: Surface): void {

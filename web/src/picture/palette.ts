@@ -9,6 +9,8 @@ export interface Palette {
   readonly text: string;
   readonly muted: string;
   readonly accent: string;
+  /** Lines of ties. */
+  readonly tie: string;
   readonly surface: string;
   readonly onSlice: string;
   readonly fills: Readonly<Record<Tone, Readonly<Record<Pattern, Fill>>>>;
@@ -41,6 +43,7 @@ export function paletteOf(element: Element): Palette {
   return {
     ...{ text: color('text'), muted: color('muted'), accent: color('accent'), surface: color('surface') },
     onSlice: color('on-slice'),
+    tie: color('warn'),
     fills: Object.fromEntries(TONES.map((tone) => [tone, fillsOf(tone)])) as Palette['fills'],
     moods: {
       normal: { line: color('line-strong'), head: color('surface') },

@@ -7,6 +7,7 @@ import { TEXTS } from '../texts/texts.ts';
 import type { Choice } from './choice.ts';
 import { HostGrid } from './host-grid.tsx';
 import { layoutOf, type PictureHost } from './layout.ts';
+import type { PictureTie } from './tie-links.ts';
 import { useCanvases } from './use-canvases.ts';
 import { usePointer } from './use-pointer.ts';
 import { bounded, type View, WHOLE, zoomed } from './view.ts';
@@ -15,6 +16,8 @@ import './picture.css';
 interface PictureProps {
   readonly hosts: readonly PictureHost[];
   readonly chosen: Choice | null;
+  /** Ties that there are, of which those of the chosen one are drawn. */
+  readonly ties: readonly PictureTie[];
   readonly onChoose: (choice: Choice | null) => void;
   readonly onOpen: (choice: Choice) => void;
 }
@@ -22,7 +25,7 @@ interface PictureProps {
 const ZOOM_STEP = 1.5;
 
 /** See the module's comment. */
-export function Picture({ hosts, chosen, onChoose, onOpen }: PictureProps) {
+export function Picture({ hosts, chosen, ties, onChoose, onOpen }: PictureProps) {
   const frame = useRef<HTMLDivElement>(null);
   const size = useSize(frame);
   const layout = useMemo(() => layoutOf(hosts, size), [hosts, size]);
@@ -32,7 +35,7 @@ export function Picture({ hosts, chosen, onChoose, onOpen }: PictureProps) {
     setView(bounded(zoomed(shown, factor, at), layout, size));
   useWheel(frame, zoom);
   const pointer = usePointer({ frame, layout, size, shown, setView, onChoose });
-  const canvases = useCanvases({ layout, view: shown, size, hovered: pointer.hovered, chosen });
+  const canvases = useCanvases({ layout, view: shown, size, hovered: pointer.hovered, chosen, ties });
   return (
     <div className="picture">
       <div className="picture-frame" ref={frame} {...pointer.handlers}>

@@ -5,6 +5,7 @@ import type { Choice } from './choice.ts';
 import { drawMarks, drawTiles } from './draw.ts';
 import type { Layout, Slice } from './layout.ts';
 import { type Palette, paletteOf } from './palette.ts';
+import { type PictureTie, tieLinks } from './tie-links.ts';
 import type { View } from './view.ts';
 
 interface Shown {
@@ -13,14 +14,18 @@ interface Shown {
   readonly size: { readonly width: number; readonly height: number };
   readonly hovered: Choice | null;
   readonly chosen: Choice | null;
+  readonly ties: readonly PictureTie[];
 }
 
 /** References for the lower and the upper canvas. */
-export function useCanvases({ layout, view, size, hovered, chosen }: Shown) {
+export function useCanvases({ layout, view, size, hovered, chosen, ties }: Shown) {
   const lower = useRef<HTMLCanvasElement>(null);
   const upper = useRef<HTMLCanvasElement>(null);
   const palette = usePalette();
-  const marks = useMemo(() => marksOf(layout, hovered, chosen), [layout, hovered, chosen]);
+  const marks = useMemo(
+    () => ({ ...marksOf(layout, hovered, chosen), ties: chosen === null ? [] : tieLinks(layout, chosen, ties) }),
+    [layout, hovered, chosen, ties],
+  );
   const { scale, x, y } = view;
   useEffect(() => {
     const surface = surfaceOf(lower.current, { palette, view: { scale, x, y }, size });

@@ -6,20 +6,23 @@ import type { Host, Vm } from '../../api/types.ts';
 import type { Estate } from '../../live/estate.ts';
 import { useItem } from '../../live/lists.ts';
 import type { Choice } from '../../picture/choice.ts';
+import { tiesOf } from '../../picture/tie-links.ts';
 import { bytesText, percentOf } from '../../texts/format.ts';
 import { TEXTS } from '../../texts/texts.ts';
 import { HostState } from '../../ui/host-state.tsx';
 import { Tag, VerdictMark } from '../../ui/mark.tsx';
 import { Facts } from '../../ui/page.tsx';
 import { Possible } from '../../ui/possible.tsx';
+import { ChosenTies, type ShownTie } from './chosen-ties.tsx';
 
 interface ChosenProps {
   readonly estate: Estate;
   readonly chosen: Choice | null;
+  readonly ties: readonly ShownTie[];
 }
 
 /** See the module's comment. */
-export function Chosen({ estate, chosen }: ChosenProps) {
+export function Chosen({ estate, chosen, ties }: ChosenProps) {
   const row = useItem('vm-row', chosen?.vm ?? null);
   const vm = useQuery({ ...vmQuery(row?.name ?? ''), enabled: row !== undefined }).data;
   const isHost = row === undefined && estate.hosts.some(({ name }) => name === chosen?.host);
@@ -28,6 +31,7 @@ export function Chosen({ estate, chosen }: ChosenProps) {
     <aside className="chosen" aria-label={TEXTS.chosen.label} aria-live="polite">
       {row !== undefined && vm !== undefined ? <ChosenVm vm={vm} /> : null}
       {isHost && host !== undefined ? <ChosenHost host={host} /> : null}
+      {row === undefined && !isHost ? null : <ChosenTies ties={tiesOf(row ?? chosen?.host ?? '', ties)} />}
       {row === undefined && !isHost ? <p className="hint">{TEXTS.picture.hint}</p> : null}
     </aside>
   );

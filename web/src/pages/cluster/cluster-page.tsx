@@ -8,6 +8,7 @@ import { TEXTS } from '../../texts/texts.ts';
 import { useSearch } from '../../ui/address.ts';
 import { Empty, Page, Waiting } from '../../ui/page.tsx';
 import { Chosen } from './chosen.tsx';
+import { useTies } from './chosen-ties.tsx';
 import { Summary } from './summary.tsx';
 import './cluster.css';
 
@@ -19,6 +20,7 @@ export function ClusterPage() {
   const { search, setSearch } = useSearch();
   const navigate = useNavigate();
   const [chosen, setChosen] = useState<Choice | null>(null);
+  const ties = useTies(chosen !== null);
   const isTable = search['as'] === 'table';
   const open = ({ host, vm }: Choice): void => {
     const name = estate.hosts.flatMap(({ vms }) => vms).find(({ id }) => id === vm)?.name;
@@ -48,8 +50,8 @@ export function ClusterPage() {
         <Empty title={TEXTS.host.empty}>{TEXTS.host.emptyHint}</Empty>
       ) : (
         <div className="cluster">
-          <Picture hosts={estate.hosts} chosen={chosen} onChoose={setChosen} onOpen={open} />
-          <Chosen estate={estate} chosen={chosen} />
+          <Picture hosts={estate.hosts} chosen={chosen} ties={ties} onChoose={setChosen} onOpen={open} />
+          <Chosen estate={estate} chosen={chosen} ties={ties} />
         </div>
       )}
     </Page>
