@@ -185,6 +185,15 @@ const figures: WebStory = {
   },
 };
 
+const guest: WebStory = {
+  name: 'the page of a VM has what its guest says of itself',
+  async run(stage) {
+    const page = await stage.page();
+    await stage.go(page, `/vms/${stage.world.dbVm}`);
+    await section(page, 'What its guest says').locator('dd', { hasText: stage.world.guestSystem }).waitFor();
+  },
+};
+
 const drain: WebStory = {
   name: 'a host is drained with the timeline before and during, and taken back',
   async run(stage) {
@@ -343,6 +352,7 @@ export const anyCluster: readonly WebStory[] = [
   ties,
   sameHosts,
   figures,
+  guest,
   drain,
   lost,
   plug,

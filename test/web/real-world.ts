@@ -37,6 +37,7 @@ export class RealWorld implements World {
   readonly movesAreSeen = true;
   readonly webVms = WEB_VMS;
   readonly dbVm = DB_VM;
+  readonly guestSystem = 'Groundplane tiny';
 
   private constructor(cluster: StoryCluster, { link, key }: { readonly link: URL; readonly key: string }) {
     const { apiUrl, token, caPem } = cluster.target;

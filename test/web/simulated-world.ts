@@ -40,6 +40,7 @@ function worldOf(cluster: ChildProcess, { ui, token }: { readonly ui: URL; reado
     movesAreSeen: false,
     webVms: ['web1', 'web2', 'web4', 'web5', 'web7', 'web8'],
     dbVm: 'web3',
+    guestSystem: 'Simulated 1',
     talk: (vm, turn) => ({ typed: `hello${turn}`, answered: new RegExp(`hello${turn}\\s+${vm} login:`) }),
     // A bar moves over the guest's colour with each key; a guest that moved has it at its beginning.
     draw: async (vm, turn) => ({ before: drawn(vm), keys: turn === 0 ? 'x' : 'xx', after: drawn(vm) }),

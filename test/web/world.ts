@@ -43,6 +43,8 @@ export interface World {
   readonly webVms: readonly string[];
   /** A VM of tier `db`: nothing stops it. */
   readonly dbVm: string;
+  /** The system that guests say they are. */
+  readonly guestSystem: string;
   /** What answers on the serial console of a VM; `turn`: another one for each number. */
   talk(vm: string, turn: number): Talk;
   /** Has the guest of a VM with a display draw; `turn`: another picture for each of 0 and 1. */

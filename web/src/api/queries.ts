@@ -61,6 +61,13 @@ export const vmLogQuery = (vm: string) =>
       dataOf(http.GET('/v1/vms/{vm}/log', { params: { path: { vm }, query: { lines: 200 } }, signal })),
   });
 
+/** What the guest of a VM says of itself. */
+export const vmGuestQuery = (vm: string) =>
+  queryOptions({
+    ...{ queryKey: ['vm', vm, 'guest'], ...PASSING, retry: false },
+    queryFn: ({ signal }) => dataOf(http.GET('/v1/vms/{vm}/guest', { params: { path: { vm } }, signal })),
+  });
+
 /** How often a VM's use of resources is read while its page is in sight, in ms. */
 const FIGURES_MS = 2_000;
 

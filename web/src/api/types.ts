@@ -25,6 +25,7 @@ export type Verdict = Vm['verdict'];
 export type HostRow = Schemas['HostRow'];
 export type VmRow = Schemas['VmRow'];
 export type VmFigures = Schemas['VmFigures'];
+export type VmGuest = Schemas['VmGuest'];
 export type Lab = Schemas['Lab'];
 export type Admission = Schemas['Admission'];
 export type AllowedAction = Schemas['AllowedAction'];

@@ -1,5 +1,6 @@
 /** Every text of the interface that does not come from the API, in one place. */
 import { countText } from './format.ts';
+import { GUEST_TEXTS } from './guest-texts.ts';
 import { ACCEPT_TEXTS, TIES_TEXTS } from './ties-texts.ts';
 
 export const TEXTS = {
@@ -635,6 +636,7 @@ export const TEXTS = {
     events: 'The cluster’s reaction',
     eventHeads: ['Time', 'Event', 'VM', 'Host', 'Message'],
   },
+  guest: GUEST_TEXTS,
   figures: {
     sources:
       'Processor, memory and network are counted by the kernel of the host and reported by its agent; disks by QEMU itself. ' +

@@ -6,6 +6,7 @@ import { TEXTS } from '../../texts/texts.ts';
 import { Tag, VerdictMark } from '../../ui/mark.tsx';
 import { Facts, Section } from '../../ui/page.tsx';
 import { SmallTable } from '../../ui/small-table.tsx';
+import { VmGuest } from './vm-guest.tsx';
 
 const { vm: texts } = TEXTS;
 const ageText = (ageMs: number | null): string => (ageMs === null ? texts.never : texts.ago(durationText(ageMs)));
@@ -41,7 +42,10 @@ export function VmOverview({ vm }: { readonly vm: VmDetail }) {
           />
         </Section>
       </div>
-      <Specification vm={vm} />
+      <div>
+        <Specification vm={vm} />
+        <VmGuest vm={vm.name} />
+      </div>
     </div>
   );
 }
