@@ -9,7 +9,7 @@ const PORT = 9_000;
 const [address = '', ...rest] = process.argv.slice(2);
 
 function serve(host) {
-  createServer(async (asked, answer) => {
+  const obey = async (asked, answer) => {
     let body = '';
     for await (const chunk of asked) body += chunk;
     const [program, ...argv] = JSON.parse(body);
@@ -17,17 +17,19 @@ function serve(host) {
     execFile(program, argv, { env, maxBuffer: 2 ** 24 }, (error, stdout, stderr) =>
       answer.end(JSON.stringify({ code: error === null ? 0 : 1, output: stdout + stderr })),
     );
-  }).listen(PORT, host);
+  };
+  createServer((asked, answer) => void obey(asked, answer)).listen(PORT, host);
 }
 
 function call(host, argv) {
-  const asked = request({ host, port: PORT, method: 'POST' }, async (answer) => {
+  const print = async (answer) => {
     let body = '';
     for await (const chunk of answer) body += chunk;
     const { code, output } = JSON.parse(body);
     process.stdout.write(output);
     process.exitCode = code;
-  });
+  };
+  const asked = request({ host, port: PORT, method: 'POST' }, (answer) => void print(answer));
   asked.end(JSON.stringify(argv));
 }
 
