@@ -38,6 +38,15 @@ export function addBackup(cluster: Command, io: Io): void {
       }),
     );
   cluster
+    .command('make-room')
+    .description('on a control node: make room in a full etcd although no server runs; no record is lost')
+    .action(
+      action(io, async (session) => {
+        const { makeRoomHere } = await import('../../install/etcd-recovery.ts');
+        await makeRoomHere((line) => session.say(line));
+      }),
+    );
+  cluster
     .command('restore')
     .description('after the loss of every control node: begin the cluster again on this one; running VMs are adopted')
     .argument('<file>', 'a file of `gp cluster backup`')
