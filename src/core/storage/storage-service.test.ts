@@ -1,5 +1,5 @@
 /**
- * Which orders a storage service obeys: docs/specs/generations.md, G4, and the table of repeated steps; orders of stale
+ * Which orders a storage service obeys: docs/specs/generations.md, G4, and the list of repeated steps; orders of stale
  * leaders are refused.
  */
 import assert from 'node:assert/strict';
