@@ -6,7 +6,7 @@ import { assert } from '../src/base/assert.ts';
 import type { HostName, VmId } from '../src/base/ids.ts';
 import { type Cost, Meter } from './lib/scale/meter.ts';
 import { hostName, type Shape } from './lib/scale/records.ts';
-import { askedTurns } from './lib/scale/requests.ts';
+import { askedTurns, askForever, CREATED_PREFIX } from './lib/scale/requests.ts';
 import { ScaleWorld, type Seen } from './lib/scale/world.ts';
 
 export interface RunOptions extends Shape {
@@ -20,7 +20,9 @@ export interface RunOptions extends Shape {
 const TAKEOVER_MS_MAX = 60_000;
 const LOSS_MS_MAX = 60_000;
 const AFTERWARDS_MS = 20_000;
-const RACKS = 2;
+/** Requests are asked so long before a rack is lost while they are asked, in seconds. */
+const ASKED_S = 20;
+const REASONS = 3;
 
 /** What the process prints. */
 export interface RunResult {
@@ -34,7 +36,9 @@ export interface RunResult {
   readonly requests: Readonly<Record<string, readonly number[]>>;
   /** The losses of two racks, the second a while after the first; empty if no host is to be lost. */
   readonly losses: readonly Loss[];
-  /** What the leader asked for in the whole run, and the warnings that it logged. */
+  /** The same of a third rack, while requests are asked; null where no host is to be lost. */
+  readonly underLoad: UnderLoad | null;
+  /** What the leader asked for in the whole run, and what it warned of. */
   readonly asked: Readonly<Record<string, number>>;
   readonly warnings: Readonly<Record<string, number>>;
   readonly memory: { readonly rssSteadyMb: number; readonly rssPeakMb: number; readonly heapUsedMb: number };
@@ -52,7 +56,7 @@ async function main(options: RunOptions): Promise<void> {
   const steady = await meter.run(clock.monotonicMs() + options.steadyS * 1_000);
   const rssSteadyMb = megabytes(process.memoryUsage.rss());
   const requests = await askedTurns(world.backend());
-  const losses = options.lost === 0 ? [] : await loseRacks(world, meter, options);
+  const { losses, underLoad } = options.lost === 0 ? NO_LOSS : await loseRacks(world, meter, options);
   const rssPeakMb = megabytes(process.resourceUsage().maxRSS * 1_024);
   // This is measured last: after a full collection V8 begins the next one early, and that would be counted for the
   // loss.
@@ -60,7 +64,7 @@ async function main(options: RunOptions): Promise<void> {
   const heapUsedMb = megabytes(process.memoryUsage().heapUsed);
   const memory = { rssSteadyMb, rssPeakMb, heapUsedMb };
   const [asked, warnings] = [Object.fromEntries(world.fleet.asked), Object.fromEntries(world.warnings)];
-  const result: RunResult = { keys, takeover, warmUp, steady, requests, losses, asked, warnings, memory };
+  const result: RunResult = { keys, takeover, warmUp, steady, requests, losses, underLoad, asked, warnings, memory };
   process.stdout.write(`${JSON.stringify(result)}\n`);
 }
 
@@ -81,21 +85,46 @@ interface Loss {
   readonly asked: Readonly<Record<string, number>>;
 }
 
+/** What happened while requests were asked. */
+interface UnderLoad {
+  readonly loss: Loss;
+  /** The quiet time before the loss. */
+  readonly quiet: Cost;
+  readonly answered: number;
+  /** How many requests were refused, and the messages of the first few. */
+  readonly refused: number;
+  readonly because: readonly string[];
+}
+
+const NO_LOSS = { losses: [], underLoad: null } as const;
+
 /**
- * Loses two racks: in the first loss, code runs for the first time and V8 compiles it; the second loss shows the leader
- * with compiled code.
+ * What a loss asks of the leader runs for the first time in the first one, and V8 compiles it meanwhile: so there is a
+ * second one. The third one comes while requests are asked.
  */
-async function loseRacks(world: ScaleWorld, meter: Meter, { lost }: RunOptions): Promise<Loss[]> {
+async function loseRacks(
+  world: ScaleWorld,
+  meter: Meter,
+  { lost }: RunOptions,
+): Promise<{ readonly losses: readonly Loss[]; readonly underLoad: UnderLoad }> {
   let witness = (_each: Seen): void => undefined;
   await world.witness((each) => witness(each));
   const gone = new Set<HostName>();
-  const losses: Loss[] = [];
-  for (let rack = 0; rack < RACKS; rack++) {
+  const loseRack = (rack: number): Promise<Loss> => {
     const hosts = Array.from({ length: lost }, (_, n) => hostName(rack * lost + n));
     for (const host of hosts) gone.add(host);
-    losses.push(await loseHosts(world, meter, { hosts, gone, onSeen: (listener) => (witness = listener) }));
-  }
-  return losses;
+    return loseHosts(world, meter, { hosts, gone, onSeen: (listener) => (witness = listener) });
+  };
+  meter.charge();
+  const losses = [await loseRack(0), await loseRack(1)];
+  const load = askForever(world.backend(), world.leader);
+  const quiet = await meter.run(world.clock.monotonicMs() + ASKED_S * 1_000);
+  const loss = await loseRack(2);
+  load.end();
+  const { refused } = load;
+  const because = refused.slice(0, REASONS);
+  const underLoad = { loss, quiet, answered: load.answered(), refused: refused.length, because };
+  return { losses, underLoad };
 }
 
 interface LoseOptions {
@@ -112,6 +141,7 @@ async function loseHosts(world: ScaleWorld, meter: Meter, { hosts, gone, onSeen 
   const affected = new Set(vmsOn(world, new Set(hosts)));
   const waiting = new Set(affected);
   onSeen((each) => {
+    if ((each.after ?? each.before)?.name.startsWith(CREATED_PREFIX) === true) return;
     seen.push(each);
     if (each.after?.phase.kind === 'starting' && waiting.delete(each.id)) starting.add(each.id);
     if (each.after?.phase.kind === 'running') starting.delete(each.id);
@@ -140,8 +170,8 @@ async function loseHosts(world: ScaleWorld, meter: Meter, { hosts, gone, onSeen 
 }
 
 function vmsOn({ vms }: ScaleWorld, hosts: ReadonlySet<HostName>): VmId[] {
-  return [...vms.values()].flatMap(({ id, phase }) =>
-    phase.kind === 'running' && hosts.has(phase.incarnation.host) ? [id] : [],
+  return [...vms.values()].flatMap(({ id, name, phase }) =>
+    phase.kind === 'running' && hosts.has(phase.incarnation.host) && !name.startsWith(CREATED_PREFIX) ? [id] : [],
   );
 }
 
@@ -180,6 +210,7 @@ function mistakes(
   const groups = new Map<string, Set<HostName>>();
   for (const vm of world.vms.values()) {
     if (vm.phase.kind !== 'running') {
+      if (vm.name.startsWith(CREATED_PREFIX)) continue;
       wrong.push(`${vm.name} is ${vm.phase.kind}`);
       continue;
     }

@@ -36,7 +36,9 @@ export async function scale(context: BenchContext): Promise<BenchResult> {
   const perHost = (medianS: number, hosts: number): number => (1e6 * medianS) / hosts;
   const growth = perHost(median(steadyS), HOSTS.large) / perHost(median(smallS), HOSTS.small);
   const losses = large.flatMap(({ losses: [first] }) => first ?? []);
-  const wrong = large.flatMap((each) => each.losses.flatMap((loss) => loss.wrong));
+  const wrong = large.flatMap(({ losses, underLoad }) =>
+    [...losses, ...(underLoad === null ? [] : [underLoad.loss])].flatMap((loss) => loss.wrong),
+  );
   return {
     bars: [
       atMost('1,000 hosts, 20,000 VMs, steady: processor time of the leader per simulated second', {
@@ -56,6 +58,7 @@ export async function scale(context: BenchContext): Promise<BenchResult> {
       }),
       decisionBar(wrong.length),
       requestBar(large),
+      ...loadBars(large),
       atMost('processor time per host, 1,000 hosts against 100', {
         measured: rounded(growth),
         max: 1.5,
@@ -75,17 +78,8 @@ export async function scale(context: BenchContext): Promise<BenchResult> {
         lossCpuS: rounded(median(losses.map(({ decisions }) => decisions.wholeCpuS))),
       },
       requestTurnsMs: large.map(({ requests }) => requests),
-      loss: {
-        vms: losses.map(({ vms }) => vms),
-        toFirstDecisionMs: losses.map(({ lossToFirstDecisionMs }) => lossToFirstDecisionMs),
-        toLastDecisionMs: losses.map(({ lossToLastDecisionMs }) => lossToLastDecisionMs),
-        toLastRunningMs: losses.map(({ lossToLastRunningMs }) => lossToLastRunningMs),
-        vmsPerHostAfterwards: losses.map(({ vmsPerHost }) => vmsPerHost),
-        leaderCpuS: losses.map(({ decisions }) => rounded(decisions.leaderCpuS)),
-        /** Another rack, 20 s after the first: the leader's code for a loss is compiled by then. */
-        leaderCpuSOfTheNext: large.flatMap(({ losses: [, next] }) => rounded(next?.decisions.leaderCpuS ?? Number.NaN)),
-        wrong: wrong.slice(0, 20),
-      },
+      loss: lossSummary(large, wrong),
+      underLoad: large.map(loadSummary),
     },
     samples: { hosts100: small, hosts1000: large },
     method: METHOD,
@@ -99,7 +93,8 @@ const METHOD: readonly string[] = [
   'Each host has 20 VMs with one disk, one NIC and one network of 20 VMs on 20 hosts; half of them are in anti-affinity groups of five; each host has room for half as many again; one storage node for 50 hosts.',
   `Memory is the peak of the whole process from its start to its end, with the simulated etcd, hosts and storage in it. Its heap is bounded by --max-old-space-size=${HEAP_MIB}, and ${YOUNG_FIRST} is set, as for every server; what is left after a full collection is heapUsedMb.`,
   'The loss is counted from the instant at which 40 neighbouring hosts lose their power, detection and the steady work of that time included. Wrong is: any decision about a VM that was not there; a second start of one that was; a new place on a lost host, beside another of its group, or beyond a host’s memory; any other change of phase; a VM that does not run 20 s after the last one.',
-  'The figures of one run come from one process, in this order: taking over, 15 s of quiet, 30 s measured, the loss, another one. The bar is held against the first, in which V8 also compiles what the leader has never done before (its threads are counted).',
+  'The figures of one run come from one process, in this order: taking over, 15 s of quiet, 30 s measured, the loss, another one, 20 s of requests, a third loss under requests. The bar is held against the first, in which V8 also compiles what the leader has never done before (its threads are counted).',
+  'From the first loss on a turn of half a millisecond and more takes as long in simulated time as its processor time was here: the leader comes late to what is due meanwhile. The requests: 20 a second in simulated time, by turns a page of 100 VMs, a page of 1,000 hosts, the cluster, the metrics, the creation of a VM that starts; each is asked when its time has come, whether or not those before it were answered.',
 ];
 
 async function measure(context: BenchContext, each: Pick<RunOptions, 'hosts' | 'lost' | 'seed'>): Promise<RunResult> {
@@ -125,6 +120,59 @@ function requestBar(large: readonly RunResult[]): Bar {
     unit: 'ms',
   });
 }
+
+/** The bars are against the second rack, which like the third is lost when V8 has compiled what a loss needs. */
+function loadBars(large: readonly RunResult[]): Bar[] {
+  const loads = large.flatMap(({ underLoad }) => underLoad ?? []);
+  const turns = loads.map(({ quiet, loss }) => Math.max(quiet.longestTurnMs, longestTurnOf(loss)));
+  const later = large.flatMap(({ losses: [, next], underLoad }) =>
+    next === undefined || underLoad === null ? [] : underLoad.loss.lossToLastDecisionMs / next.lossToLastDecisionMs,
+  );
+  const refused = loads.reduce((sum, load) => sum + load.refused, 0);
+  return [
+    atMost('20 requests a second: the longest turn of the event loop, a rack of 40 lost meanwhile', {
+      measured: rounded(Math.max(...turns)),
+      max: 50,
+      unit: 'ms',
+    }),
+    atMost('20 requests a second: from the loss of a rack to the last decision, against none', {
+      measured: rounded(median(later)),
+      max: 1.1,
+      unit: 'times',
+    }),
+    atMost('20 requests a second: refused', { measured: refused, max: 0, unit: 'requests' }),
+  ];
+}
+
+function lossSummary(large: readonly RunResult[], wrong: readonly string[]): object {
+  const losses = large.flatMap(({ losses: [first] }) => first ?? []);
+  return {
+    vms: losses.map(({ vms }) => vms),
+    toFirstDecisionMs: losses.map(({ lossToFirstDecisionMs }) => lossToFirstDecisionMs),
+    toLastDecisionMs: losses.map(({ lossToLastDecisionMs }) => lossToLastDecisionMs),
+    toLastRunningMs: losses.map(({ lossToLastRunningMs }) => lossToLastRunningMs),
+    vmsPerHostAfterwards: losses.map(({ vmsPerHost }) => vmsPerHost),
+    leaderCpuS: losses.map(({ decisions }) => rounded(decisions.leaderCpuS)),
+    /** Another rack, 20 s after the first: the leader's code for a loss is compiled by then. */
+    leaderCpuSOfTheNext: large.flatMap(({ losses: [, next] }) => rounded(next?.decisions.leaderCpuS ?? Number.NaN)),
+    wrong: wrong.slice(0, 20),
+  };
+}
+
+function loadSummary({ underLoad }: RunResult): object | null {
+  if (underLoad === null) return null;
+  const { loss, quiet, answered, refused, because } = underLoad;
+  return {
+    longestTurnMs: { quiet: quiet.longestTurnMs, loss: longestTurnOf(loss) },
+    toFirstDecisionMs: loss.lossToFirstDecisionMs,
+    toLastDecisionMs: loss.lossToLastDecisionMs,
+    toLastRunningMs: loss.lossToLastRunningMs,
+    ...{ answered, refused, because },
+  };
+}
+
+const longestTurnOf = ({ decisions, recovery }: RunResult['losses'][number]): number =>
+  Math.max(decisions.longestTurnMs, recovery.longestTurnMs);
 
 function decisionBar(wrong: number): Bar {
   const figure = 'decisions that are wrong, repeated or oscillating during that, in all runs';

@@ -139,7 +139,10 @@ export class Fleet {
           return { exports: disks.map(({ disk, port }) => ({ disk, port, name: `g${generation}` })) };
         }),
       revoke: unexpected,
-      createDisk: unexpected,
+      createDisk: (name, disk, { vm }, { deadlineMs }) =>
+        ask('create disk', name, deadlineMs, (node) => {
+          node.disks.set(disk, { vm, generations: new Set() });
+        }),
       deleteDisk: unexpected,
       createSharedDisk: unexpected,
       deleteSharedDisk: unexpected,

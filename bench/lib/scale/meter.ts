@@ -20,17 +20,28 @@ export interface Cost {
   /** Simulated events, and how many of them entered the leader. */
   readonly events: number;
   readonly leaderEvents: number;
+  /** The longest turn, in ms of processor time of the thread; 0 unless the meter charges. */
+  readonly longestTurnMs: number;
 }
 
-/** See the module's comment. One per leader; `run` moves the simulation on. */
+/**
+ * Turns that are charged, in ms: shorter ones delay nobody. Nothing else that is simulated takes so long in one turn, so
+ * that a turn of a request, which no event of the leader's process began, is known by its length.
+ */
+const CHARGED_MS_MIN = 0.5;
+
+/** See the module. One per leader; `run` moves the simulation on. */
 export class Meter {
   readonly #clock: SimClock;
   #enteredAt: number | null = null;
   #leaderMs = 0;
   #entries = 0;
+  readonly #leader: SimProcess;
+  #charging: { turnBeganMs: number; longestMs: number } | null = null;
 
   constructor(clock: SimClock, leader: SimProcess) {
     this.#clock = clock;
+    this.#leader = leader;
     const run = leader.run.bind(leader);
     leader.run = (action) => {
       if (this.#enteredAt === null) {
@@ -41,10 +52,17 @@ export class Meter {
     };
   }
 
+  /** From now on the meter charges. Each event has a turn of the event loop of its own. */
+  charge(): void {
+    this.#clock.eventsPerTurn = 1;
+    this.#charging = { turnBeganMs: threadMs(), longestMs: 0 };
+  }
+
   /** Lets simulated time pass until `untilMs`, or until `over` says so. */
   async run(untilMs: number, over: () => boolean = () => false): Promise<Cost> {
     // The time simulated since the last measurement is charged to nobody.
     this.#enteredAt = null;
+    if (this.#charging !== null) this.#charging = { turnBeganMs: threadMs(), longestMs: 0 };
     const [leaderMs, entries, events] = [this.#leaderMs, this.#entries, this.#clock.events];
     const [startedMs, simulatedMs, cpu] = [performance.now(), this.#clock.monotonicMs(), process.cpuUsage()];
     await this.#clock.run(untilMs, () => {
@@ -61,12 +79,29 @@ export class Meter {
       simulatedS: (this.#clock.monotonicMs() - simulatedMs) / 1_000,
       events: this.#clock.events - events,
       leaderEvents: this.#entries - entries,
+      longestTurnMs: this.#charging?.longestMs ?? 0,
     };
   }
 
   #leave(): void {
+    if (this.#charging !== null) this.#chargeTurn(this.#charging);
     if (this.#enteredAt === null) return;
     this.#leaderMs += performance.now() - this.#enteredAt;
     this.#enteredAt = null;
   }
+
+  #chargeTurn(charging: { turnBeganMs: number; longestMs: number }): void {
+    const nowMs = threadMs();
+    const turnMs = nowMs - charging.turnBeganMs;
+    charging.turnBeganMs = nowMs;
+    if (turnMs < CHARGED_MS_MIN) return;
+    charging.longestMs = Math.max(charging.longestMs, turnMs);
+    this.#leader.freezeFor(turnMs);
+  }
+}
+
+/** Processor time of this thread, in ms: other processes and threads do not add to it. */
+function threadMs(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1_000;
 }

@@ -1,12 +1,16 @@
 /**
- * Measures what API requests cost the leader of a large cluster: the longest turn of the event loop that each request
- * takes.
+ * API requests to the leader of a large cluster: what each costs in its longest turn of the event loop, and a load of
+ * them.
  */
+import { messageOf } from '../../../src/base/errors.ts';
 import type { Backend } from '../../../src/control/backend/backend.ts';
+import type { Clock } from '../../../src/core/ports/clock.ts';
 
 /** The largest page. */
 const PAGE = { limit: 1_000 };
 const CALL = { principal: { name: 'bench' }, signal: new AbortController().signal };
+/** A VM that the load creates; it is started, as most are. */
+const NEW_VM = { vcpus: 1, memoryBytes: 2 ** 30, disks: [{ sizeBytes: 2 ** 30 }] };
 /** Rounds per request; the first round, in which V8 compiles, is not measured. */
 const ROUNDS = 5;
 
@@ -59,4 +63,54 @@ export async function askedTurns(backend: Backend): Promise<Record<string, numbe
     turns[what] = rounds.map((ms) => Math.round(ms * 10) / 10).sort((a, b) => b - a);
   }
   return turns;
+}
+
+/** Requests in a second. */
+const ASKED_PER_SECOND = 20;
+/** Names of the VMs that the load creates begin so. */
+export const CREATED_PREFIX = 'asked-';
+
+/** A load of requests: each is asked when its time has come, whether or not those before it were answered. */
+export interface Load {
+  /** How many requests were answered. */
+  readonly answered: () => number;
+  /** The messages of those that were refused. */
+  readonly refused: readonly string[];
+  readonly end: () => void;
+}
+
+/**
+ * Asks ASKED_PER_SECOND times a second, by turns: a page of VMs, hosts, the cluster, metrics, and the creation of a VM.
+ */
+export function askForever(backend: Backend, clock: Clock): Load {
+  const refused: string[] = [];
+  let [asked, answered, created, isOver] = [0, 0, 0, false];
+  const asks: readonly (() => unknown)[] = [
+    () => backend.vms.list({ limit: 100 }, CALL),
+    () => backend.hosts.list(PAGE, CALL),
+    () => backend.cluster.get(),
+    () => backend.cluster.metrics(),
+    () => backend.vms.create({ ...NEW_VM, name: `${CREATED_PREFIX}${created++}` }),
+  ];
+  const ask = async (): Promise<void> => {
+    try {
+      JSON.stringify(await asks[asked++ % asks.length]?.());
+      answered += 1;
+    } catch (error) {
+      refused.push(messageOf(error));
+    }
+  };
+  const next = (): void => {
+    if (isOver) return;
+    clock.after(1_000 / ASKED_PER_SECOND, next);
+    void ask();
+  };
+  next();
+  return {
+    answered: () => answered,
+    refused,
+    end: () => {
+      isOver = true;
+    },
+  };
 }

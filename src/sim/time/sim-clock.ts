@@ -14,7 +14,7 @@ interface Timer {
   callback: (() => void) | null;
 }
 
-/** Events between two turns of Node's event loop. */
+/** Events between two turns of Node's event loop, unless a simulation says otherwise. */
 const EVENTS_PER_TURN = 4_096;
 
 /** Unix time at which every simulation begins, in ms. */
@@ -22,6 +22,8 @@ export const EPOCH_MS = 1_700_000_000_000;
 
 /** An event queue. Times are in ms since the beginning, kept to the microsecond. */
 export class SimClock implements Clock {
+  /** Events between two turns of Node's event loop. 1: work that waits for the next turn goes on after the next event. */
+  eventsPerTurn = EVENTS_PER_TURN;
   readonly #heap: Timer[] = [];
   #now = 0;
   #order = 0;
@@ -75,7 +77,7 @@ export class SimClock implements Clock {
         queueMicrotask(again);
       };
       const again = (): void => {
-        if (this.#events % EVENTS_PER_TURN === 0) setImmediate(step);
+        if (this.#events % this.eventsPerTurn === 0) setImmediate(step);
         else process.nextTick(step);
       };
       queueMicrotask(again);
