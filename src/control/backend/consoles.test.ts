@@ -352,6 +352,26 @@ test('a holder who is slow holds the output back, as the guest’s own port does
   ann.destroy();
 });
 
+test('people who come to read along let nothing more through to a holder who is slow', async () => {
+  const world = new World();
+  const consoles = consolesOf(world);
+  const vm = world.vm as VmRecord;
+  const ann = await consoles.open(vm, callOf('ann'), KEPT);
+  for (let n = 0; n < 80; n++) {
+    world.port(1).push('x'.repeat(10_000));
+    await settle();
+  }
+  const held = ann.readableLength;
+  for (let n = 0; n < 20; n++) {
+    const bob = await consoles.open(vm, callOf('bob'), { readOnly: 'always' });
+    await settle();
+    bob.destroy();
+    await settle();
+  }
+  assert.equal(ann.readableLength, held);
+  ann.destroy();
+});
+
 test('whoever opened a console and went away meanwhile leaves no port behind, and is nobody else’s end', async () => {
   const world = new World();
   const consoles = consolesOf(world);

@@ -82,7 +82,6 @@ export class SharedConsole {
     const seat = this.#add(new Seat(holder, this.#clock, null));
     if (this.#recent.length > 0) seat.push(this.#recent);
     seat.say(this.#writer === null ? 'you read along' : `you read along; ${this.#writer.holder.name} writes`);
-    this.#following.resume();
     return seat;
   }
 
