@@ -27,10 +27,19 @@ export async function explainedChange(
   signal: AbortSignal | null,
 ): Promise<Explained | null> {
   if (refused.asked.length === 0) return null;
+  return inQueue(context, signal, (budget) => explaining(context, refused, budget));
+}
+
+/** Copies the estate when its turn has come: a refusal that comes without an explanation costs no copy. */
+function* explaining(
+  context: BackendContext,
+  refused: RefusedChange,
+  budget: ExplainBudget,
+): Generator<void, Explained | null> {
   const model = observedBy(context)?.estate.copy() ?? null;
-  if (model === null) return null;
-  const found = await inQueue(context, signal, (budget) => explainChange(model, refused, budget));
-  if (found === null) return null;
+  yield;
+  const found = model === null ? null : yield* explainChange(model, refused, budget);
+  if (model === null || found === null) return null;
   const { host, question } = found.about;
   const about = `${host} could not be ${question === 'drain' ? 'drained' : 'lost'} any more`;
   return explainedOf(model, about, found.explanation);
