@@ -26,7 +26,7 @@ export const ExplanationSchema = Type.Object(
     ),
     moreVms: Type.Integer({ description: 'how many more VMs have none' }),
     conflict: Type.Array(text, {
-      description: 'what cannot be met together; without any one of these there is a plan. Empty: not found',
+      description: 'what cannot be met together, even with everything else given up; each is needed. Empty: not found',
     }),
     isSmallest: Type.Boolean({ description: 'it is known that no smaller set conflicts' }),
     ways: Type.Array(
@@ -36,7 +36,7 @@ export const ExplanationSchema = Type.Object(
       ),
       {
         description:
-          'single changes that would make it possible, each verified by planning again, with the moves of that plan',
+          'changes that would make it possible, each verified by planning again, with the moves of that plan',
       },
     ),
     isComplete: Type.Boolean({ description: 'false: time was up before everything was tried' }),

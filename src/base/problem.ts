@@ -57,7 +57,7 @@ export interface Explained {
   }[];
   /** How many more there are. */
   readonly moreVms: number;
-  /** What cannot be met together: without any one of these there is a plan. Empty: not found. */
+  /** What cannot be met together, even with everything else given up; each is needed for that. Empty: not found. */
   readonly conflict: readonly string[];
   /** No smaller set conflicts. */
   readonly isSmallest: boolean;

@@ -2465,7 +2465,7 @@ export interface components {
         Explanation: {
             /** @description what is not possible, as a sentence */
             about: string;
-            /** @description what cannot be met together; without any one of these there is a plan. Empty: not found */
+            /** @description what cannot be met together, even with everything else given up; each is needed. Empty: not found */
             conflict: string[];
             /** @description false: time was up before everything was tried */
             isComplete: boolean;
@@ -2484,7 +2484,7 @@ export interface components {
                 }[];
                 vm: string;
             }[];
-            /** @description single changes that would make it possible, each verified by planning again, with the moves of that plan */
+            /** @description changes that would make it possible, each verified by planning again, with the moves of that plan */
             ways: {
                 moves: number;
                 /** @description such as "with 12 GiB more on h3" */

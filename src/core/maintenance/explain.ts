@@ -1,7 +1,7 @@
 /**
- * Explains why there is no plan, and what would make one possible. Every claim is made by planning again: a conflict
- * without any one of its constraints has a plan, and so has each relaxation. Pure; in pieces, and bounded by the number
- * of plans that it makes.
+ * Explains why there is no plan, and what would make one possible. Every claim is made by planning again: with the
+ * constraints of a conflict alone there is no plan, with one of them less there is, and so there is with each relaxation.
+ * Pure; in pieces, and bounded by the number of plans that it makes.
  */
 import type { HostName, VmId } from '../../base/ids.ts';
 import { type Constraint, keyOf } from './constraint.ts';
@@ -36,7 +36,8 @@ export interface Explanation {
   /** VMs without a place that are not in `vms`. */
   readonly moreVms: number;
   /**
-   * Constraints that cannot be met together; without any one of them there is a plan. Empty if no such set was found.
+   * Constraints that cannot be met together, even with all others given up; with any one of them less they can. Empty if
+   * no such set was found.
    */
   readonly conflict: readonly Constraint[];
   /** True where it is known that no smaller set of the constraints conflicts. */
