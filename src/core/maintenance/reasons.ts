@@ -2,6 +2,7 @@
  * Why a host cannot be drained, or lost, as a few lines for people: the VMs without a place, and for each why the hosts
  * that come nearest cannot take it. Pure; what it costs does not grow with the estate's VMs.
  */
+import { listed } from '../../base/listed.ts';
 import { type ExcludedVm, Exclusions } from './exclusions.ts';
 import { holdOf } from './held.ts';
 import type { Layout } from './layout.ts';
@@ -24,17 +25,31 @@ export interface Refused {
   readonly obstacle: Refusal['obstacle'];
 }
 
+/**
+ * The obstacle as a clause. `vms`: names of the VMs that a refusal has; where room for a loss is missing, those of the host
+ * that might be lost.
+ */
+export function obstacleWords(obstacle: Refusal['obstacle'], vms: readonly string[]): string {
+  switch (obstacle) {
+    case 'no-place':
+      return `no host can take ${listed(vms)}`;
+    case 'no-order':
+      return 'no order of the moves was found in which every host has room for each VM';
+    case 'no-room-for-loss': {
+      const clause = 'no room would be left for the loss of a host';
+      return vms.length === 0 ? clause : `${clause}: ${listed(vms)} would have no place`;
+    }
+  }
+}
+
 /** Returns a line for each of a few VMs, and one that counts the others. The layout is as before anything was moved. */
 export function reasonsOf(layout: Layout, { emptied, vms, question, obstacle }: Refused): string[] {
   const { model } = layout;
+  // Every VM has a place: no host has to say why it takes none.
+  if (obstacle === 'no-order') return [obstacleWords(obstacle, [])];
   const named = vms.slice(0, VMS_NAMED);
   const more = vms.length - named.length;
   const rest = more > 0 ? [`and ${more} more VMs`] : [];
-  if (obstacle === 'no-order')
-    return [
-      `no order of the moves was found in which every host has room for ${named.map((vm) => model.vmAt(vm).name).join(', ')}`,
-      ...rest,
-    ];
   const { name } = model.hostAt(emptied);
   const nearest = [...model.hosts.keys()]
     .filter((host) => host !== emptied)

@@ -27,7 +27,7 @@ import { atOnce } from '../maintenance/in-turns.ts';
 import type { Model } from '../maintenance/model.ts';
 import type { MaintenancePlan, Refusal } from '../maintenance/plan.ts';
 import { planEvacuation } from '../maintenance/planner.ts';
-import { wordsOf } from '../maintenance/reasons.ts';
+import { obstacleWords, wordsOf } from '../maintenance/reasons.ts';
 import { HELD_DRAIN } from '../maintenance/roll-decision.ts';
 import type { EventRecord, HostRecord } from '../model/cluster.ts';
 import { recordsOf } from '../model/cluster-index.ts';
@@ -345,10 +345,15 @@ export function planNotAccepted(finding: string): CodedError {
   });
 }
 
-/** The obstacles of a roll: its hosts with VMs that have no place. */
+/**
+ * The obstacles of a roll: its hosts with VMs that have no place. Where room for a loss is missing, the VMs of the
+ * refusal are those of a host that might be lost, and say nothing about the hosts of the roll.
+ */
 export function rollRefusal(model: Model, names: readonly HostName[], outcome: Refusal): NoPlan {
-  const stuck = new Set(outcome.vms.flatMap((id) => model.vms[model.vm(id)]?.host ?? []));
-  return stuck.size === 0 ? drainRefusal(model, names, outcome, []) : drainRefusal(model, [...stuck], outcome);
+  const without = outcome.obstacle === 'no-room-for-loss' ? [] : outcome.vms;
+  const theirs = new Set(without.flatMap((id) => model.vms[model.vm(id)]?.host ?? []));
+  const stuck = names.filter((name) => theirs.has(name));
+  return stuck.length === 0 ? drainRefusal(model, names, outcome, []) : drainRefusal(model, stuck, outcome);
 }
 
 /** The obstacles of a drain. `about`: the hosts whose VMs have no place. */
@@ -359,14 +364,11 @@ function drainRefusal(
   about: readonly HostName[] = hosts,
 ): NoPlan {
   const vms = outcome.vms.map((id) => model.vms[model.vm(id)]?.name ?? id).sort();
-  const why = {
-    'no-place': `no host can take ${listed(vms)}`,
-    'no-order': `no order of the moves was found in which every host has room for ${listed(vms)}`,
-    'no-room-for-loss': 'no room would be left for the loss of a host',
-  };
   const options = { emptied: new Set(hosts), isRestart: false };
-  const excluded = atOnce(exclusionsOf(model, outcome.vms.slice(0, EXPLAINED_MAX), options));
-  return new NoPlan(`${cannotWords(hosts)}: ${why[outcome.obstacle]}.`, {
+  // VMs of a host that might be lost need no other host now: no host has to say why it would not take them.
+  const unplaced = outcome.obstacle === 'no-place' ? outcome.vms.slice(0, EXPLAINED_MAX) : [];
+  const excluded = atOnce(exclusionsOf(model, unplaced, options));
+  return new NoPlan(`${cannotWords(hosts)}: ${obstacleWords(outcome.obstacle, vms)}.`, {
     hosts: about,
     advice: ['Nothing was changed.', ...excluded.map((vm) => explained(vm))].join(' '),
   });

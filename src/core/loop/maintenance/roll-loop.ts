@@ -24,6 +24,7 @@ import { writingOf } from '../../maintenance/fast-writers.ts';
 import { inTurns } from '../../maintenance/in-turns.ts';
 import type { MaintenancePlan, PlannedWave, Refusal } from '../../maintenance/plan.ts';
 import { planOf } from '../../maintenance/planner.ts';
+import { obstacleWords } from '../../maintenance/reasons.ts';
 import { closing, decideRoll, HELD_DRAIN, type RollDecision } from '../../maintenance/roll-decision.ts';
 import { openingAt } from '../../maintenance/roll-holds.ts';
 import type { EventRecord } from '../../model/cluster.ts';
@@ -368,7 +369,7 @@ export class RollLoop {
   #words(refusal: Refusal | null): string {
     if (refusal === null) return 'no part of it is left.';
     const names = refusal.vms.map((id) => this.#ports.index.vm(id)?.name ?? id);
-    return `no host can take ${names.slice(0, 5).join(', ')} (${refusal.obstacle}).`;
+    return `${obstacleWords(refusal.obstacle, names)}.`;
   }
 
   #hold(roll: RollRecord, held: string): Promise<CommitResult> | 'wait' {
