@@ -35,6 +35,8 @@ export async function openSerial(vm: string, frame: Frame): Promise<never> {
       const { wish } = next;
       next.wish = READ_IF_HELD;
       socket = await openSocket(vm, 'serial', wish);
+      // Somebody asked for it in another way meanwhile: that is not left for the end of this connection.
+      if (next.wish !== READ_IF_HELD) socket.close();
       const { reason } = await session(socket, terminal, frame);
       frame.say(reason === '' ? texts.ended : reason);
     } catch (error) {

@@ -300,7 +300,7 @@ export const TEXTS = {
     debts: 'Debts',
     dueOf: (debts: number, due: number) => (due === 0 ? String(debts) : `${debts}, ${due} due`),
   },
-  chosen: { label: 'Chosen in the picture' },
+  chosen: { label: 'Chosen in the picture', moreTies: (count: number) => `and ${count.toLocaleString('en')} more` },
   guestCluster: {
     empty: 'There is no guest cluster.',
     emptyHint: 'VMs that share a disk are shown here, also if nobody declared them to be a guest cluster.',
@@ -322,7 +322,7 @@ export const TEXTS = {
       'May be snapshotted',
     ],
     notice: 'Notice to guests before a move',
-    noNotice: 'they are not',
+    noNotice: 'none',
     noticeStates: { scheduled: 'is told', started: 'moves', over: 'was told' },
     noticeEnded: { acknowledged: 'acknowledged', time: 'time passed', withdrawn: 'withdrawn' },
     notBefore: (time: string) => `moves not before ${time}`,
