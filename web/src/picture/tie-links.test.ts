@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { layoutOf, type PictureHost } from './layout.ts';
-import { type PictureTie, tieLinks, tiesOf } from './tie-links.ts';
+import { type PictureTie, tieLinks, tiesOf, toldTies } from './tie-links.ts';
 
 const GIB = 2 ** 30;
 const vm = (name: string, guestCluster: string | null = null) => ({
@@ -53,4 +53,11 @@ test('a tie of very many VMs is drawn in part', () => {
   const crowded = layoutOf([host('h1', many), host('h2', [])], { width: 900, height: 400 });
   const tie = { vms: many.map(({ name }) => name), hosts: ['h2'], guestCluster: null };
   assert.equal(tieLinks(crowded, { host: 'h2', vm: null }, [tie]).length, 200);
+});
+
+test('a screen reader is told the first ties of a host, and how many more there are', () => {
+  assert.deepEqual(toldTies([pin, cluster]), { told: [pin, cluster], more: 0 });
+  const many = Array.from({ length: 500 }, (_, n): PictureTie => ({ ...pin, vms: [`m${n}`] }));
+  const { told, more } = toldTies(many);
+  assert.deepEqual([told[0], told.length + more, told.length <= 10], [many[0], 500, true]);
 });

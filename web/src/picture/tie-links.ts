@@ -18,6 +18,8 @@ export interface TieLink {
 }
 
 const LINKS_MAX = 200;
+/** Ties that are said in words beside the picture: the page of ties has all of them. */
+const TOLD_MAX = 10;
 
 /** What is chosen: a host by its name, or a VM. */
 export type Tied = string | Pick<PictureVm, 'name' | 'guestCluster'>;
@@ -27,6 +29,13 @@ export function tiesOf<T extends PictureTie>(chosen: Tied, ties: readonly T[]): 
   if (typeof chosen === 'string') return ties.filter(({ hosts }) => hosts.includes(chosen));
   const { name, guestCluster: own } = chosen;
   return ties.filter(({ vms, guestCluster }) => vms.includes(name) || (own !== null && own === guestCluster));
+}
+
+/** The first ties of those of what is chosen, for the words beside the picture, and how many more there are. */
+export function toldTies<T extends PictureTie>(
+  own: readonly T[],
+): { readonly told: readonly T[]; readonly more: number } {
+  return { told: own.slice(0, TOLD_MAX), more: Math.max(0, own.length - TOLD_MAX) };
 }
 
 /** From the slice of the chosen VM to the hosts of its ties, or from the chosen host to the VMs of its ties. */

@@ -2,9 +2,10 @@
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { useMemo } from 'react';
+import { listed } from '../../../../src/base/listed.ts';
 import { tiesQuery } from '../../api/queries.ts';
 import type { Tie } from '../../api/types.ts';
-import type { PictureTie } from '../../picture/tie-links.ts';
+import { type PictureTie, toldTies } from '../../picture/tie-links.ts';
 import { TEXTS } from '../../texts/texts.ts';
 
 /** A tie with its words. */
@@ -38,18 +39,20 @@ interface TiesProps {
 /** See the module's comment. */
 export function ChosenTies({ ties }: TiesProps) {
   if (ties.length === 0) return null;
+  const { told, more } = toldTies(ties);
   return (
     <>
       <h3>
         <Link to="/ties">{TEXTS.pages.ties}</Link>
       </h3>
       <ul className="plain-list hint" aria-label={TEXTS.pages.ties}>
-        {ties.map(({ what, hosts }) => (
+        {told.map(({ what, hosts }) => (
           <li key={what}>
             {what}
-            {hosts.length === 0 ? null : ` (${hosts.join(', ')})`}
+            {hosts.length === 0 ? null : ` (${listed(hosts)})`}
           </li>
         ))}
+        {more === 0 ? null : <li>{TEXTS.chosen.moreTies(more)}</li>}
       </ul>
     </>
   );
