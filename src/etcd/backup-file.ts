@@ -122,7 +122,7 @@ export async function* wholeBackup(pieces: AsyncIterable<Uint8Array>, name: stri
     held = all.subarray(hashedBytes);
   }
   if (held.toString() === trailer(hash.digest('hex'))) return;
-  throw new CodedError('bad-input', `${name} is no whole backup of a cluster: its end is missing.`, {
+  throw new CodedError('bad-input', `${name} is not a complete backup of a cluster: its end is missing.`, {
     advice: 'Nothing was kept. Try again.',
   });
 }
