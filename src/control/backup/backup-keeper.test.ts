@@ -3,6 +3,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { BACKUP_FAILURE_CHARS_MAX } from '../../core/model/backup.ts';
 import { ManualClock } from '../../core/ports/testing/manual-clock.ts';
 import { type PagedRecords, pagesOf, readBackup } from '../../etcd/backup-file.ts';
 import { EtcdCompacted, EtcdUnavailable } from '../../etcd/errors.ts';
@@ -132,6 +133,56 @@ test('a restarted server goes on from the files that are there, and takes away w
   await until('it has looked', () => next.places()[0]?.lastAt !== null);
   assert.equal((await files()).length, 1, 'the backup is fresh, and nothing else is there');
   assert.equal((await stat(local.where)).mode & 0o777, 0o700);
+});
+
+test('a directory whose file system hangs keeps no other place from its backups, and is asked once', async (t) => {
+  const answers: ((found: readonly []) => void)[] = [];
+  const list = (): Promise<readonly []> => new Promise((resolve) => answers.push(resolve));
+  const hanging = { kind: 'directory', where: '/mnt/dead', list, copy: async () => undefined } as const;
+  const { keeper, pass, count, clock } = await setUp(t, { copies: [{ ...hanging, delete: async () => undefined }] });
+  await until('it is asked', () => answers.length === 1);
+  await pass(600_000, 'the failure', () => keeper.places()[1]?.failure !== null);
+  assert.match(keeper.places()[1]?.failure?.message ?? '', /^\/mnt\/dead did not take it within 600 s/);
+  await clock.advance(20_000);
+  await pass(HOUR_MS, 'the next backup', count(2));
+  await clock.advance(AGAIN_MS);
+  assert.equal(answers.length, 1);
+  answers[0]?.([]);
+  await until('it is asked again', async () => {
+    await clock.advance(20_000);
+    return answers.length > 1;
+  });
+});
+
+test('backups of a clock that was ahead neither replace others nor bring a new one at every look', async (t) => {
+  const { keeper, local, clock, pass, count, files } = await setUp(t);
+  await until('the first backup', count(1));
+  keeper.stop();
+  const [first = ''] = await files();
+  const ahead = ['01', '02', '03'].map((hour) => `c1-20990101T${hour}0000Z-r7.gpbackup`);
+  for (const file of ahead) await writeFile(join(local.where, file), 'x');
+  const options = { control: 'c1', clock, log: silent, etcd: pagesOf(listing), local, copies: [] };
+  const next = new BackupKeeper({ ...options, everyMs: HOUR_MS, keep: 3, bytesMax: 1_000_000 });
+  t.after(() => next.stop());
+  next.start();
+  await until('it has looked', () => next.places()[0]?.backups.length === 4);
+  assert.equal(next.places()[0]?.backups.at(-1)?.file, first);
+  await pass(HOUR_MS, 'the next backup', async () => (await files()).length === 3);
+  assert.deepEqual((await files()).filter((file) => ahead.includes(file)), ahead.slice(2));
+  await clock.advance(60_000);
+  assert((await files()).includes(first));
+});
+
+test('a failure is told of at a length that other control nodes take', async (t) => {
+  const etcd: PagedRecords = {
+    // biome-ignore lint/correctness/useYield: it fails before
+    async *pages() {
+      throw new Error('x'.repeat(50_000));
+    },
+  };
+  const { keeper } = await setUp(t, { etcd });
+  await until('the failure', () => keeper.places()[0]?.failure !== null);
+  assert.equal(keeper.places()[0]?.failure?.message.length, BACKUP_FAILURE_CHARS_MAX);
 });
 
 test('a backup beyond the bound is not kept, and one reader at a time is served', async (t) => {

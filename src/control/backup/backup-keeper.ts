@@ -2,17 +2,20 @@
  * Makes backups of the cluster's records on this control node, leader or not, and copies them to the other places that
  * are configured.
  *
- * Guarantees: one thing at a time, each with a deadline; a page of records is held, whatever there is, and a turn of the
- * event loop is some milliseconds; a failure is kept for people and tried again after a pause; a place holds no more
- * backups, and no more bytes, than it may, and always the newest.
+ * Guarantees: one thing at a time, each with a deadline, after which the other places go on; at a place that hangs nothing
+ * more is begun before it answers, so that it holds one thread at most; a page of records is held, whatever there is, and
+ * a turn of the event loop is some milliseconds; a failure is kept for people and tried again after a pause; a place holds
+ * no more backups, and no more bytes, than it may, and always the newest.
  */
 import { join } from 'node:path';
 import { CodedError, messageOf } from '../../base/errors.ts';
 import {
+  BACKUP_FAILURE_CHARS_MAX,
   BACKUPS_SHOWN_MAX,
   type BackupPlaceKind,
   type BackupPlaceList,
   backupFileName,
+  oldestFirst,
   type StoredBackup,
   superfluousBackups,
 } from '../../core/model/backup.ts';
@@ -50,6 +53,8 @@ interface PlaceState {
   failure: { readonly at: number; readonly message: string } | null;
   /** When the last attempt began that failed, on the monotonic clock; null: the last one did not fail. */
   failedAt: number | null;
+  /** An attempt has not ended, though perhaps its deadline has passed: calls of a file system that hangs cannot be ended. */
+  isBusy: boolean;
 }
 
 /** One per server, from `start` to `stop`. */
@@ -66,7 +71,8 @@ export class BackupKeeper {
     this.#options = options;
     this.#since = options.clock.wallMs();
     const places = [options.local, ...options.copies];
-    this.#places = new Map(places.map((place) => [place, { backups: [], failure: null, failedAt: null }]));
+    const beginning = { backups: [], failure: null, failedAt: null, isBusy: false };
+    this.#places = new Map(places.map((place) => [place, { ...beginning }]));
   }
 
   start(): void {
@@ -135,21 +141,23 @@ export class BackupKeeper {
     return state;
   }
 
-  /** Whether a new backup is to be made: the newest is old, or says a time to come, and no attempt has just failed. */
+  /** Whether a new backup is to be made: the newest is old, or says a time to come, and nothing keeps it from it. */
   #isDue(local: DirectoryPlace): boolean {
     const { clock, everyMs } = this.#options;
     const takenAt = this.#state(local).backups.at(-1)?.takenAt ?? null;
     const ageMs = takenAt === null ? everyMs : clock.wallMs() - takenAt;
-    return (ageMs >= everyMs || ageMs < 0) && !this.#hasJustFailed(local);
+    return (ageMs >= everyMs || ageMs < 0) && !this.#rests(local);
   }
 
   #lacks(place: BackupPlace, { file }: StoredBackup): boolean {
-    return !this.#state(place).backups.some((backup) => backup.file === file) && !this.#hasJustFailed(place);
+    return !this.#state(place).backups.some((backup) => backup.file === file) && !this.#rests(place);
   }
 
-  #hasJustFailed(place: BackupPlace): boolean {
-    const { failedAt } = this.#state(place);
+  /** Whether nothing is begun there now: an attempt has just failed, or has not ended. */
+  #rests(place: BackupPlace): boolean {
+    const { failedAt, isBusy } = this.#state(place);
     const { clock, everyMs } = this.#options;
+    if (isBusy) return true;
     return failedAt !== null && clock.monotonicMs() - failedAt < Math.min(AGAIN_MS, everyMs);
   }
 
@@ -189,28 +197,38 @@ export class BackupKeeper {
   /** Looks at what is there, and deletes what is too much. */
   async #tidy(place: BackupPlace, signal: AbortSignal): Promise<void> {
     await this.#look(place, signal);
-    const superfluous = superfluousBackups(this.#state(place).backups, this.#options);
+    const now = this.#options.clock.wallMs();
+    const superfluous = superfluousBackups(this.#state(place).backups, { ...this.#options, now });
     for (const { file } of superfluous) await place.delete(file, signal);
     if (superfluous.length > 0) await this.#look(place, signal);
   }
 
   async #look(place: BackupPlace, signal: AbortSignal): Promise<void> {
-    this.#state(place).backups = (await place.list(signal)).toSorted((a, b) => a.takenAt - b.takenAt);
+    const backups = await place.list(signal);
+    this.#state(place).backups = oldestFirst(backups, this.#options.clock.wallMs());
   }
 
   async #attempt(place: BackupPlace, act: (signal: AbortSignal) => Promise<void>): Promise<void> {
     const { clock, log } = this.#options;
     const state = this.#state(place);
     const deadline = new AbortController();
-    const cancel = clock.after(DEADLINE_MS, () =>
-      deadline.abort(new CodedError('deadline', `It was not done within ${DEADLINE_MS / 1_000} s.`)),
-    );
+    const late = Promise.withResolvers<never>();
+    const cancel = clock.after(DEADLINE_MS, () => {
+      const what = `${place.where} did not take it within ${DEADLINE_MS / 1_000} s. See whether what is there answers.`;
+      const error = new CodedError('deadline', what);
+      deadline.abort(error);
+      late.reject(error);
+    });
+    state.isBusy = true;
+    const acting = act(AbortSignal.any([deadline.signal, this.#over.signal])).finally(() => {
+      state.isBusy = false;
+    });
     try {
-      await act(AbortSignal.any([deadline.signal, this.#over.signal]));
+      await Promise.race([acting, late.promise]);
       [state.failure, state.failedAt] = [null, null];
     } catch (error) {
       if (this.#over.signal.aborted) return;
-      const message = messageOf(error);
+      const message = messageOf(error).slice(0, BACKUP_FAILURE_CHARS_MAX);
       [state.failure, state.failedAt] = [{ at: clock.wallMs(), message }, clock.monotonicMs()];
       log.warn('a backup failed', { where: place.where, error: message });
     } finally {

@@ -2,7 +2,12 @@
  * Requests to the servers of other control nodes. A frozen or dead server does not answer, although its machine may.
  */
 import type { ControlName, VmId } from '../../base/ids.ts';
-import { BACKUPS_SHOWN_MAX, type BackupPlaceList, type BackupPlaceState } from '../../core/model/backup.ts';
+import {
+  BACKUP_FAILURE_CHARS_MAX,
+  BACKUPS_SHOWN_MAX,
+  type BackupPlaceList,
+  type BackupPlaceState,
+} from '../../core/model/backup.ts';
 import { type ClockOffset, clockOffset } from '../../core/model/clock-offset.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
@@ -30,7 +35,7 @@ const placeState = {
   place: oneOf('local', 'directory', 's3'),
   where: text({ charsMax: 5_000 }),
   lastAt: nullable(time),
-  failure: nullable(openObject({ at: time, message: text({ charsMax: 10_000 }) })),
+  failure: nullable(openObject({ at: time, message: text({ charsMax: BACKUP_FAILURE_CHARS_MAX }) })),
   since: time,
 };
 const parseAlive = openObject({

@@ -4,6 +4,7 @@ import {
   BACKUP_EVERY_MS,
   backupFileName,
   backupFinding,
+  oldestFirst,
   parseBackupFileName,
   type StoredBackup,
   superfluousBackups,
@@ -27,12 +28,22 @@ test('the oldest backups go where there are too many, or too many bytes; the new
   const gone = (sizes: readonly number[], limits: { keep: number; bytesMax: number }): number[] =>
     superfluousBackups(
       sizes.map((size, hour) => backup(hour, size)),
-      limits,
+      { ...limits, now: NOW + 24 * 3_600_000 },
     ).map(({ revision }) => revision);
   assert.deepEqual(gone([1, 1, 1, 1], { keep: 2, bytesMax: 100 }), [0, 1]);
   assert.deepEqual(gone([1, 60, 30, 20], { keep: 9, bytesMax: 100 }), [0, 1]);
   assert.deepEqual(gone([1, 500], { keep: 9, bytesMax: 100 }), [0]);
   assert.deepEqual(gone([], { keep: 1, bytesMax: 1 }), []);
+});
+
+test('a backup of a time to come counts as the oldest: it replaces none of those that are right', () => {
+  const backups = [-1, 0, 48, 49].map((hour): StoredBackup => {
+    const name = { control: 'c1', takenAt: NOW + hour * 3_600_000, revision: 100 + hour };
+    return { ...name, file: backupFileName(name), sizeBytes: 1 };
+  });
+  const hours = (of: readonly StoredBackup[]): number[] => of.map(({ revision }) => revision - 100);
+  assert.deepEqual(hours(oldestFirst(backups, NOW)), [48, 49, -1, 0]);
+  assert.deepEqual(hours(superfluousBackups(backups, { keep: 2, bytesMax: 100, now: NOW })), [48, 49]);
 });
 
 test('three hours without a new backup are told of, with the reason; a server that has just begun is not late', () => {

@@ -49,6 +49,8 @@ export const BACKUPS_KEPT_MAX = 500;
 export const BACKUPS_SHOWN_MAX = 2 * BACKUPS_KEPT_MAX;
 /** Bytes that all of them may have at each place, where nothing else is said. */
 export const BACKUP_BYTES_MAX = 2 * 1024 ** 3;
+/** The longest failure that is told of; the rest is cut off. */
+export const BACKUP_FAILURE_CHARS_MAX = 2_000;
 /** After so long without a new backup there is an alarm. */
 const BACKUP_OLD_MS = 3 * BACKUP_EVERY_MS;
 
@@ -70,12 +72,21 @@ export function parseBackupFileName(file: string): BackupName | null {
   return Number.isNaN(takenAt) ? null : { control, takenAt, revision: Number(revision) };
 }
 
+/**
+ * Returns the backups, oldest first. Those of a time that is still to come were made by a clock that was wrong: they count
+ * as the oldest, so that they replace nothing.
+ */
+export function oldestFirst(backups: readonly StoredBackup[], now: number): readonly StoredBackup[] {
+  const rank = ({ takenAt }: StoredBackup): number => (takenAt > now ? 0 : 1);
+  return backups.toSorted((a, b) => rank(a) - rank(b) || a.takenAt - b.takenAt);
+}
+
 /** Returns the backups that are too many, or too large together, oldest first. The newest one always stays. */
 export function superfluousBackups(
   backups: readonly StoredBackup[],
-  { keep, bytesMax }: { readonly keep: number; readonly bytesMax: number },
+  { keep, bytesMax, now }: { readonly keep: number; readonly bytesMax: number; readonly now: number },
 ): readonly StoredBackup[] {
-  const newestFirst = backups.toSorted((a, b) => b.takenAt - a.takenAt);
+  const newestFirst = oldestFirst(backups, now).toReversed();
   let bytes = 0;
   let kept = 0;
   const superfluous: StoredBackup[] = [];
