@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PREFIX } from '../../core/model/keys.ts';
 import { readBackup } from '../../etcd/backup-file.ts';
+import { until } from '../../os/testing/until.ts';
+import { BackupsBackend } from '../backend/backups.ts';
 import { replace } from '../testing/api-cluster.ts';
 import { setUp } from './testing/asking.ts';
 
@@ -70,6 +72,31 @@ test('backups that nodes keep are listed, and the cluster says how they are', as
   assert.match(metrics, /^groundplane_backup_failed\{place="s3"\} 1$/m);
   const kinds = (shown.alarms as readonly { kind: string }[]).map(({ kind }) => kind);
   assert(kinds.filter((kind) => kind === 'backup-old').length >= 1, 'the places’ times are long ago');
+});
+
+test('a reader that goes before it has read leaves the way free for the next one', async (t) => {
+  const { cluster } = await setUp(t);
+  const { backups } = cluster.leader.context ?? assert.fail('the leader serves');
+  const isOpen = [true, true];
+  let reads = 0;
+  replace(backups, 'read', async function* read() {
+    const nth = reads++;
+    try {
+      yield 'first';
+      yield 'second';
+    } finally {
+      isOpen[nth] = false;
+    }
+  });
+  const going = new AbortController();
+  const principal = { name: 'admin', session: null, mayBackUp: true };
+  const backend = new BackupsBackend(cluster.leader.context);
+  const stream = await backend.read({ principal, signal: going.signal });
+  going.abort();
+  await until('the first is over', () => isOpen[0] === false);
+  assert(stream.destroyed);
+  await backend.read({ principal, signal: going.signal });
+  await until('so is one whose reader went meanwhile', () => isOpen[1] === false);
 });
 
 const parsed = ({ text }: { readonly text: string }) =>

@@ -58,7 +58,12 @@ export class BackupsBackend {
     const stream = Readable.from(content, { objectMode: false });
     const end = (): void => void stream.destroy();
     for (const each of [signal, ending.signal]) each.addEventListener('abort', end, { once: true });
-    stream.once('close', () => signal.removeEventListener('abort', end));
+    stream.once('close', () => {
+      signal.removeEventListener('abort', end);
+      // A stream that nobody has read has not begun what it is made of, which would end the pieces.
+      void pieces.return();
+    });
+    if (signal.aborted) end();
     return stream;
   }
 }
