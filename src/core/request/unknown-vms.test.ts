@@ -17,7 +17,7 @@ import type { Basis } from './basis.ts';
 import { createNetwork } from './networks.ts';
 import { disorder } from './testing/disorder.ts';
 import { RecordWorld } from './testing/record-world.ts';
-import { adoptUnknown, deleteUnknown } from './unknown-vms.ts';
+import { adoptUnknown, deleteUnknown, wordsOf } from './unknown-vms.ts';
 
 const MIB = 1024 ** 2;
 const VM = parseVmId('vm-00000000aaaa');
@@ -137,4 +137,42 @@ test('a disk that is not served gets a port that is free', () => {
     .map(({ port }) => port);
   assert.equal(new Set(ports).size, 2);
   assert.deepEqual(disorder(world.basis().records), []);
+});
+
+test('what a host tells that no VM can be is not believed: it has to be said, and no record is made of it', () => {
+  const { world, basis } = setUp();
+  const facts = { ...FACTS, name: '../Web 1', vcpus: 0, memoryBytes: 0 };
+  assert.throws(() => adoptUnknown(basis, RUNNING, facts, SAID), refused('bad-input', /name, its vCPUs, its memory\./));
+  const many = { ...FACTS, vcpus: 100_000, memoryBytes: 2 ** 50 };
+  assert.throws(() => adoptUnknown(basis, RUNNING, many, SAID), refused('bad-input', /: its vCPUs, its memory\./));
+  world.take(adoptUnknown(basis, RUNNING, facts, { ...SAID, name: 'web1', vcpus: 2, memoryBytes: 256 * MIB }));
+  assert.deepEqual([...world.unreadableRecords()], []);
+});
+
+test('what storage nodes cannot all be right about is refused, and named', () => {
+  const { world, basis } = setUp();
+  const refuses = (disks: UnknownVm['disks'], says: RegExp): void => {
+    const unknown = { ...RUNNING, disks };
+    assert.throws(() => adoptUnknown(basis, unknown, null, { by: 'ann', name: 'x' }), refused('conflict', says));
+    assert.throws(() => deleteUnknown(basis, unknown, 'ann'), refused('conflict', says));
+  };
+  refuses([disk(ROOT), disk(ROOT, { node: 's2' as StorageName })], new RegExp(`s1 and s2 each say.*${ROOT}.*Nothing`));
+  refuses([disk(ROOT), disk(SEED)], /port 30007 of s1, which disk-/);
+  const id = (n: number) => parseDiskId(`disk-${String(n).padStart(12, '0')}`);
+  const flood = Array.from({ length: 5_000 }, (_, n) => disk(id(n), { port: null }));
+  refuses(flood, /5000 disks are said to be of vm-00000000aaaa, and a VM has at most 16/);
+  assert(wordsOf({ ...RUNNING, disks: flood }).length < 2_000);
+  world.take(adoptUnknown(basis, RUNNING, FACTS, SAID));
+  const later = { ...basis, records: { ...world.basis().records, epoch: basis.records.epoch } };
+  const other = { ...RUNNING, vm: parseVmId('vm-00000000bbbb'), disks: [disk(id(9), { port: 30_008 })] };
+  assert.throws(() => deleteUnknown(later, other, 'ann'), refused('conflict', new RegExp(`30008 of s1.*${SEED}`)));
+});
+
+test('a kernel command line that no host would take again is not adopted', () => {
+  const { basis } = setUp();
+  const direct = { kernel: 'a'.repeat(64), initrd: null, append: 'x'.repeat(2_001) };
+  const image = { direct: { kernel: { sha256: direct.kernel, sizeBytes: 1 }, initrd: null } };
+  const images = new Map([['tiny', { value: image }]]) as unknown as Basis['records']['images'];
+  const having = { ...basis, records: { ...basis.records, images } };
+  assert.throws(() => adoptUnknown(having, RUNNING, { ...FACTS, direct }, SAID), refused('conflict', /command line/));
 });

@@ -9,9 +9,10 @@
  */
 import { floorOfEpoch } from '../../base/epoch.ts';
 import { CodedError } from '../../base/errors.ts';
-import { type DiskId, type Generation, parseSha256, type TaskId, type VmId } from '../../base/ids.ts';
+import { type DiskId, type Generation, isName, parseSha256, type TaskId, type VmId } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import type { DiskRecord, EventRecord } from '../model/cluster.ts';
+import { LIMITS, type Limit } from '../model/limits.ts';
 import type { VmBoot, VmDisk, VmNic, VmRecord, VmSpec } from '../model/vm.ts';
 import type { UnknownDisk, UnknownVm } from '../plan/restore/unknown.ts';
 import type { MachineFacts } from '../ports/qmp-link.ts';
@@ -39,6 +40,8 @@ const MIB = 1024 * 1024;
 /** A machine that is never launched: its VM is deleted. */
 const ANY_MEMORY_BYTES = 128 * MIB;
 const PATIENCE_MS = 30_000;
+/** Processes and disks of a VM that are named. */
+const WORDS_MAX = 2 * LIMITS.vmDisks.max;
 
 /**
  * Makes a record of an unknown VM. `facts`: what its QEMU tells; null: it does not run, or does not answer. CodedError
@@ -52,9 +55,8 @@ export function adoptUnknown(
   said: Adoption & { readonly by: string },
 ): Admitted<VmRecord> {
   demandWhole(unknown);
-  const name = said.name ?? facts?.name ?? null;
-  demandSaid(unknown, facts, { ...said, name });
-  const vmName = name ?? '';
+  demandClear(basis, unknown);
+  const { name: vmName, vcpus, memoryBytes } = demandSaid(unknown, facts, said);
   demandFreeName(basis, vmName);
   if (facts !== null && facts.sharedDisks.length > 0)
     throw new CodedError('conflict', `${vmName} has shared disks: ${listed(facts.sharedDisks)}.`, {
@@ -69,8 +71,8 @@ export function adoptUnknown(
     );
   const spec: VmSpec = {
     ...defaults(),
-    vcpus: said.vcpus ?? facts?.vcpus ?? 1,
-    memoryBytes: said.memoryBytes ?? facts?.memoryBytes ?? ANY_MEMORY_BYTES,
+    vcpus,
+    memoryBytes,
     cpuModel: facts?.cpuModel ?? 'baseline',
     boot: bootOf(basis, facts, disks),
     disks: disks.map(({ disk, role }): VmDisk => ({ disk: disk.disk, role, bus: 'virtio' })),
@@ -94,6 +96,7 @@ export function adoptUnknown(
 export function deleteUnknown(basis: Basis, unknown: UnknownVm, by: string): Admitted<TaskId> {
   const name = `unknown-${unknown.vm.slice('vm-'.length)}`;
   demandWhole(unknown);
+  demandClear(basis, unknown);
   demandFreeName(basis, name);
   const disks = inOrder(unknown, null);
   const boot: VmBoot = { firmware: 'bios' };
@@ -112,11 +115,11 @@ export function deleteUnknown(basis: Basis, unknown: UnknownVm, by: string): Adm
   };
 }
 
-/** What is seen of an unknown VM, in words. */
+/** What is seen of an unknown VM, in words: all of an honest one, some of what a node makes up. */
 export function wordsOf({ processes, disks }: UnknownVm): string {
   const runs = processes.map(({ host, generation }) => `generation ${generation} runs on ${host}`);
   const kept = disks.map(({ disk, node, sizeBytes }) => `${disk} on ${node} (${Math.ceil(sizeBytes / MIB)} MiB)`);
-  return [...runs, ...kept].join(', ');
+  return listed([...runs, ...kept], WORDS_MAX);
 }
 
 /** Refuses to decide upon a part of a VM: a disk that is not seen would be neither fenced nor deleted. */
@@ -127,16 +130,58 @@ function demandWhole({ vm, unheard }: UnknownVm): void {
   });
 }
 
-/** Refuses what leaves something open that nobody can see. */
-function demandSaid(
-  unknown: UnknownVm,
-  facts: MachineFacts | null,
-  { name, vcpus, memoryBytes, nics = [] }: Omit<Adoption, 'name'> & { readonly name: string | null },
-): void {
+/** Refuses what not all storage nodes can be right about: nothing is made of what one of them makes up. */
+function demandClear({ records }: Basis, { vm, disks }: UnknownVm): void {
+  const wrong = (what: string, nodes: readonly string[]): CodedError =>
+    new CodedError('conflict', `${what}.`, {
+      advice: `Nothing was changed. See what is in the pools of ${listed([...new Set(nodes)])}: what is said is wrong.`,
+    });
+  const { max } = LIMITS.vmDisks;
+  const nodes = disks.map(({ node }) => node);
+  if (disks.length > max)
+    throw wrong(`${disks.length} disks are said to be of ${vm}, and a VM has at most ${max}`, nodes);
+  const holders = new Map<string, string>();
+  for (const { disk, node, port } of disks) {
+    const other = holders.get(disk);
+    if (other !== undefined) throw wrong(`${other} and ${node} each say that they hold ${disk}`, [other, node]);
+    holders.set(disk, node);
+    if (port === null) continue;
+    const place = `${node}/${port}`;
+    const user = records.diskPorts.get(place)?.value ?? holders.get(place);
+    if (user !== undefined) throw wrong(`${disk} is served at port ${port} of ${node}, which ${user} has`, [node]);
+    holders.set(place, disk);
+  }
+}
+
+interface Machine {
+  readonly name: string;
+  readonly vcpus: number;
+  readonly memoryBytes: number;
+}
+
+/** Returns what its QEMU tells of a VM, but for what no VM can be: a host is not trusted. */
+function credible(facts: MachineFacts | null): Partial<Machine> {
+  if (facts === null) return {};
+  const { name, vcpus, memoryBytes } = facts;
+  const isWithin = (value: number, { min, max }: Limit): boolean => value >= min && value <= max;
+  return {
+    ...(name !== null && isName(name) ? { name } : {}),
+    ...(isWithin(vcpus, LIMITS.vmVcpus) ? { vcpus } : {}),
+    ...(isWithin(memoryBytes, LIMITS.vmMemoryBytes) ? { memoryBytes } : {}),
+  };
+}
+
+/** Refuses what leaves something open that nobody can see. Returns the machine as it is told and said. */
+function demandSaid(unknown: UnknownVm, facts: MachineFacts | null, said: Adoption): Machine {
+  const { nics = [] } = said;
+  const told = credible(facts);
+  const name = said.name ?? told.name;
+  const vcpus = said.vcpus ?? told.vcpus;
+  const memoryBytes = said.memoryBytes ?? told.memoryBytes;
   const missing: string[] = [];
-  if (name === null) missing.push('its name');
-  if (facts === null && vcpus === undefined) missing.push('its vCPUs');
-  if (facts === null && memoryBytes === undefined) missing.push('its memory');
+  if (name === undefined) missing.push('its name');
+  if (vcpus === undefined) missing.push('its vCPUs');
+  if (memoryBytes === undefined) missing.push('its memory');
   const unsaid = (facts?.macs ?? []).filter((mac) => !nics.some((nic) => nic.mac.toLowerCase() === mac));
   if (unsaid.length > 0) missing.push(`the network of its card ${listed(unsaid)}`);
   const known = new Set(unknown.disks.map(({ disk }) => disk));
@@ -154,7 +199,8 @@ function demandSaid(
     throw new CodedError('conflict', `No storage node has a disk of ${unknown.vm}, so it could not be fenced.`, {
       advice: 'Nothing was changed. Bring its storage nodes up; or delete it.',
     });
-  if (missing.length === 0) return;
+  if (name !== undefined && vcpus !== undefined && memoryBytes !== undefined && missing.length === 0)
+    return { name, vcpus, memoryBytes };
   throw new CodedError('bad-input', `Say what cannot be seen of ${unknown.vm}: ${listed(missing)}.`, {
     advice: 'Nothing was changed. gp unknown adopt VM --name NAME --vcpus N --memory SIZE --nic MAC=NETWORK[,ADDRESS]',
   });
@@ -197,6 +243,10 @@ function bootOf({ records }: Basis, facts: MachineFacts | null, disks: readonly 
     });
   const initrd = direct.initrd === null ? null : parseSha256(direct.initrd);
   const { append } = direct;
+  if (Buffer.byteLength(append) > LIMITS.kernelAppendBytes.max || /[\n\0]/.test(append))
+    throw new CodedError('conflict', 'Its kernel command line is none that a VM may have.', {
+      advice: 'Nothing was changed. Shut its guest down first; then it can be adopted, and boots by its firmware.',
+    });
   return { firmware: 'direct', kernel: parseSha256(direct.kernel), kernelBytes, initrd, initrdBytes, append };
 }
 
