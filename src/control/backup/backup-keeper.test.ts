@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -114,9 +114,11 @@ test('a copy goes to a directory that is there; one that is not is never made, a
   assert.deepEqual(await readdir(dir), ['backups']);
   await mkdir(copy.where, { recursive: true });
   await writeFile(join(copy.where, 'notes'), 'somebody else’s');
+  const [cutOff, others] = ['c1', 'c2'].map((of) => `${of}-20261130T010000Z-r7.gpbackup.0123456789ab.tmp`);
+  for (const name of [cutOff, others]) await writeFile(join(copy.where, name ?? ''), 'half');
   await pass(AGAIN_MS, 'the copy', () => keeper.places()[1]?.lastAt !== null);
   const [{ file = '' } = {}] = keeper.places()[0]?.backups ?? [];
-  assert.deepEqual((await readdir(copy.where)).toSorted(), [file, 'notes'].toSorted());
+  assert.deepEqual((await readdir(copy.where)).toSorted(), [file, 'notes', others].toSorted());
   assert.equal((await stat(join(copy.where, file))).mode & 0o777, 0o600);
 });
 
@@ -175,14 +177,32 @@ test('backups of a clock that was ahead neither replace others nor bring a new o
 
 test('a failure is told of at a length that other control nodes take', async (t) => {
   const etcd: PagedRecords = {
-    // biome-ignore lint/correctness/useYield: it fails before
     async *pages() {
+      yield { revision: 7, total: 1, entries: [] };
       throw new Error('x'.repeat(50_000));
     },
   };
   const { keeper } = await setUp(t, { etcd });
   await until('the failure', () => keeper.places()[0]?.failure !== null);
   assert.equal(keeper.places()[0]?.failure?.message.length, BACKUP_FAILURE_CHARS_MAX);
+});
+
+test('a backup leaves room in its file system, and is never larger than one that can be read', async (t) => {
+  const { dir } = await setUp(t);
+  const place = { kind: 'local', where: dir, control: 'c1', bytesMax: 1024 ** 3 } as const;
+  const { bavail, bsize } = await statfs(dir);
+  // Nothing of it is written: each piece is looked at before.
+  const of = async function* (bytes: number) {
+    yield Buffer.alloc(bytes);
+  };
+  const full = new DirectoryPlace({ ...place, reserveBytes: bavail * bsize - 100 * 1024 ** 2 });
+  await assert.rejects(full.write('a', of(500 * 1024 ** 2)), { code: 'no-capacity', message: /MiB of room left/ });
+  const roomy = new DirectoryPlace({ ...place, reserveBytes: -(1024 ** 4) });
+  await assert.rejects(roomy.write('a', of(2 ** 29)), { code: 'too-large', message: /larger than 536870911 bytes/ });
+  assert.deepEqual(
+    (await readdir(dir)).filter((entry) => entry !== 'backups'),
+    [],
+  );
 });
 
 test('a backup beyond the bound is not kept, and one reader at a time is served', async (t) => {

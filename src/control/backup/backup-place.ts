@@ -7,6 +7,7 @@ import { readdir, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError } from '../../base/errors.ts';
 import { type BackupPlaceKind, parseBackupFileName, type StoredBackup } from '../../core/model/backup.ts';
+import { BACKUP_CHARS_MAX } from '../../etcd/backup-file.ts';
 import { makePrivateDirectory, writePiecesAtomic } from '../../os/files.ts';
 
 export interface BackupPlace {
@@ -23,8 +24,11 @@ export interface BackupPlace {
 
 /** The most entries of a directory that are looked at. */
 const ENTRIES_MAX = 100_000;
+const MIB = 1024 ** 2;
 /** Room that a backup leaves in its file system: a member of etcd may be in the same. */
-const RESERVE_BYTES = 256 * 1024 ** 2;
+const RESERVE_BYTES = 256 * MIB;
+/** What writePiecesAtomic leaves of a backup when its process is killed. */
+const LEFTOVER = /^(.+)\.[0-9a-f]{12}\.tmp$/;
 
 /** A directory of this machine. */
 export class DirectoryPlace implements BackupPlace {
@@ -32,18 +36,21 @@ export class DirectoryPlace implements BackupPlace {
   readonly where: string;
   readonly #control: string;
   readonly #bytesMax: number;
+  readonly #reserveBytes: number;
 
-  /** `bytesMax`: of one backup. */
+  /** `bytesMax`: of one backup; never more than can be read again. `reserveBytes`: what stays free there. */
   constructor(options: {
     readonly kind: 'local' | 'directory';
     readonly where: string;
     readonly control: string;
     readonly bytesMax: number;
+    readonly reserveBytes?: number;
   }) {
     this.kind = options.kind;
     this.where = options.where;
     this.#control = options.control;
-    this.#bytesMax = options.bytesMax;
+    this.#bytesMax = Math.min(options.bytesMax, BACKUP_CHARS_MAX);
+    this.#reserveBytes = options.reserveBytes ?? RESERVE_BYTES;
   }
 
   async list(): Promise<readonly StoredBackup[]> {
@@ -71,14 +78,33 @@ export class DirectoryPlace implements BackupPlace {
   /** Keeps the pieces of a backup. Returns its size in bytes. CodedError 'no-capacity', 'too-large', or what they throw. */
   async write(file: string, pieces: AsyncIterable<string | Uint8Array>): Promise<number> {
     const { bavail, bsize } = await statfs(this.where);
-    if (bavail * bsize < RESERVE_BYTES)
-      throw new CodedError('no-capacity', `The file system of ${this.where} has less than 256 MiB of room left.`, {
-        advice: 'Nothing was written. Make room there.',
-      });
-    return writePiecesAtomic(join(this.where, file), pieces, { sizeBytesMax: this.#bytesMax });
+    const within = this.#within(bavail * bsize - this.#reserveBytes, pieces);
+    return writePiecesAtomic(join(this.where, file), within, { sizeBytesMax: this.#bytesMax });
+  }
+
+  /** Passes the pieces on. CodedError 'no-capacity' beyond `roomBytes`. */
+  async *#within(
+    roomBytes: number,
+    pieces: AsyncIterable<string | Uint8Array>,
+  ): AsyncGenerator<string | Uint8Array, void> {
+    let bytes = 0;
+    for await (const piece of pieces) {
+      bytes += Buffer.byteLength(piece);
+      if (bytes > roomBytes)
+        throw new CodedError(
+          'no-capacity',
+          `The file system of ${this.where} would have less than ${this.#reserveBytes / MIB} MiB of room left.`,
+          { advice: 'Nothing was kept. Make room there.' },
+        );
+      yield piece;
+    }
   }
 
   async copy(path: string, file: string, signal: AbortSignal): Promise<void> {
+    for (const entry of await readdir(this.where)) {
+      const [, backup = ''] = LEFTOVER.exec(entry) ?? [];
+      if (parseBackupFileName(backup)?.control === this.#control) await rm(join(this.where, entry), { force: true });
+    }
     await this.write(file, createReadStream(path, { signal }));
   }
 

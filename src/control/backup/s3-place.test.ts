@@ -107,6 +107,14 @@ test('credentials that others may read are not used', async (t) => {
   await chmod(credentialsFile, 0o600);
   await writeFile(credentialsFile, 'aws_access_key_id=only');
   await assert.rejects(readS3Credentials(credentialsFile), { code: 'bad-input' });
+  const token = 'of-a-session-that-nobody-should-see';
+  const keys = ['aws_access_key_id=a', 'aws_secret_access_key=b', `aws_session_token=${token}\0`];
+  await writeFile(credentialsFile, keys.join('\n'));
+  await assert.rejects(place.list(signal), (error) => {
+    assert.match(messageOf(error), /other characters than/);
+    assert(!messageOf(error).includes(token));
+    return true;
+  });
   assert.deepEqual(server.requests, []);
 });
 
@@ -124,4 +132,8 @@ test('a server that says nothing is left with the signal', async (t) => {
 test('what is no listing is refused', () => {
   assert.throws(() => readListing('<ListBucketResult><Contents>'), { code: 'failed' });
   assert.deepEqual(readListing('<ListBucketResult/>'), { objects: [], next: null });
+  for (const size of ['1e999', '-7', '0.5', '9'.repeat(20)]) {
+    const { objects } = readListing(`<L><Contents><Key>k</Key><Size>${size}</Size></Contents></L>`);
+    assert.deepEqual(objects, [{ key: 'k', sizeBytes: 0 }], 'other control nodes take no such size');
+  }
 });

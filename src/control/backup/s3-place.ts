@@ -196,6 +196,9 @@ export async function readS3Credentials(path: string): Promise<S3Credentials> {
     if (accessKeyId === undefined || secretAccessKey === undefined)
       throw new CodedError('bad-input', `${path} does not hold aws_access_key_id and aws_secret_access_key.`);
     const sessionToken = values.get('aws_session_token');
+    // A header takes nothing else, and its refusal would quote the value.
+    if ([accessKeyId, secretAccessKey, sessionToken ?? '-'].some((value) => !/^[\x21-\x7e]+$/.test(value)))
+      throw new CodedError('bad-input', `A key in ${path} has other characters than the printable ones of ASCII.`);
     return { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) };
   } finally {
     await file.close();
@@ -228,7 +231,7 @@ export function readListing(xml: string): {
     path.pop();
     const parent = path.at(-1);
     if (parent === 'Contents' && name === 'Key') object.key = text;
-    else if (parent === 'Contents' && name === 'Size') object.sizeBytes = Number(text) || 0;
+    else if (parent === 'Contents' && name === 'Size') object.sizeBytes = /^\d{1,15}$/.test(text) ? Number(text) : 0;
     else if (name === 'Contents') objects.push(object);
     else if (name === 'NextContinuationToken') next = text;
   });
