@@ -49,7 +49,10 @@ function unknownVms(context: BackendContext): readonly Alarm[] {
   return (context.leading()?.controller.unknown.list() ?? []).map((unknown) => ({
     kind: 'unknown-vm',
     about: unknown.vm,
-    message: `No record knows ${unknown.vm}: ${wordsOf(unknown)}. Adopt it or delete it (gp unknown).`,
+    // Only of those that are shown: all VMs may be unknown.
+    get message() {
+      return `No record knows ${unknown.vm}: ${wordsOf(unknown)}. Adopt it or delete it (gp unknown).`;
+    },
   }));
 }
 

@@ -9,6 +9,7 @@ import { epochOf } from '../../../base/epoch.ts';
 import { messageOf } from '../../../base/errors.ts';
 import type { DiskId, StorageName, VmId } from '../../../base/ids.ts';
 import { sleep } from '../../../base/sleep.ts';
+import { inTurns } from '../../maintenance/in-turns.ts';
 import {
   type UnknownProcess,
   type UnknownVm,
@@ -46,6 +47,9 @@ interface SeenDisk {
   readonly of: StorageReport;
 }
 
+/** Its place, itself, and whether it was seen in two reports. */
+type UnaskedDisk = readonly [string, SeenDisk, boolean];
+
 /** One per leader; `stop` is final. */
 export class UnknownWatch {
   readonly #ports: UnknownWatchPorts;
@@ -53,7 +57,7 @@ export class UnknownWatch {
   /** Disks without a record at the last look, by node and id. */
   #seen = new Map<string, SeenDisk>();
   /** What nodes said of disks without a record. */
-  #facts = new Map<string, DiskFacts>();
+  readonly #facts = new Map<string, DiskFacts>();
   #isStopped = false;
 
   constructor(ports: UnknownWatchPorts) {
@@ -92,23 +96,44 @@ export class UnknownWatch {
   }
 
   async #look(): Promise<void> {
-    const { snapshot } = this.#ports.store;
+    const { clock, store } = this.#ports;
+    const isOver = (): boolean => this.#isStopped;
+    const { snapshot } = store;
     const processes = await this.#processes();
     const { seen, unheard } = await this.#disks();
     const before = this.#seen;
     this.#seen = seen;
-    // A report that was made before a record went may still show its disk.
-    const certain = [...seen].filter(([key, { of }]) => {
+    const unasked = await inTurns(this.#sort(before), clock, isOver);
+    if (unasked === null) return;
+    await this.#ask(unasked);
+    const nodes = new Set(unheard);
+    for (const [key, { node }] of unasked) if (!this.#facts.has(key)) nodes.add(node);
+    const vms = await inTurns(unknownVms(snapshot, processes, this.#owned(), [...nodes]), clock, isOver);
+    if (vms !== null) this.#vms = vms;
+  }
+
+  /** Forgets what is no longer seen. Returns the disks of which it is not known whose they are. */
+  *#sort(before: ReadonlyMap<string, SeenDisk>): Generator<void, readonly UnaskedDisk[]> {
+    for (const key of this.#facts.keys()) {
+      if (!this.#seen.has(key)) this.#facts.delete(key);
+      yield;
+    }
+    const unasked: UnaskedDisk[] = [];
+    for (const [key, disk] of this.#seen) {
+      yield;
+      if (this.#facts.has(key)) continue;
       const last = before.get(key);
-      return last !== undefined && (this.#facts.has(key) || last.of !== of);
-    });
-    await this.#ask(certain);
-    const disks = certain.flatMap(([key, { node, report }]) => {
+      // A report that was made before a record went may still show its disk.
+      unasked.push([key, disk, last !== undefined && last.of !== disk.of]);
+    }
+    return unasked;
+  }
+
+  *#owned(): Generator<Pick<SeenDisk, 'node' | 'report'> & { readonly facts: DiskFacts }, void> {
+    for (const [key, { node, report }] of this.#seen) {
       const facts = this.#facts.get(key);
-      return facts === undefined ? [] : [{ node, report, facts }];
-    });
-    const unclear = [...seen].flatMap(([key, { node }]) => (this.#facts.has(key) ? [] : [node]));
-    this.#vms = unknownVms(snapshot, processes, disks, [...new Set([...unheard, ...unclear])]);
+      if (facts !== undefined) yield { node, report, facts };
+    }
   }
 
   async #processes(): Promise<readonly (UnknownProcess & { readonly vm: VmId })[]> {
@@ -148,16 +173,11 @@ export class UnknownWatch {
     return { seen: found, unheard };
   }
 
-  async #ask(disks: readonly (readonly [string, SeenDisk])[]): Promise<void> {
+  async #ask(unasked: readonly UnaskedDisk[]): Promise<void> {
     const { storage } = this.#ports;
-    const facts = new Map<string, DiskFacts>();
-    for (const key of this.#seen.keys()) {
-      const known = this.#facts.get(key);
-      if (known !== undefined) facts.set(key, known);
-    }
-    this.#facts = facts;
-    const queue = disks
-      .filter(([key]) => !facts.has(key))
+    const facts = this.#facts;
+    const queue = unasked
+      .filter(([, , isCertain]) => isCertain)
       .slice(0, ASKED_MAX)
       .values();
     const worker = async (): Promise<void> => {

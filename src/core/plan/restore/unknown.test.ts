@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Generation, type HostName, parseDiskId, parseVmId, type StorageName } from '../../../base/ids.ts';
+import { atOnce } from '../../maintenance/in-turns.ts';
 import { keyOf } from '../../model/keys.ts';
 import { FIRST_EPOCH } from '../../model/record-shapes.ts';
 import { VM, vmRecord } from '../testing/sample-records.ts';
@@ -42,10 +43,39 @@ test('disks are put to the VM that their node keeps them for; those of a VM with
     { ...seen, facts: { vm: OTHER, sizeBytes: 64 } },
     { ...seen, facts: { vm: VM, sizeBytes: 64 } },
   ];
-  assert.deepEqual(unknownVms(records, processes, disks, [S1]), [
+  assert.deepEqual(atOnce(unknownVms(records, processes, disks, [S1])), [
     {
       ...{ vm: OTHER, processes: [{ host: H1, generation: 3, slot: 1 }], unheard: [S1] },
       disks: [{ disk: OTHER_DISK, node: S1, port: 30_001, sizeBytes: 64, generations: [3] }],
     },
   ]);
+});
+
+test('twenty thousand VMs are put together in pieces: none holds the leader up', () => {
+  const id = (n: number): string => n.toString(16).padStart(12, '0');
+  const vms = Array.from({ length: 20_000 }, (_, n) => parseVmId(`vm-${id(n * 7_919)}`));
+  const disks = vms.flatMap((vm, n) =>
+    [0, 1].map((more) => {
+      const report = { disk: parseDiskId(`disk-${id(2 * n + more)}`), port: 30_000, grants: [] };
+      return { node: S1, report, facts: { vm, sizeBytes: 64 } };
+    }),
+  );
+  const work = unknownVms(
+    records,
+    vms.map((vm) => ({ vm, host: H1, generation: 3 as Generation, slot: 1 })),
+    disks,
+    [],
+  );
+  const { user, system } = globalThis.process.threadCpuUsage();
+  let [lastUs, longestUs] = [user + system, 0];
+  for (let piece = work.next(), pieces = 0; ; piece = work.next(), pieces++) {
+    if (piece.done !== true && pieces % 256 !== 0) continue;
+    const now = globalThis.process.threadCpuUsage();
+    longestUs = Math.max(longestUs, now.user + now.system - lastUs);
+    lastUs = now.user + now.system;
+    if (piece.done !== true) continue;
+    assert.equal(piece.value.length, vms.length);
+    break;
+  }
+  assert(longestUs < 50_000, `${longestUs} µs`);
 });

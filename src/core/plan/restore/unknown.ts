@@ -59,25 +59,37 @@ export function unknownDisks({ disks, unreadable }: Records, reported: readonly 
   return reported.filter(({ disk }) => !disks.has(disk) && !unreadable.has(keyOf.disk(disk)));
 }
 
-/** Puts together what belongs to one VM. Disks of VMs that a record knows are left out: their VM tells of them. */
-export function unknownVms(
+/**
+ * Puts together what belongs to one VM, in pieces, since after a restore all VMs may be unknown. Disks of VMs that a record
+ * knows are left out: their VM tells of them.
+ */
+export function* unknownVms(
   { vms, unreadable }: Pick<Records, 'vms' | 'unreadable'>,
   processes: readonly (UnknownProcess & { readonly vm: VmId })[],
-  disks: readonly { readonly node: StorageName; readonly report: DiskReport; readonly facts: DiskFacts }[],
+  disks: Iterable<{ readonly node: StorageName; readonly report: DiskReport; readonly facts: DiskFacts }>,
   unheard: readonly StorageName[],
-): readonly UnknownVm[] {
-  const found = new Map<VmId, { processes: UnknownProcess[]; disks: UnknownDisk[] }>();
+): Generator<void, readonly UnknownVm[]> {
+  const found = new Map<VmId, { readonly processes: UnknownProcess[]; readonly disks: UnknownDisk[] }>();
   const of = (vm: VmId) => {
     const one = found.get(vm) ?? { processes: [], disks: [] };
     found.set(vm, one);
     return one;
   };
-  for (const { vm, ...process } of processes) of(vm).processes.push(process);
+  for (const { vm, ...process } of processes) {
+    of(vm).processes.push(process);
+    yield;
+  }
   for (const { node, report, facts } of disks) {
+    yield;
     if (vms.has(facts.vm) || unreadable.has(keyOf.vm(facts.vm))) continue;
     const { disk, port = null, grants } = report;
     const generations = grants.map(({ generation }) => generation);
     of(facts.vm).disks.push({ disk, node, port, sizeBytes: facts.sizeBytes, generations });
   }
-  return [...found].map(([vm, one]) => ({ vm, ...one, unheard })).toSorted((a, b) => (a.vm < b.vm ? -1 : 1));
+  const all: UnknownVm[] = [];
+  for (const vm of [...found.keys()].sort()) {
+    all.push({ vm, ...of(vm), unheard });
+    yield;
+  }
+  return all;
 }
