@@ -56,7 +56,7 @@ const parseConfig = object({
           endpoint: text({ charsMax: 300, pattern: /^https:\/\/[^/?#@]+$/ }),
           region: text({ charsMax: 60, pattern: /^[a-z0-9-]+$/ }),
           bucket: text({ charsMax: 63, pattern: /^[a-z0-9][a-z0-9.-]+$/ }),
-          prefix: text({ charsMax: 200, pattern: /^([A-Za-z0-9._-]+\/)*$/ }),
+          prefix: text({ charsMax: 200, pattern: /^((?!\.{1,2}\/)[A-Za-z0-9._-]+\/)*$/ }),
           credentialsFile: path,
           caFile: nullable(path),
         }),

@@ -35,6 +35,10 @@ const REFUSED: readonly (readonly [string, RegExp])[] = [
     "name: m1\nnetworks: { control: eth0 }\ncontrol: { backup: { s3: { endpoint: 'http://s3', bucket: b1, credentials: /k } } }",
     /control\.backup\.s3\.endpoint/,
   ],
+  [
+    "name: m1\nnetworks: { control: eth0 }\ncontrol: { backup: { s3: { endpoint: 'https://s3', bucket: b1, credentials: /k, prefix: a/../ } } }",
+    /control\.backup\.s3\.prefix/,
+  ],
   ['name: m1\nnetworks: { control: eth0 }\nstorage: { pool: relative }', /storage\.pool/],
   ['name: m1\nnetworks: { control: eth0 }\nhost: {}\nroles: [host]', /roles is not a field/],
   ['name: [', /m\.yaml/],

@@ -38,7 +38,10 @@ const Backup = Type.Object(
           bucket: Type.String({ pattern: '^[a-z0-9][a-z0-9.-]{1,62}$', description: 'the name of a bucket' }),
           region: Type.Optional(Type.String({ pattern: '^[a-z0-9-]{1,60}$' })),
           prefix: Type.Optional(
-            Type.String({ pattern: '^([A-Za-z0-9._-]{1,60}/){1,3}$', description: 'folders, each with a / after it' }),
+            Type.String({
+              pattern: '^((?!\\.{1,2}/)[A-Za-z0-9._-]{1,60}/){1,3}$',
+              description: 'folders, each with a / after it',
+            }),
           ),
           credentials: Path,
           ca: Type.Optional(Path),

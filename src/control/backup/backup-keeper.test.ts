@@ -170,7 +170,10 @@ test('backups of a clock that was ahead neither replace others nor bring a new o
   await until('it has looked', () => next.places()[0]?.backups.length === 4);
   assert.equal(next.places()[0]?.backups.at(-1)?.file, first);
   await pass(HOUR_MS, 'the next backup', async () => (await files()).length === 3);
-  assert.deepEqual((await files()).filter((file) => ahead.includes(file)), ahead.slice(2));
+  assert.deepEqual(
+    (await files()).filter((file) => ahead.includes(file)),
+    ahead.slice(2),
+  );
   await clock.advance(60_000);
   assert((await files()).includes(first));
 });

@@ -2,10 +2,10 @@
  * Makes backups of the cluster's records on this control node, leader or not, and copies them to the other places that
  * are configured.
  *
- * Guarantees: one thing at a time, each with a deadline, after which the other places go on; at a place that hangs nothing
- * more is begun before it answers, so that it holds one thread at most; a page of records is held, whatever there is, and
- * a turn of the event loop is some milliseconds; a failure is kept for people and tried again after a pause; a place holds
- * no more backups, and no more bytes, than it may, and always the newest.
+ * Guarantees: one thing at a time, each with a deadline, after which the other places go on; at a place that hangs
+ * nothing more is begun before it answers, so that it holds one thread at most; a page of records is held, whatever
+ * there is, and a turn of the event loop is some milliseconds; a failure is kept for people and tried again after a
+ * pause; a place holds no more backups, and no more bytes, than it may, and always the newest.
  */
 import { join } from 'node:path';
 import { CodedError, messageOf } from '../../base/errors.ts';
@@ -53,7 +53,7 @@ interface PlaceState {
   failure: { readonly at: number; readonly message: string } | null;
   /** When the last attempt began that failed, on the monotonic clock; null: the last one did not fail. */
   failedAt: number | null;
-  /** An attempt has not ended, though perhaps its deadline has passed: calls of a file system that hangs cannot be ended. */
+  /** An attempt has not ended, although its deadline may have passed: a file system that hangs ends no call. */
   isBusy: boolean;
 }
 

@@ -73,8 +73,8 @@ export function parseBackupFileName(file: string): BackupName | null {
 }
 
 /**
- * Returns the backups, oldest first. Those of a time that is still to come were made by a clock that was wrong: they count
- * as the oldest, so that they replace nothing.
+ * Returns the backups, oldest first. Those of a time that is still to come were made by a clock that was wrong: they
+ * count as the oldest, so that they replace nothing.
  */
 export function oldestFirst(backups: readonly StoredBackup[], now: number): readonly StoredBackup[] {
   const rank = ({ takenAt }: StoredBackup): number => (takenAt > now ? 0 : 1);

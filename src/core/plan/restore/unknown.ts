@@ -60,8 +60,8 @@ export function unknownDisks({ disks, unreadable }: Records, reported: readonly 
 }
 
 /**
- * Puts together what belongs to one VM, in pieces, since after a restore all VMs may be unknown. Disks of VMs that a record
- * knows are left out: their VM tells of them.
+ * Puts together what belongs to one VM, in pieces, since after a restore all VMs may be unknown. Disks of VMs that a
+ * record knows are left out: their VM tells of them.
  */
 export function* unknownVms(
   { vms, unreadable }: Pick<Records, 'vms' | 'unreadable'>,
