@@ -127,8 +127,8 @@ function demandWhole({ vm, unheard }: UnknownVm): void {
   if (unheard.length === 0) return;
   throw new CodedError('unavailable', `Storage nodes have not said yet what they hold: ${listed(unheard)}.`, {
     advice:
-      `Nothing was changed. They may have disks of ${vm}. Try again in a minute; bring up those that are down, and mend ` +
-      'what alarms say of their pools; declare lost only what is gone for good.',
+      `Nothing was changed. They may have disks of ${vm}. Try again in a minute; bring up those that are down, and ` +
+      'mend what alarms say of their pools; declare lost only what is gone for good.',
   });
 }
 
