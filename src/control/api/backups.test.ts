@@ -76,10 +76,10 @@ test('backups that nodes keep are listed, and the cluster says how they are', as
 
 test('a reader that goes before it has read leaves the way free for the next one', async (t) => {
   const { cluster } = await setUp(t);
-  const { backups } = cluster.leader.context ?? assert.fail('the leader serves');
+  const context = cluster.leader.context ?? assert.fail('the leader serves');
   const isOpen = [true, true];
   let reads = 0;
-  replace(backups, 'read', async function* read() {
+  replace(context.backups, 'read', async function* read() {
     const nth = reads++;
     try {
       yield 'first';
@@ -90,7 +90,7 @@ test('a reader that goes before it has read leaves the way free for the next one
   });
   const going = new AbortController();
   const principal = { name: 'admin', session: null, mayBackUp: true };
-  const backend = new BackupsBackend(cluster.leader.context);
+  const backend = new BackupsBackend(context);
   const stream = await backend.read({ principal, signal: going.signal });
   going.abort();
   await until('the first is over', () => isOpen[0] === false);

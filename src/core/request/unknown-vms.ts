@@ -11,6 +11,7 @@ import { floorOfEpoch } from '../../base/epoch.ts';
 import { CodedError } from '../../base/errors.ts';
 import { type DiskId, type Generation, isName, parseSha256, type TaskId, type VmId } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
+import { utf8Bytes } from '../../base/utf8.ts';
 import type { DiskRecord, EventRecord } from '../model/cluster.ts';
 import { LIMITS, type Limit } from '../model/limits.ts';
 import type { VmBoot, VmDisk, VmNic, VmRecord, VmSpec } from '../model/vm.ts';
@@ -245,7 +246,7 @@ function bootOf({ records }: Basis, facts: MachineFacts | null, disks: readonly 
     });
   const initrd = direct.initrd === null ? null : parseSha256(direct.initrd);
   const { append } = direct;
-  if (Buffer.byteLength(append) > LIMITS.kernelAppendBytes.max || /[\n\0]/.test(append))
+  if (utf8Bytes(append) > LIMITS.kernelAppendBytes.max || /[\n\0]/.test(append))
     throw new CodedError('conflict', 'Its kernel command line is none that a VM may have.', {
       advice: 'Nothing was changed. Shut its guest down first; then it can be adopted, and boots by its firmware.',
     });
