@@ -99,6 +99,23 @@ test('a move that fails is a finding with its reason, and is tried again after a
   assert.deepEqual(world.asked, ['vm1']);
 });
 
+test('a VM that is on its way keeps the others waiting, and its reason if it comes back', async () => {
+  const world = new World([40, 50]);
+  await world.look();
+  const { migrationRequest } = world.vm(1);
+  const taskId = migrationRequest?.taskId as TaskId;
+  const [source, destination] = [incarnation(1, 1, 1), incarnation(2, 2, 1)];
+  const phase = { kind: 'migrating', source, destination, taskId, deadlineAt: 0 } as const;
+  world.put({ ...world.vm(1), migrationRequest: null, phase });
+  await world.look();
+  assert.deepEqual(world.asked, [], 'one at a time');
+  world.put({ ...world.vm(1), migrationRequest, phase: { kind: 'running', incarnation: source } });
+  world.end(1, 'failed', 'The move was undone.');
+  await world.look();
+  assert.deepEqual(world.asked, ['vm2']);
+  assert.match(world.moves.findings()[0]?.message ?? '', /VM vm1 .*The move was undone\./);
+});
+
 test('a VM that is pinned is not moved, and is a finding', async () => {
   const world = new World([50], () => ({ pin: host(1) }));
   await world.look();

@@ -92,8 +92,9 @@ export class CertificateMoves {
       const found = await inTurns(this.#search(), clock, () => this.#isStopped);
       if (found !== null) {
         this.#ending = new Map([...found].sort(([, a], [, b]) => a.endsAt - b.endsAt));
-        for (const vm of this.#tried.keys()) if (!this.#ending.has(vm)) this.#tried.delete(vm);
         this.#settle();
+        // A VM that is on its way is not among those that run: its move is under way all the same.
+        for (const [vm, { task }] of this.#tried) if (task === null && !this.#ending.has(vm)) this.#tried.delete(vm);
         if (store.leads() && !this.#isMoving()) await this.#moveNext();
       }
     } catch (error) {
