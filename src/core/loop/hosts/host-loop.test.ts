@@ -345,3 +345,17 @@ test('a host that was declared lost is removed once its VMs are fenced and no re
     await world.pass(10_000);
     assert.equal(world.store.commits.length, length, 'nothing is looked at any more');
   }));
+
+test('records that change all the time do not put off the removal of a host that was declared lost', () =>
+  inWorld(2, async (world) => {
+    const quarantine = { since: 1, reason: 'declared lost by ann' };
+    const value = { ...hostRecord(1), quarantine, lost: { at: 1, by: 'ann' } };
+    world.putVm(running(1));
+    world.store.put({ kind: 'host', id: H1, value });
+    world.putVm({ ...running(2), phase: { kind: 'running', incarnation: incarnation(2, 2) } });
+    for (let n = 0; n < 100; n++) {
+      world.putVm({ ...running(2), phase: { kind: 'running', incarnation: incarnation(2, 2) }, phaseSince: n });
+      await world.pass(20);
+    }
+    assert.ok(!world.store.hosts.has(H1));
+  }));

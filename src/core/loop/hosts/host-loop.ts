@@ -79,6 +79,8 @@ export class HostLoop {
   #isGathering = false;
   #isLooking = false;
   #cancelLook: () => void = () => undefined;
+  /** When lost hosts are looked at next (monotonic ms); null: no look is due. */
+  #lookAt: number | null = null;
   #stopped = false;
 
   constructor(ports: HostLoopPorts) {
@@ -144,10 +146,16 @@ export class HostLoop {
     this.#changedHosts.delete(host);
   }
 
-  /** A record changed that the removal of a host which was declared lost may wait for: looks at that `afterMs` later. */
+  /**
+   * A record changed that the removal of a host which was declared lost may wait for: looks at that `afterMs` later.
+   * Changes in a row do not put the look off.
+   */
   lookAtLost(afterMs = GATHER_MS): void {
     if (this.#isLooking || this.#stopped || this.#lostHosts().length === 0) return;
+    const at = this.#ports.clock.monotonicMs() + afterMs;
+    if (this.#lookAt !== null && this.#lookAt <= at) return;
     this.#cancelLook();
+    this.#lookAt = at;
     this.#cancelLook = this.#ports.clock.after(afterMs, () => void this.#removeLost());
   }
 
@@ -169,6 +177,7 @@ export class HostLoop {
   async #removeLost(): Promise<void> {
     const { clock, index, log, store } = this.#ports;
     this.#isLooking = true;
+    this.#lookAt = null;
     try {
       for (const { name: host, lost } of this.#lostHosts()) {
         if (!this.#mayOrder()) break;
