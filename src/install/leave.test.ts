@@ -26,7 +26,7 @@ test('the control node goes last: a host or storage node that is refused leaves 
   ]);
 });
 
-test('a machine may end its role of a control node alone, if it has another one', () => {
+test('a machine may end its role of a control node alone, if it has another one', async () => {
   const control = (config: typeof machine) =>
     leaveSteps(config, { client: null, endsCluster: false, onlyControl: true });
   assert.deepEqual(
@@ -35,9 +35,11 @@ test('a machine may end its role of a control node alone, if it has another one'
       'end the control service',
       'end the etcd service',
       'remove the packet filter of a control node',
-      'take the role out of /etc/groundplane/machine.yaml, and remove its files in /var/lib/groundplane',
+      'remove its files in /var/lib/groundplane, and take the role out of /etc/groundplane/machine.yaml',
     ],
   );
+  const last = present(control(machine).at(-1), 'a step');
+  assert.equal(await last.isDone(), false, 'the files are gone, and the role still stands in the configuration');
   const { storage, host, ...alone } = machine;
   assert.throws(() => control(alone), { code: 'conflict' });
   const { control: _, ...other } = machine;

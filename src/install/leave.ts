@@ -96,13 +96,14 @@ function controlSteps(machine: MachineConfig, client: ApiClient | null): readonl
       },
     },
     {
-      does: `take the role out of ${MACHINE_FILE}, and remove its files in ${STATE_DIR}`,
-      isDone: async () => !existsSync(join(STATE_DIR, 'control')) && !existsSync(join(STATE_DIR, 'etcd')),
+      does: `remove its files in ${STATE_DIR}, and take the role out of ${MACHINE_FILE}`,
+      isDone: async () => false,
       do: async () => {
         const { controls } = await demandClusterFile(STATE_DIR);
         await writeClusterFile(STATE_DIR, { controls, adminTokenSha256: undefined, etcd: undefined });
-        await writeFileAtomic(MACHINE_FILE, formatMachineConfig(rest), { mode: 0o644 });
         for (const role of ['control', 'etcd']) await rm(join(STATE_DIR, role), { recursive: true, force: true });
+        // Last: while the role stands there, a command that was interrupted can be repeated.
+        await writeFileAtomic(MACHINE_FILE, formatMachineConfig(rest), { mode: 0o644 });
       },
     },
   ];
