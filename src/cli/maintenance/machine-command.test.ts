@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fillIn } from './machine-command.ts';
+import { fillIn, withPackage } from './machine-command.ts';
 
 const COMMAND = 'scp {package} root@{address}: && ssh {host} install';
 
@@ -20,4 +20,8 @@ test('what the shell would take for more than a name or an address comes into no
 
 test('a machine without an address takes a command that needs none', () => {
   assert.equal(fillIn('ssh {host} install', { host: 'c1', address: null }), 'ssh c1 install');
+});
+
+test('a package stands in the command of a roll as people gave it', () => {
+  assert.equal(withPackage(COMMAND, "gp_$$1$&$'.deb"), "scp gp_$$1$&$'.deb root@{address}: && ssh {host} install");
 });

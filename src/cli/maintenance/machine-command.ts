@@ -30,3 +30,8 @@ export function fillIn(command: string, words: MachineWords): string {
     });
   });
 }
+
+/** Returns the command with its package, and the other words left for each machine: as a roll records it. */
+export function withPackage(command: string, file: string): string {
+  return command.replaceAll('{package}', () => file);
+}

@@ -14,7 +14,7 @@ import type { ApiClient } from '../../client/client.ts';
 import { openingAt } from '../../core/maintenance/roll-holds.ts';
 import { tryRun } from '../../os/child-process.ts';
 import { systemClock } from '../../os/clock.ts';
-import { fillIn } from '../maintenance/machine-command.ts';
+import { fillIn, withPackage } from '../maintenance/machine-command.ts';
 import { runCommand } from '../maintenance/roll-command.ts';
 import { runRoll } from '../maintenance/roll-runner.ts';
 import { present, type Session } from '../session.ts';
@@ -100,7 +100,7 @@ async function rollOver(
   client: ApiClient,
   { run, hosts }: { readonly run: UpgradeRun; readonly hosts: readonly string[] },
 ): Promise<void> {
-  const command = run.command.replaceAll('{package}', run.package);
+  const command = withPackage(run.command, run.package);
   const roll = (await unfinishedRoll(session, client, command)) ?? (await beginRoll(client, { run, command, hosts }));
   session.say(`${roll.id} empties ${listed(hosts)}: gp maintenance show|pause|resume|abort ${roll.id}`);
   const ended = await runRoll(session, client, roll, async (asked) => {
