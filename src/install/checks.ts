@@ -5,27 +5,23 @@
 import { X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile, readlink, statfs } from 'node:fs/promises';
-import { request } from 'node:https';
 import { createServer } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
 import { basename, dirname } from 'node:path';
 import { probeAccelerator } from '../agent/qemu/probe.ts';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { VERSION } from '../base/version.ts';
-import { type ClockOffset, clockOffset } from '../core/model/clock-offset.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { tryRun } from '../os/child-process.ts';
-import { systemClock } from '../os/clock.ts';
 import { ownInterfaces } from '../os/own-addresses.ts';
 import { listProcesses } from '../os/process-table.ts';
 import { probeTcp } from '../os/tcp-probe.ts';
 import { readCredentials } from '../pki/credentials.ts';
 import { type KnownControl, latestKnownControls } from '../rpc/known-controls.ts';
-import { added, nullable, openObject, parseJson, text } from '../rpc/parse.ts';
 import { readClusterFile } from './cluster-file.ts';
+import { type ControlAnswer, healthAt } from './control-health.ts';
 import { type MachineConfig, networksOf } from './machine-config.ts';
 import {
-  type ControlHealth,
   type Judged,
   judgeClock,
   judgeHealth,
@@ -53,19 +49,9 @@ const FREE_BYTES_MIN = 2 * GIB;
 const MTU_MIN = 1500;
 const PROBE_MS = 2_000;
 const CALL_MS = 10_000;
-const SECOND_MS = 1_000;
 const DAY_MS = 86_400_000;
 /** A renewal is due with 30 days left, and has two to succeed. */
 const DAYS_LEFT_MIN = 28;
-const HEALTH_CHARS_MAX = 64 * 1024;
-const word = text({ charsMax: 1_000 });
-const parseHealth = openObject({
-  name: word,
-  leader: nullable(word),
-  waitingFor: nullable(word),
-  version: added(nullable(word), null),
-  release: added(nullable(word), null),
-});
 const ROLE_PORTS: Readonly<Record<MachineRole, readonly number[]>> = {
   control: [PORTS.control, PORTS.controlPeer, PORTS.etcdClient, PORTS.etcdPeer],
   storage: [PORTS.storage, PORTS.target],
@@ -235,13 +221,13 @@ function canListen(host: string, port: number): Promise<boolean> {
 /** The answer of a control node: its health and its clock, or the reason why there is none. */
 interface Answer {
   readonly address: string;
-  readonly said: { readonly health: ControlHealth; readonly clock: ClockOffset } | CodedError;
+  readonly said: ControlAnswer | CodedError;
 }
 
 async function askControl(address: string): Promise<Answer> {
   try {
     const { outcome } = await probeTcp({ address, port: PORTS.control }, PROBE_MS);
-    if (outcome === 'accepted') return { address, said: await healthAt(address) };
+    if (outcome === 'accepted') return { address, said: await healthAt({ address, port: PORTS.control }, PROBE_MS) };
     const advice = 'Check the network between, and the server there: `journalctl -u groundplane-control`.';
     return { address, said: new CodedError('unavailable', `${address}:${PORTS.control}: ${outcome}.`, { advice }) };
   } catch (error) {
@@ -263,42 +249,6 @@ async function controlIsWell({ address, said }: Answer): Promise<Judged> {
 function releaseIn(answers: readonly Answer[]): string | null {
   const said = answers.flatMap((one) => (one.said instanceof CodedError ? [] : [one.said.health.release]));
   return said.find((release) => release !== null) ?? null;
-}
-
-/**
- * The health and the clock of a control node, the latter by the date of its answer, in whole seconds. The identity of the
- * answering machine is not checked: its answer is only shown to people.
- */
-function healthAt(address: string): Promise<{ readonly health: ControlHealth; readonly clock: ClockOffset }> {
-  const sentAt = systemClock.monotonicMs();
-  return new Promise((resolve, reject) => {
-    const options = { host: address, port: PORTS.control, path: '/healthz', timeout: PROBE_MS };
-    const asked = request({ ...options, rejectUnauthorized: false }, (answer) => {
-      const theirs = Date.parse(answer.headers.date ?? '') + SECOND_MS / 2;
-      const ours = { receivedAt: Date.now(), roundTripMs: systemClock.monotonicMs() - sentAt };
-      const { offsetMs, errorMs } = clockOffset(theirs, ours);
-      let body = '';
-      answer.setEncoding('utf8').on('data', (chunk: string) => {
-        body += chunk;
-        if (body.length > HEALTH_CHARS_MAX) answer.destroy(new Error('the answer is too long'));
-      });
-      answer.once('error', (error) => asked.destroy(error));
-      answer.once('end', () => {
-        try {
-          if (Number.isNaN(theirs)) throw new CodedError('failed', `The server at ${address} does not say its time.`);
-          const health = parseHealth(parseJson(body, `The answer of ${address}`), 'health');
-          resolve({ health, clock: { offsetMs, errorMs: errorMs + SECOND_MS / 2 } });
-        } catch (error) {
-          reject(error);
-        }
-      });
-    });
-    asked.once('timeout', () => asked.destroy(new Error('no answer in time')));
-    asked.once('error', (error) =>
-      reject(new CodedError('unavailable', `${address}:${PORTS.control}: ${messageOf(error)}.`, { cause: error })),
-    );
-    asked.end();
-  });
 }
 
 /** Checks that each role of the machine listens: its own kernel must accept a connection to the role's ports. */
