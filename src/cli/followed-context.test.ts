@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -54,6 +54,27 @@ test('a context learns the other control nodes and the authorities, and asks aga
   cluster.nodes = [1, 3, 4];
   await learn(await context(), own, 6 * HOUR_MS);
   assert.deepEqual((await kept())['others'], [url(3), url(4)]);
+});
+
+test('a file that a context replaces keeps its owner, its group and its mode', async (t) => {
+  const { dir, context, cluster, client, target } = await world(t);
+  cluster.caPem = 'old and new';
+  const files = ['context.json', 'ca.pem'].map((name) => join(dir, name));
+  const facts = async () => {
+    const found = await Promise.all(files.map((path) => stat(path)));
+    return found.map(({ uid, gid, mode }) => [uid, gid, mode & 0o777]);
+  };
+  const [uid, gid] = process.getuid?.() === 0 ? [12_345, 12_346] : [process.getuid?.() ?? 0, process.getgid?.() ?? 0];
+  for (const path of files) {
+    await chmod(path, 0o640);
+    await chown(path, uid, gid);
+  }
+  await learn(await context(), { client, target: target(url(1)) }, HOUR_MS);
+  assert.equal((await context()).learnedAt, HOUR_MS);
+  assert.deepEqual(await facts(), [
+    [uid, gid, 0o640],
+    [uid, gid, 0o640],
+  ]);
 });
 
 test('where another control node answered, that one is the first from now on', async (t) => {

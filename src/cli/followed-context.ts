@@ -7,6 +7,7 @@
  * from a node that its present authority vouches for; learning takes two seconds at most and fails no command; a
  * cluster on one machine (`gp up`), whose control nodes are not reached by their addresses, is left as it is.
  */
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
 import { type ApiClient, createClient, type Target } from '../client/client.ts';
@@ -70,12 +71,18 @@ export async function learn(context: Context, { client, target }: Reached, nowMs
     const kept = await readJsonFile(file);
     // `gp leave` has taken it away.
     if (typeof kept !== 'object' || kept === null) return;
-    if (caPem !== target.caPem) await writeFileAtomic(context.caFile, caPem, { mode: 0o600 });
+    if (caPem !== target.caPem) await replace(context.caFile, caPem);
     const next = { ...kept, apiUrl: target.apiUrl, others, learnedAt: nowMs };
-    await writeFileAtomic(file, `${JSON.stringify(next, null, 2)}\n`);
+    await replace(file, `${JSON.stringify(next, null, 2)}\n`);
   } catch {
     // The context stays as it is: the next command tries again.
   }
+}
+
+/** Replaces a file that several users may share: its owner, its group and its mode stay. */
+async function replace(path: string, content: string): Promise<void> {
+  const { uid, gid, mode } = await stat(path);
+  await writeFileAtomic(path, content, { owner: { uid, gid }, mode: mode & 0o777 });
 }
 
 function isOnControlPort(apiUrl: string): boolean {
