@@ -16,7 +16,7 @@ import { tryRun } from '../../os/child-process.ts';
 import { systemClock } from '../../os/clock.ts';
 import { fillIn, withPackage } from '../maintenance/machine-command.ts';
 import { runCommand } from '../maintenance/roll-command.ts';
-import { runRoll } from '../maintenance/roll-runner.ts';
+import { type Perform, runRoll } from '../maintenance/roll-runner.ts';
 import { present, type Session } from '../session.ts';
 import {
   batchOf,
@@ -89,9 +89,28 @@ export async function runUpgrade(session: Session, client: ApiClient, run: Upgra
     else {
       await untilOpen(session, run.times);
       await install(session, next, run);
-      await untilBack(session, client, { name: next.name, run });
+      await untilBack(session, client, { name: next.name, run, signal });
     }
   }
+}
+
+/**
+ * Returns the work on one host of a roll: the command, then the wait until the host is back. Guarantees: work that has
+ * begun ends by itself after the first Ctrl-C, as every command of a roll does: the host is not reported as failed.
+ */
+export function hostWork(session: Session, client: ApiClient, run: UpgradeRun): Perform {
+  return async (asked) => {
+    const result = await runCommand(asked);
+    if (!result.succeeded) return result;
+    const { host: name, signal } = asked;
+    try {
+      await untilBack(session, client, { name, run, signal });
+      return result;
+    } catch (error) {
+      signal.throwIfAborted();
+      return { succeeded: false, message: `${result.message}\n${messageOf(error)}` };
+    }
+  };
 }
 
 /** Empties and changes hosts by a roll: one that this command began before, or a new one. */
@@ -103,17 +122,7 @@ async function rollOver(
   const command = withPackage(run.command, run.package);
   const roll = (await unfinishedRoll(session, client, command)) ?? (await beginRoll(client, { run, command, hosts }));
   session.say(`${roll.id} empties ${listed(hosts)}: gp maintenance show|pause|resume|abort ${roll.id}`);
-  const ended = await runRoll(session, client, roll, async (asked) => {
-    const result = await runCommand(asked);
-    if (!result.succeeded) return result;
-    try {
-      await untilBack(session, client, { name: asked.host, run });
-      return result;
-    } catch (error) {
-      asked.signal.throwIfAborted();
-      return { succeeded: false, message: `${result.message}\n${messageOf(error)}` };
-    }
-  });
+  const ended = await runRoll(session, client, roll, hostWork(session, client, run));
   if (ended.state === 'completed' && ended.failed === 0) return;
   throw new CodedError('failed', `${ended.id} is ${ended.state}; ${ended.done} of ${ended.planned} hosts are done.`, {
     advice: `No other machine is upgraded now. See "gp maintenance show ${ended.id}"; the same command goes on.`,
@@ -180,9 +189,8 @@ async function install(session: Session, { name, address }: PlannedMachine, run:
 async function untilBack(
   session: Session,
   client: ApiClient,
-  { name, run }: { readonly name: string; readonly run: UpgradeRun },
+  { name, run, signal }: { readonly name: string; readonly run: UpgradeRun; readonly signal: AbortSignal },
 ): Promise<void> {
-  const { signal } = session.io;
   const endsAtMs = systemClock.monotonicMs() + run.deadlineMs;
   for (let seen = 'no control node answered'; ; ) {
     try {
