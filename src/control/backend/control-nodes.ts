@@ -3,10 +3,9 @@ import type { NodeDrainPlan } from '../../api/maintenance-views.ts';
 import type { DrainNode, PageQuery } from '../../api/requests.ts';
 import type { ControlNode, Health } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
-import { parseControlName } from '../../base/ids.ts';
 import type { ControlRecord } from '../../core/model/cluster.ts';
 import { PORTS } from '../../core/model/ports.ts';
-import { removedCertificates } from '../../core/request/member-certificates.ts';
+import { removeControl } from '../../core/request/control-removal.ts';
 import {
   type ControlSight,
   drainControl,
@@ -115,15 +114,7 @@ export class ControlNodesBackend {
         advice: `${advice} Run \`gp leave\` there, or stop its server first.`,
       });
     await etcdMembers.remove(record);
-    await change(this.#context, (basis) => ({
-      changes: [
-        ...(basis.records.controls.has(name)
-          ? [{ kind: 'control', id: parseControlName(name), value: null } as const]
-          : []),
-        removedCertificates(basis, { kind: 'control', name }, { by: principal.name }),
-      ],
-      result: null,
-    }));
+    await change(this.#context, (basis) => removeControl(basis, { name, by: principal.name }));
   }
 
   async #view(control: ControlRecord): Promise<ControlNode> {
