@@ -116,6 +116,19 @@ test('a VM that is on its way keeps the others waiting, and its reason if it com
   assert.match(world.moves.findings()[0]?.message ?? '', /VM vm1 .*The move was undone\./);
 });
 
+test('a VM that could not be moved is tried again after those that nobody tried yet', async () => {
+  // Due at the look at which the other VM may be tried again.
+  const world = new World([40, INCARNATION_DAYS_LEFT_MOVED + 1 + (1.5 * LOOK_MS) / DAY_MS]);
+  await world.look();
+  world.end(1, 'failed', 'No host has room.');
+  await world.look();
+  assert.deepEqual(world.asked, [], 'vm2 has time');
+  await world.clock.advance(DAY_MS - LOOK_MS);
+  assert.deepEqual(world.asked, [], 'nobody is due yet');
+  await world.look();
+  assert.deepEqual(world.asked, ['vm2']);
+});
+
 test('a VM that is pinned is not moved, and is a finding', async () => {
   const world = new World([50], () => ({ pin: host(1) }));
   await world.look();

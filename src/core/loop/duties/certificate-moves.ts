@@ -132,9 +132,15 @@ export class CertificateMoves {
     return [...this.#tried.values()].some(({ task }) => task !== null);
   }
 
+  /** VMs that were not tried yet come first: those that cannot be moved do not keep them waiting day after day. */
+  #inOrder(): readonly (readonly [VmId, Ending])[] {
+    const tried = [...this.#ending].filter(([vm]) => this.#tried.has(vm));
+    return [...[...this.#ending].filter(([vm]) => !this.#tried.has(vm)), ...tried];
+  }
+
   async #moveNext(): Promise<void> {
     const { clock, log, store, index, randomHex } = this.#ports;
-    for (const [id, { endsAt }] of this.#ending) {
+    for (const [id, { endsAt }] of this.#inOrder()) {
       const entry = store.snapshot.vms.get(id);
       const last = this.#tried.get(id);
       if (entry === undefined || (last !== undefined && clock.monotonicMs() < last.at + AGAIN_MS)) continue;
