@@ -128,6 +128,18 @@ test('what would happen is named first; then the host is denied, dropped and giv
   );
 });
 
+test('a record that cannot be read is named before a host is given up: a VM may be there', () => {
+  const world = have();
+  world.goneHosts.add(host(1));
+  world.unreadable.set('/gp/vm/vm-00000000000f', 'is not JSON');
+  const named =
+    /its tunnel dropped\. What etcd holds at \/gp\/vm\/vm-00000000000f is not JSON: whether .* not known\.$/;
+  assert.throws(() => remove(world, { isLost: true }), { code: 'conflict', message: named });
+  assert.match(remove(world, LOST).events?.[0]?.message ?? '', /declared lost by ann\. What etcd holds at/);
+  world.apply([vmChange(vmRecord(THERE))]);
+  assert.throws(() => remove(world, { isLost: true }), { message: /1 VM there: web .*\. What etcd holds at/ });
+});
+
 test('each VM is told its fate', () => {
   const world = have();
   world.goneHosts.add(host(1));

@@ -14,7 +14,7 @@ import { listed } from '../../base/listed.ts';
 import type { EventRecord, HostRecord } from '../model/cluster.ts';
 import type { HostObservation } from '../model/observation.ts';
 import { currentIncarnation, type VmRecord } from '../model/vm.ts';
-import { removalWait } from '../plan/hosts/lost-host-decision.ts';
+import { type RemovalWait, removalWait } from '../plan/hosts/lost-host-decision.ts';
 import { demandUsersKnown } from '../plan/vm/unreadable.ts';
 import { LOST_ROUNDS } from '../plan/vm/verdict.ts';
 import type { Change } from '../ports/store.ts';
@@ -63,7 +63,9 @@ export function removeHost(
   const entry = findHost(basis, name);
   checkRevision(entry, ifMatch, `Host ${name}`);
   const host = entry.value;
-  const loss = hostLossOf(basis, host);
+  const waitsFor = removalWait(basis.index, basis.records.unreadable, host.name);
+  const loss = hostLossOf(basis, host, waitsFor);
+  const words = lossWords(loss, waitsFor?.unreadable ?? null);
   if (host.lost !== undefined) return { changes: [], result: loss };
   if (!isLost) {
     refuseInUse(basis, observed, host);
@@ -78,12 +80,12 @@ export function removeHost(
   if (!isConfirmed)
     throw new CodedError(
       'conflict',
-      `To declare host ${name} lost gives up what runs there. Its certificate is denied, and its tunnel dropped. ${lossWords(loss)}`,
+      `To declare host ${name} lost gives up what runs there. Its certificate is denied, and its tunnel dropped. ${words}`,
       { advice: `Nothing was changed. If its machine is gone for good: gp host remove ${name} --lost --yes.` },
     );
   const told = `Host ${name} was declared lost by ${by}.`;
   const changes = removal(basis, host, { by, tunnel: host.addresses.overlay });
-  if (removalWait(basis.index, basis.records.unreadable, host.name) === null) {
+  if (waitsFor === null) {
     const message = `${told} Nothing was on it: it is removed.`;
     const event = eventOf(basis, { host: host.name, kind: 'host-removed', message });
     return { changes, events: [event], result: { ...loss, isRemoved: true } };
@@ -92,7 +94,7 @@ export function removeHost(
   const lost: HostRecord = { ...host, cordoned: true, quarantine, lost: { at: basis.now, by } };
   return {
     changes: changes.map((change) => (change.kind === 'host' ? { ...change, value: lost } : change)),
-    events: [eventOf(basis, { host: host.name, kind: 'host-lost', message: `${told} ${lossWords(loss)}` })],
+    events: [eventOf(basis, { host: host.name, kind: 'host-lost', message: `${told} ${words}` })],
     result: loss,
   };
 }
@@ -118,8 +120,8 @@ function eventOf(
 }
 
 /** Lists the VMs of a host, with what becomes of each if the host is lost. */
-function hostLossOf({ records, index }: Basis, { name }: HostRecord): HostLoss {
-  const ids: readonly VmId[] = removalWait(index, records.unreadable, name)?.vms ?? [];
+function hostLossOf({ index }: Basis, { name }: HostRecord, waitsFor: RemovalWait | null): HostLoss {
+  const ids: readonly VmId[] = waitsFor?.vms ?? [];
   const vms = ids
     .flatMap((id) => index.vm(id) ?? [])
     .map((vm) => ({ vm: vm.name, what: fateOf(vm, name) }))
@@ -139,11 +141,12 @@ function fateOf({ phase, spec, intent, deleting, stopRequest }: VmRecord, host: 
   return 'it is fenced, and starts from its disks elsewhere, where a host has room';
 }
 
-/** What is lost with a host, in words. */
-function lossWords({ vmCount, vms }: HostLoss): string {
-  if (vmCount === 0) return 'No VM is there.';
+/** What is lost with a host, in words. `unreadable`: a record that may name the host, as a sentence; null: none. */
+function lossWords({ vmCount, vms }: HostLoss, unreadable: string | null): string {
+  if (vmCount === 0) return unreadable ?? 'No VM is there.';
   const told = vms.map(({ vm, what }) => `${vm} (${what})`);
-  return `${counted(vmCount, 'VM')} there: ${listed(told, VMS_IN_WORDS_MAX)}.`;
+  const known = `${counted(vmCount, 'VM')} there: ${listed(told, VMS_IN_WORDS_MAX)}.`;
+  return unreadable === null ? known : `${known} ${unreadable}`;
 }
 
 function refuseInUse(
