@@ -114,8 +114,8 @@ test('a copy goes to a directory that is there; one that is not is never made, a
   assert.deepEqual(await readdir(dir), ['backups']);
   await mkdir(copy.where, { recursive: true });
   await writeFile(join(copy.where, 'notes'), 'somebody else’s');
-  const cutOff = (of: string): string => `${of}-20261130T010000Z-r7.gpbackup.0123456789ab.tmp`;
-  for (const of of ['c1', 'c2']) await writeFile(join(copy.where, cutOff(of)), 'half');
+  const cutOff = (control: string): string => `${control}-20261130T010000Z-r7.gpbackup.0123456789ab.tmp`;
+  for (const control of ['c1', 'c2']) await writeFile(join(copy.where, cutOff(control)), 'half');
   await pass(AGAIN_MS, 'the copy', () => keeper.places()[1]?.lastAt !== null);
   const [{ file = '' } = {}] = keeper.places()[0]?.backups ?? [];
   assert.deepEqual((await readdir(copy.where)).toSorted(), [file, 'notes', cutOff('c2')].toSorted());
