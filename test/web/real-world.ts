@@ -17,12 +17,12 @@ const CONNECT_MS = 10_000;
 const SHOW_MS = 60_000;
 const WEB_VMS = ['web1', 'web2', 'web4'];
 const DB_VM = 'web3';
-/** Colours of the guest's text console, and the escape sequences that fill its screen with each. */
+/** Colours of the guest's text console (of 6 bits, as VGA has them), and the escape sequences that fill its screen. */
 const PAINTS: readonly (readonly [Colour, string])[] = [
-  [[0, 0, 170], '44'],
-  [[0, 170, 0], '42'],
-  [[170, 0, 0], '41'],
-  [[0, 170, 170], '46'],
+  [[0, 0, 168], '44'],
+  [[0, 168, 0], '42'],
+  [[168, 0, 0], '41'],
+  [[0, 168, 168], '46'],
 ];
 
 /** One real cluster. */
@@ -81,7 +81,8 @@ export class RealWorld implements World {
     } finally {
       guest.close();
     }
-    return { before: before[0], keys: `printf '\\033[${after[1]}m\\033[2J'\n`, after: after[0] };
+    // Without capitals: the browser's driver types them without the shift key, which the guest would need.
+    return { before: before[0], keys: `printf '\\033[${after[1]}m';clear\n`, after: after[0] };
   }
 
   async fault(words: string): Promise<void> {
