@@ -76,6 +76,7 @@ export class ScaleWorld {
       controlAnswers: async () => true,
       controlClock: () => null,
       etcdSpace: { members: [], quotaBytes: 1, demandRoom: () => undefined },
+      backups: { places: () => [] },
       randomHex: (bytes: number) => this.#random.hex(bytes),
     };
     // Only orders and consoles use the missing parts of the context.

@@ -124,7 +124,7 @@ test('a machine that nothing reaches at its address does not join; where nobody 
   answers.set('control 10.0.0.9', 'other');
   await assert.rejects(asking.join(join), {
     code: 'conflict',
-    message: /at the control address 10\.0\.0\.9 does not prove that it is this machine/,
+    message: /at the control address 10\.0\.0\.9 does not prove that it is the machine that joins/,
   });
   answers.set('control 10.0.0.9', 'proved');
   await asking.join(join);

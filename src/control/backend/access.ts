@@ -170,7 +170,7 @@ export class AccessBackend {
       if (found === 'other')
         throw refusal(
           'conflict',
-          `The machine that answers at ${at} does not prove that it is this one (TCP port ${PORTS.agent}).`,
+          `The machine that answers at ${at} does not prove that it is the machine that joins (TCP port ${PORTS.agent}).`,
         );
     }
   }

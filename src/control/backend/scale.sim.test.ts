@@ -179,6 +179,7 @@ function observing() {
     certificateMoves: { findings: () => [], endsAt: () => 86_400_000 },
     certificates: { findings: () => [] },
     evacuability: { standing: [] },
+    unknown: { list: () => [] },
     storageObserver: {
       answers: () => true,
       report: () => ({ node: 's1', artifacts: [], disks: [], pool: { freeBytes: 1e12, totalBytes: 2e12 } }),
