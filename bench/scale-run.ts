@@ -115,8 +115,8 @@ async function loseRacks(
     for (const host of hosts) gone.add(host);
     return loseHosts(world, meter, { hosts, gone, onSeen: (listener) => (witness = listener) });
   };
-  meter.charge();
   const losses = [await loseRack(0), await loseRack(1)];
+  meter.watchTurns();
   const load = askForever(world.backend(), world.leader);
   const quiet = await meter.run(world.clock.monotonicMs() + ASKED_S * 1_000);
   const loss = await loseRack(2);

@@ -198,9 +198,13 @@ export class Fleet {
         const node = this.#node(storage);
         const relay: Hop = { network: 'control', to: node.machine, process: () => node.service };
         const how = { deadlineMs: deadlineMs + RELAY_MS, what: storage };
-        return this.#network.call(leader, [relay], how, () =>
-          this.#probe(node.service, { network: 'storage', to: machine }, deadlineMs),
-        );
+        try {
+          const attempt = () => this.#probe(node.service, { network: 'storage', to: machine }, deadlineMs);
+          return await this.#network.call(leader, [relay], how, attempt);
+        } catch {
+          // The leader itself was late: an attempt that nobody waited for says nothing about the host.
+          return { outcome: 'no-path', lateMs: 0 };
+        }
       },
     };
   }

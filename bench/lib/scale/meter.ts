@@ -20,15 +20,9 @@ export interface Cost {
   /** Simulated events, and how many of them entered the leader. */
   readonly events: number;
   readonly leaderEvents: number;
-  /** The longest turn, in ms of processor time of the thread; 0 unless the meter charges. */
+  /** The longest turn, in ms of processor time of the thread; 0 unless the meter watches turns. */
   readonly longestTurnMs: number;
 }
-
-/**
- * Turns that are charged, in ms: shorter ones delay nobody. Nothing else that is simulated takes so long in one turn, so
- * that a turn of a request, which no event of the leader's process began, is known by its length.
- */
-const CHARGED_MS_MIN = 0.5;
 
 /** See the module. One per leader; `run` moves the simulation on. */
 export class Meter {
@@ -36,12 +30,10 @@ export class Meter {
   #enteredAt: number | null = null;
   #leaderMs = 0;
   #entries = 0;
-  readonly #leader: SimProcess;
-  #charging: { turnBeganMs: number; longestMs: number } | null = null;
+  #turns: { beganMs: number; longestMs: number } | null = null;
 
   constructor(clock: SimClock, leader: SimProcess) {
     this.#clock = clock;
-    this.#leader = leader;
     const run = leader.run.bind(leader);
     leader.run = (action) => {
       if (this.#enteredAt === null) {
@@ -52,17 +44,17 @@ export class Meter {
     };
   }
 
-  /** From now on the meter charges. Each event has a turn of the event loop of its own. */
-  charge(): void {
+  /** From now on the meter watches turns. */
+  watchTurns(): void {
     this.#clock.eventsPerTurn = 1;
-    this.#charging = { turnBeganMs: threadMs(), longestMs: 0 };
+    this.#turns = { beganMs: threadMs(), longestMs: 0 };
   }
 
   /** Lets simulated time pass until `untilMs`, or until `over` says so. */
   async run(untilMs: number, over: () => boolean = () => false): Promise<Cost> {
     // The time simulated since the last measurement is charged to nobody.
     this.#enteredAt = null;
-    if (this.#charging !== null) this.#charging = { turnBeganMs: threadMs(), longestMs: 0 };
+    if (this.#turns !== null) this.#turns = { beganMs: threadMs(), longestMs: 0 };
     const [leaderMs, entries, events] = [this.#leaderMs, this.#entries, this.#clock.events];
     const [startedMs, simulatedMs, cpu] = [performance.now(), this.#clock.monotonicMs(), process.cpuUsage()];
     await this.#clock.run(untilMs, () => {
@@ -79,24 +71,22 @@ export class Meter {
       simulatedS: (this.#clock.monotonicMs() - simulatedMs) / 1_000,
       events: this.#clock.events - events,
       leaderEvents: this.#entries - entries,
-      longestTurnMs: this.#charging?.longestMs ?? 0,
+      longestTurnMs: this.#turns?.longestMs ?? 0,
     };
   }
 
   #leave(): void {
-    if (this.#charging !== null) this.#chargeTurn(this.#charging);
+    if (this.#turns !== null) this.#endTurn(this.#turns);
     if (this.#enteredAt === null) return;
     this.#leaderMs += performance.now() - this.#enteredAt;
     this.#enteredAt = null;
   }
 
-  #chargeTurn(charging: { turnBeganMs: number; longestMs: number }): void {
+  /** What is simulated beside the leader takes no long turn: the longest of all is the leader's or a request's. */
+  #endTurn(turns: { beganMs: number; longestMs: number }): void {
     const nowMs = threadMs();
-    const turnMs = nowMs - charging.turnBeganMs;
-    charging.turnBeganMs = nowMs;
-    if (turnMs < CHARGED_MS_MIN) return;
-    charging.longestMs = Math.max(charging.longestMs, turnMs);
-    this.#leader.freezeFor(turnMs);
+    turns.longestMs = Math.max(turns.longestMs, nowMs - turns.beganMs);
+    turns.beganMs = nowMs;
   }
 }
 
