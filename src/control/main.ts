@@ -34,6 +34,7 @@ import { EtcdClient } from '../etcd/client.ts';
 import { observe } from '../etcd/election.ts';
 import { forbidden } from '../etcd/errors.ts';
 import { ETCD_QUOTA_BYTES } from '../etcd/member.ts';
+import { memberEndpoints } from '../etcd/member-endpoints.ts';
 import { systemClock } from '../os/clock.ts';
 import { readTextBounded } from '../os/files.ts';
 import { reportReady, startHeartbeat } from '../os/heartbeat.ts';
@@ -117,7 +118,7 @@ async function main(): Promise<void> {
 async function serve(config: ControlConfig, log: Log, stopping: AbortController): Promise<void> {
   const { signal } = stopping;
   const credentials = await OwnIdentity.open(config.credentialsDir);
-  const endpoints = config.etcd.endpoints.map((url) => url.replace('https://', ''));
+  const endpoints = config.etcd.endpoints.map(endpointName);
   const etcd = openEtcd(endpoints, credentials);
   const store = new ClusterStore(etcd, randomHex, log);
   const authority = await openAuthority(config, credentials, store);
@@ -495,19 +496,26 @@ function filterPorts(peers: Peers, store: ClusterStore, log: Log): void {
 }
 
 /** Keeps up to date which members of etcd this server asks, now and when it starts again. */
-function followPeers({ stateDir, peers: own }: ControlConfig, peers: Peers, etcd: EtcdClient, log: Log): void {
-  const configured = new Set<string>(own.map(({ name }) => name));
+function followPeers(
+  { stateDir, peers: own, etcd: { endpoints } }: ControlConfig,
+  peers: Peers,
+  etcd: EtcdClient,
+  log: Log,
+): void {
+  const configured = endpoints.map(endpointName);
+  const before = own.map(({ address }) => address);
   const known = new KnownControls(stateDir, (error) =>
     log.warn('the control nodes could not be written', { reason: messageOf(error) }),
   );
   peers.onChange(() => {
-    const now = peers.list();
-    etcd.alsoAsk(
-      now.filter(({ name }) => !configured.has(name)).map(({ address }) => `${address}:${PORTS.etcdClient}`),
-    );
-    void known.put(now);
+    const list = peers.list();
+    const now = list.map(({ address }) => address);
+    etcd.ask(memberEndpoints({ configured, before, now, port: PORTS.etcdClient }));
+    void known.put(list);
   });
 }
+
+const endpointName = (url: string): string => url.replace('https://', '');
 
 /**
  * Waits until this server's release fits the cluster's: a server of another release would read and write records that

@@ -140,9 +140,9 @@ export class EtcdClient implements Etcd, PagedRecords {
     this.#transport.renew(tls);
   }
 
-  /** Also asks these endpoints (`host:port`), besides those that it was made with: members that joined since. */
-  alsoAsk(endpoints: readonly string[]): void {
-    this.#transport.alsoAsk(endpoints);
+  /** From now on asks these endpoints (`host:port`), and no others; an empty list changes nothing. */
+  ask(endpoints: readonly string[]): void {
+    this.#transport.ask(endpoints);
   }
 
   /** Whether close() was called. */

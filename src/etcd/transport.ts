@@ -115,7 +115,6 @@ const CHANNEL_OPTIONS: ChannelOptions = {
  */
 export class Transport {
   #endpoints: readonly Endpoint[];
-  readonly #configured: readonly string[];
   #tls: EtcdOptions['tls'];
   /** Clients with earlier credentials: what runs on them continues until their connection ends. */
   #retired: readonly Client[] = [];
@@ -130,7 +129,6 @@ export class Transport {
     if (options.endpoints.length === 0)
       throw new CodedError('bad-input', 'An etcd client needs at least one endpoint.');
     this.#deadlineMsDefault = options.deadlineMsDefault ?? 2_000;
-    this.#configured = options.endpoints;
     this.#tls = options.tls;
     this.#endpoints = options.endpoints.map((address) => this.#endpointOf(address));
   }
@@ -140,13 +138,13 @@ export class Transport {
   }
 
   /**
-   * Also asks these members, and no longer those of an earlier call that are not among them: the connections to those
-   * end, and the calls on them. The members of the constructor stay.
+   * From now on asks these members (`host:port`) and no others: the connections to others end, and the calls on them. An
+   * empty list changes nothing.
    */
-  alsoAsk(addresses: readonly string[]): void {
-    if (this.#closed) return;
+  ask(addresses: readonly string[]): void {
+    if (this.#closed || addresses.length === 0) return;
     const before = this.#endpoints;
-    const wanted = [...new Set([...this.#configured, ...addresses])];
+    const wanted = [...new Set(addresses)];
     const current = before[this.#current]?.address;
     this.#endpoints = wanted.map(
       (address) => before.find((endpoint) => endpoint.address === address) ?? this.#endpointOf(address),

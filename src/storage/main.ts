@@ -18,6 +18,7 @@ import type { Clock } from '../core/ports/clock.ts';
 import { readClusterView } from '../core/storage/cluster-view.ts';
 import { StorageService } from '../core/storage/storage-service.ts';
 import { EtcdClient } from '../etcd/client.ts';
+import { memberEndpoints } from '../etcd/member-endpoints.ts';
 import { systemClock } from '../os/clock.ts';
 import { hasDirectIo, lockDirectory, readJsonFile } from '../os/files.ts';
 import { reportReady, startHeartbeat } from '../os/heartbeat.ts';
@@ -128,15 +129,16 @@ async function followCluster(config: StorageConfig, etcd: EtcdClient, log: Log):
   const known = new KnownControls(config.stateDir, (error) =>
     log.warn('the control nodes could not be written', { reason: messageOf(error) }),
   );
-  const configured = new Set(config.etcdEndpoints.map((endpoint) => endpointName(endpoint).replace(/:\d+$/, '')));
+  const configured = config.etcdEndpoints.map(endpointName);
+  const before = configured.map((endpoint) => endpoint.replace(/:\d+$/, ''));
   const first = Promise.withResolvers<void>();
   void followMembers(etcd, {
     onMembers: (members) => {
       if (config.filterPorts === true) void filter.put(() => storagePortFilter(members)).then(first.resolve);
     },
     onControls: (controls) => {
-      const joined = controls.filter(({ address }) => !configured.has(address));
-      etcd.alsoAsk(joined.map(({ address }) => `${address}:${PORTS.etcdClient}`));
+      const now = controls.map(({ address }) => address);
+      if (now.length > 0) etcd.ask(memberEndpoints({ configured, before, now, port: PORTS.etcdClient }));
       void known.put(controls);
     },
     onRefused: (reason) =>

@@ -21,8 +21,8 @@ const LAST = '0.0.9';
 const SILENT_MS_MAX = 1_000;
 /** For what takes several rounds of a leader, or a service's start. */
 const LONG = { deadlineMs: 120_000 };
-/** Two windows that together never close. */
-const ALWAYS = ['--window', 'Mon-Sun 00:00-24:00 UTC', '--window', 'Mon-Sun 12:00-12:00 UTC'];
+/** A window that never closes. */
+const ALWAYS = ['--window', 'Mon-Sun 00:00-24:00 UTC'];
 
 let machines: Machines;
 let installed = '';
