@@ -12,7 +12,7 @@ export function readFigures(pid: number, taps: readonly Tap[]): MachineFigures |
   const stat = read(`/proc/${pid}/stat`);
   const status = read(`/proc/${pid}/status`);
   if (stat === null || status === null) return null;
-  // Of the network namespace of this process; /sys has the devices of the namespace in which it was mounted.
+  // This file lists the devices of this process's network namespace; /sys lists those of the namespace that mounted it.
   const devices = deviceBytes(read('/proc/thread-self/net/dev') ?? '');
   return {
     cpuMs: processorMs(stat),

@@ -33,7 +33,7 @@ const noop = (): void => undefined;
 const ENDED = 1_000;
 const MOVED = 4_001;
 const REFUSED = 4_002;
-/** Of the text beside a close code (RFC 6455, 5.5). */
+/** The longest text beside a close code, in bytes (RFC 6455, 5.5). */
 const REASON_BYTES_MAX = 123;
 
 const sockets = new WebSocketServer({

@@ -42,7 +42,7 @@ export interface ConsoleWish {
 }
 
 interface Held {
-  /** Whoever opened it. */
+  /** The person who opened the console. */
   readonly opener: ConsoleHolder;
   readonly opening: Promise<SharedConsole>;
   /** Null while the console is being opened. */
@@ -77,7 +77,7 @@ export class Consoles {
     for (;;) {
       const held = this.#held.get(vm.id) ?? this.#begin(vm, call, { me, takeOver });
       const shared = await held.opening.catch((error: unknown) => {
-        // Whoever opened it may have gone away meanwhile: that is nobody else's end.
+        // The person who opened the console may have left meanwhile. That ends the console for nobody else.
         if (held.opener === me || call.signal.aborted) throw error;
         return null;
       });
@@ -144,7 +144,7 @@ export class Consoles {
   #begin(vm: VmRecord, call: Call, { me, takeOver }: { readonly me: ConsoleHolder; readonly takeOver: boolean }): Held {
     const { node, ports, askPeers } = this.#options;
     const opened = Promise.withResolvers<SharedConsole>();
-    // Whoever waits hears of it.
+    // A failure is reported to each caller that awaits `opening`; without a caller it must not end the process.
     opened.promise.catch(() => undefined);
     const held: Held = { opener: me, opening: opened.promise, console: null, takenBy: null };
     this.#held.set(vm.id, held);

@@ -12,10 +12,10 @@ import { type FollowingConsole, LAST_WORDS_MS } from './following-console.ts';
 
 /** Output that is kept for one reader who is slow, in bytes. */
 const READER_BYTES_MAX = 256 * 1024;
-/** Of what was printed last, so much is shown to people who come to read along, in bytes. */
+/** The latest output that a person sees who begins to read along, in bytes. */
 const RECENT_BYTES_MAX = 4 * 1024;
 
-/** Who sits at a console. */
+/** The person who may type at a console. */
 export interface ConsoleHolder {
   /** Name of the holder's API token. */
   readonly name: string;
